@@ -1,0 +1,285 @@
+//! What went wrong, in words that every program and every operator shares.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A stable code for what went wrong. Programs, settings and runbooks refer to it; it never changes its meaning.
+///
+/// The wire form is the snake-case name (`"missing_field"`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The body is larger than the limit.
+    BodyTooLarge,
+    /// The body is not UTF-8.
+    InvalidUtf8,
+    /// The body is not JSON, or ends too early.
+    UnreadableJson,
+    /// The body is JSON, but neither a `CloudEvent` nor a Limio object.
+    NotAnOrder,
+    /// The message belongs to another tenant than the fleet.
+    WrongTenant,
+    /// The `CloudEvent`'s `type` is not one that Causeway knows.
+    UnknownEventType,
+    /// The order's `order_type` is not one that Causeway knows.
+    UnknownOrderType,
+    /// A field that the order needs is absent or empty.
+    MissingField,
+    /// A field has another JSON type than Limio sends.
+    WrongType,
+    /// A field has the right type and a value that cannot be meant.
+    InvalidValue,
+    /// The same order identity came before with another content.
+    IdentityConflict,
+    /// Salesforce found a duplicate and `includeDuplicateCheck` is off.
+    DuplicateDetected,
+    /// A duplicate rule of the org blocks the customer.
+    DuplicateBlocked,
+    /// A duplicate rule allows, but several records match and the policy is to reject.
+    DuplicateAmbiguous,
+    /// Salesforce refused the record for good.
+    SalesforceRefused,
+    /// The org or its permissions are not set up for what Causeway writes.
+    SalesforceMisconfigured,
+    /// Another transaction held the record.
+    RecordLocked,
+    /// Salesforce was too busy, in maintenance, or failed inside.
+    SalesforceUnavailable,
+    /// The org's request allocation is spent.
+    QuotaExhausted,
+    /// Redis does not answer.
+    LedgerUnavailable,
+    /// RabbitMQ does not answer.
+    BrokerUnavailable,
+    /// Salesforce does not accept the credentials.
+    AuthenticationFailed,
+    /// The request may have been executed; its answer never came.
+    AnswerLost,
+    /// Salesforce answered with a code that the catalogue does not know.
+    UnknownSalesforceCode,
+    /// The order took its process down too often.
+    Poison,
+    /// The broker gave the message up.
+    BrokerGaveUp,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 26] = [
+        Self::BodyTooLarge,
+        Self::InvalidUtf8,
+        Self::UnreadableJson,
+        Self::NotAnOrder,
+        Self::WrongTenant,
+        Self::UnknownEventType,
+        Self::UnknownOrderType,
+        Self::MissingField,
+        Self::WrongType,
+        Self::InvalidValue,
+        Self::IdentityConflict,
+        Self::DuplicateDetected,
+        Self::DuplicateBlocked,
+        Self::DuplicateAmbiguous,
+        Self::SalesforceRefused,
+        Self::SalesforceMisconfigured,
+        Self::RecordLocked,
+        Self::SalesforceUnavailable,
+        Self::QuotaExhausted,
+        Self::LedgerUnavailable,
+        Self::BrokerUnavailable,
+        Self::AuthenticationFailed,
+        Self::AnswerLost,
+        Self::UnknownSalesforceCode,
+        Self::Poison,
+        Self::BrokerGaveUp,
+    ];
+
+    /// The wire form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body_too_large",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::UnreadableJson => "unreadable_json",
+            Self::NotAnOrder => "not_an_order",
+            Self::WrongTenant => "wrong_tenant",
+            Self::UnknownEventType => "unknown_event_type",
+            Self::UnknownOrderType => "unknown_order_type",
+            Self::MissingField => "missing_field",
+            Self::WrongType => "wrong_type",
+            Self::InvalidValue => "invalid_value",
+            Self::IdentityConflict => "identity_conflict",
+            Self::DuplicateDetected => "duplicate_detected",
+            Self::DuplicateBlocked => "duplicate_blocked",
+            Self::DuplicateAmbiguous => "duplicate_ambiguous",
+            Self::SalesforceRefused => "salesforce_refused",
+            Self::SalesforceMisconfigured => "salesforce_misconfigured",
+            Self::RecordLocked => "record_locked",
+            Self::SalesforceUnavailable => "salesforce_unavailable",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::LedgerUnavailable => "ledger_unavailable",
+            Self::BrokerUnavailable => "broker_unavailable",
+            Self::AuthenticationFailed => "authentication_failed",
+            Self::AnswerLost => "answer_lost",
+            Self::UnknownSalesforceCode => "unknown_salesforce_code",
+            Self::Poison => "poison",
+            Self::BrokerGaveUp => "broker_gave_up",
+        }
+    }
+
+    /// The reason with this wire form.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
+    /// What an operator should do about it, in one or two sentences.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "Ask the publisher why the order is so large, or raise CAUSEWAY_MAX_BODY_BYTES and replay.",
+            Self::InvalidUtf8 | Self::UnreadableJson => {
+                "The publisher sent a torn or wrongly encoded body. Have it sent again, then discard this letter."
+            }
+            Self::NotAnOrder => "The body is not a Limio order. Correct the publisher or its webhook URL, then discard this letter.",
+            Self::WrongTenant => "The message was routed to the wrong fleet. Publish it to the tenant's own namespace, then discard this letter.",
+            Self::UnknownEventType | Self::UnknownOrderType => {
+                "Limio sends a kind that this version does not know. Upgrade Causeway, then replay."
+            }
+            Self::MissingField | Self::WrongType | Self::InvalidValue => {
+                "The order lacks or misstates a field. Correct it in Limio and have it sent again, or change order-processing.toml and replay."
+            }
+            Self::IdentityConflict => {
+                "Two different orders carry one identity. Compare them; discard the wrong one. Nothing was written for this one."
+            }
+            Self::DuplicateDetected => "Turn on includeDuplicateCheck if the org's rule should decide, or merge the records in Salesforce, then replay.",
+            Self::DuplicateBlocked => "A Block rule of the org refuses this customer. Correct the customer or the rule in Salesforce, then replay.",
+            Self::DuplicateAmbiguous => "Several records match. Merge them in Salesforce, or choose oldest or newest in order-processing.toml, then replay.",
+            Self::SalesforceRefused => "Read Salesforce's code and field, correct the order, the mapping or the org's rule, then replay.",
+            Self::SalesforceMisconfigured => "An administrator of the org has to correct fields, permissions or features. Then replay.",
+            Self::RecordLocked => "Something else in the org holds the record. Replay when it is done; look for batch jobs and triggers if it recurs.",
+            Self::SalesforceUnavailable => "Salesforce was not available. Replay when the trust site shows the instance healthy.",
+            Self::LedgerUnavailable => "Redis did not answer. Intake goes on by itself when it does; look at its memory, load and network.",
+            Self::BrokerUnavailable => "RabbitMQ did not answer. Work goes on by itself when it does; look at its alarms and network.",
+            Self::QuotaExhausted => "The org's request allocation is spent. Replay when the rolling 24-hour window has moved.",
+            Self::AuthenticationFailed => "Correct the credentials or authorise the connected app again, then replay.",
+            Self::AnswerLost => "It is not known whether Salesforce executed the request. A replay looks it up before it sends again.",
+            Self::UnknownSalesforceCode => "Salesforce used a code that the catalogue does not know. Read its message, then replay; report the code.",
+            Self::Poison => "This order took its process down several times. Do not replay before the cause is found.",
+            Self::BrokerGaveUp => "RabbitMQ gave the message up after too many deliveries. Find out why the consumers died, then replay.",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether, and when, the same order may succeed unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// It may succeed later. Nothing was written.
+    Transient,
+    /// It may succeed once the asked-for time has passed. Nothing was written.
+    Throttled {
+        /// How long Salesforce wants to be left alone, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// It may have happened. Look it up before sending again.
+    Ambiguous,
+    /// It will never succeed unchanged.
+    Permanent,
+}
+
+impl FailureClass {
+    /// The wire form, without the time.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Throttled { .. } => "throttled",
+            Self::Ambiguous => "ambiguous",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// Why an order was not written. It holds no personal data: values are described by their shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Whether the same order may succeed later.
+    pub class: FailureClass,
+    /// The stable code.
+    pub reason: Reason,
+    /// What an operator reads: the thing, the place, the rule. No personal data.
+    pub message: String,
+    /// Salesforce's own error code, where Salesforce refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salesforce_code: Option<String>,
+    /// The field: a JSON path in the order, or Salesforce's field name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The rule that refused: ours, or the org's duplicate rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+impl Failure {
+    /// A failure of this class, with the rest left empty.
+    pub fn new(class: FailureClass, reason: Reason, message: impl Into<String>) -> Self {
+        Self { class, reason, message: message.into(), salesforce_code: None, field: None, rule: None }
+    }
+
+    /// A failure that no repetition heals.
+    pub fn permanent(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Permanent, reason, message)
+    }
+
+    /// A failure that a later attempt may not meet.
+    pub fn transient(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Transient, reason, message)
+    }
+
+    /// The same failure, naming the field.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// The same failure, naming the rule.
+    #[must_use]
+    pub fn by(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// The same failure, naming Salesforce's code.
+    #[must_use]
+    pub fn coded(mut self, code: impl Into<String>) -> Self {
+        self.salesforce_code = Some(code.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_reads_back_from_its_wire_form() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
+            assert_eq!(serde_json::to_value(reason).expect("a name"), reason.as_str());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What has to be written for an order.
+//!
+//! | The customer | Effects, in this order |
+//! |---|---|
+//! | is known by an Account id | order record, event |
+//! | is not known, person accounts | Account, order record, event |
+//! | is not known, business accounts | Account, Contact, order record, event |
+//! | is not known, and a change order says too little of them | order record, event, both without Account |
+//!
+//! The order record is left out where the settings name no object for it; the event where the order's type has none, or
+//! where the settings exclude it. So a plan may be empty: then nothing is to be written, and the order is settled.
+
+mod account;
+mod contact;
+mod customer;
+pub mod event_fields;
+pub mod event_type;
+pub mod fields;
+mod order_event;
+mod order_record;
+mod reduced_order;
+
+use crate::config::OrderProcessing;
+use crate::failure::Failure;
+use crate::mapping::event_type::EventType;
+use crate::mapping::order_event::Parties;
+use crate::order::Order;
+use crate::order::id::RecordId;
+use crate::plan::{Effect, FieldValue, KnownIdentity, Reference, WritePlan};
+
+/// Decides what is written for an order.
+///
+/// `known` is what the caller found out about the customer; it goes before what the order itself says. Texts that
+/// contain `@{` are left as they are: whoever sends the plan sees to it that Salesforce does not read them as references.
+///
+/// # Errors
+///
+/// A permanent failure that names the field and the rule: a name, an e-mail address or an id that its field cannot hold,
+/// a new order without a customer or without a last name, or, where the settings say so, a text that is too long.
+pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) -> Result<WritePlan, Failure> {
+    let mut plan = WritePlan::default();
+    let adjustments = &mut plan.adjustments;
+    let contact = order.tracking.contact_id.as_ref().or(known.contact_id.as_ref());
+    let mut parties = Parties {
+        account: known.crm_id.as_ref().or_else(|| order.crm_id()).map(id_value),
+        contact: contact.map(id_value),
+    };
+    if parties.account.is_none() {
+        let effects = customer_effects(order, processing, adjustments)?;
+        for effect in &effects {
+            match effect.reference {
+                Reference::Account => parties.account = Some(FieldValue::IdOf(Reference::Account)),
+                Reference::Contact if parties.contact.is_none() => {
+                    parties.contact = Some(FieldValue::IdOf(Reference::Contact));
+                }
+                Reference::Contact | Reference::Order | Reference::Event => {}
+            }
+        }
+        plan.effects.extend(effects);
+    }
+    plan.effects.extend(order_record::order_record(order, parties.account.as_ref(), processing, adjustments)?);
+    if let Some(event_type) = event_type(order).filter(|event_type| processing.publishes(*event_type)) {
+        plan.effects.push(order_event::order_event(order, event_type, processing, &parties, adjustments)?);
+    }
+    Ok(plan)
+}
+
+/// The event that announces an order, whatever the settings say of it.
+pub const fn event_type(order: &Order) -> Option<EventType> {
+    EventType::of(order)
+}
+
+/// Account and Contact of a customer whom nobody knows yet.
+fn customer_effects(
+    order: &Order,
+    processing: &OrderProcessing,
+    adjustments: &mut Vec<String>,
+) -> Result<Vec<Effect>, Failure> {
+    let Some(customer) = customer::customer_data(order, processing)? else { return Ok(Vec::new()) };
+    if processing.create_person_account {
+        return Ok(vec![account::person_account(order, &customer, processing, adjustments)?]);
+    }
+    let account = account::business_account(order, &customer, processing, adjustments)?;
+    Ok(vec![account, contact::contact(&customer, processing, adjustments)?])
+}
+
+fn id_value(id: &RecordId) -> FieldValue {
+    FieldValue::Json(id.as_str().into())
+}

@@ -1,0 +1,149 @@
+//! A Limio order: what its types share, what each has of its own, and the body it came in.
+//!
+//! Reading is tolerant (numbers or strings, several spellings); what it becomes is strict. The body is kept whole,
+//! unknown keys included, so that nothing a tenant added is lost on the way.
+
+pub mod change;
+pub mod id;
+pub(crate) mod identity;
+pub mod item;
+pub mod moment;
+pub mod money;
+pub(crate) mod parse;
+pub mod party;
+pub(crate) mod read;
+
+use serde_json::{Map, Value};
+
+use crate::order::change::Change;
+use crate::order::id::{OrderId, RecordId, SequenceKey};
+use crate::order::item::Item;
+use crate::order::moment::Moment;
+use crate::order::money::Money;
+use crate::order::party::{Address, Customer, Student, User};
+
+/// One order, parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// Its identity.
+    pub id: OrderId,
+    /// Its human reference (`order_reference`), 11 or 12 characters.
+    pub reference: Option<String>,
+    /// `external_id`: the caller's reference. Not unique.
+    pub external_id: Option<String>,
+    /// What is asked for, with the fields of its own type.
+    pub change: Change,
+    /// `change_type`, where Limio sends one (`cancel_save`).
+    pub change_type: Option<String>,
+    /// The customer, as far as order of processing is concerned.
+    pub sequence_key: SequenceKey,
+    /// `owner`: the identity id (`id-…`).
+    pub owner: Option<String>,
+    /// The customer id (`cus-…`), from `customerId`, `customer_id`, `customer` or `tracking.customerId`.
+    pub customer_id: Option<String>,
+    /// The token claims of who ordered.
+    pub user: User,
+    /// Who buys.
+    pub customer: Customer,
+    /// Billing address, when it says anything.
+    pub billing: Option<Address>,
+    /// Delivery address, when it says anything.
+    pub delivery: Option<Address>,
+    /// The subscription that the order names.
+    pub subscription: SubscriptionName,
+    /// What is bought, first item first. A change order's single `offer` stands here as one item; of an
+    /// `update_subscription`, the additions.
+    pub items: Vec<Item>,
+    /// `total`.
+    pub total: Option<Money>,
+    /// `orderDate`.
+    pub order_date: Option<Moment>,
+    /// The day from which the change holds: `effectiveDate`, `cancelDate`, `startDate` or the first `effective_date` of `updates`.
+    pub effective_date: Option<Moment>,
+    /// `source`: the system that submitted it.
+    pub source: Option<String>,
+    /// `initiated_source`: where it began.
+    pub initiated_source: Option<String>,
+    /// The Salesforce records that the order came from.
+    pub tracking: Tracking,
+    /// `giftCode` or `payment.gift_code`.
+    pub gift_code: Option<String>,
+    /// Student data, when collected.
+    pub student: Option<Student>,
+    /// Why, on cancel, cancel-save and switch.
+    pub reason: Option<ChangeReason>,
+    /// `partnerSalesforceAccountId`, or the same under `forPartner`.
+    pub partner_account: Option<RecordId>,
+    /// The order as it came, without secrets, unknown keys included.
+    pub raw: Map<String, Value>,
+}
+
+/// How an order names its subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubscriptionName {
+    /// `sub-…`: from `forSubscription.id`, else `subscriptionId`, else `subId`.
+    pub id: Option<String>,
+    /// The human reference: from `forSubscription.name`, else `subscriptionRef`, `subRef`, `subscriptionReference`, `sub_reference`.
+    pub reference: Option<String>,
+}
+
+impl SubscriptionName {
+    /// The best name there is: id, else reference.
+    pub fn best(&self) -> Option<&str> {
+        self.id.as_deref().or(self.reference.as_deref())
+    }
+}
+
+/// `tracking`, as far as it names Salesforce records. Ids that are not record ids are ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// `accountId`
+    pub account_id: Option<RecordId>,
+    /// `contactId`
+    pub contact_id: Option<RecordId>,
+    /// `caseId`
+    pub case_id: Option<RecordId>,
+    /// `userId`
+    pub user_id: Option<RecordId>,
+}
+
+/// `data.reason`, or the reason of a cancel attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeReason {
+    /// The reason's id.
+    pub id: Option<String>,
+    /// What the customer wrote. Personal: never logged.
+    pub feedback: Option<String>,
+}
+
+impl Order {
+    /// The Account that is already known to belong to the customer, from the order alone: `tracking.accountId`, else the
+    /// identity's `crm_id`.
+    pub fn crm_id(&self) -> Option<&RecordId> {
+        self.tracking.account_id.as_ref().or(self.user.crm_id.as_ref())
+    }
+
+    /// Every name under which the customer's Account may be remembered, strongest first: owner, `sub`, customer id,
+    /// subscription id and reference. E-mail is not among them: two identities may share one.
+    pub fn identity_aliases(&self) -> Vec<String> {
+        let named = [
+            ("owner", self.owner.as_deref()),
+            ("owner", self.user.sub.as_deref()),
+            ("customer", self.customer_id.as_deref()),
+            ("subscription", self.subscription.id.as_deref()),
+            ("subscription", self.subscription.reference.as_deref()),
+        ];
+        let mut aliases: Vec<String> =
+            named.into_iter().filter_map(|(kind, name)| name.map(|name| format!("{kind}:{name}"))).collect();
+        aliases.dedup();
+        aliases
+    }
+
+    /// The stable Limio name of the customer, for external ids: owner, else `sub`, else customer id, else the e-mail
+    /// address in lower case. `None` when the order names nobody.
+    pub fn customer_name(&self) -> Option<String> {
+        let name = self.owner.as_deref().or(self.user.sub.as_deref()).or(self.customer_id.as_deref());
+        name.map(str::to_owned)
+            .or_else(|| self.customer.email.as_deref().or(self.user.email.as_deref()).map(str::to_lowercase))
+    }
+}

@@ -1,0 +1,144 @@
+//! People, places and the names they go by.
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::order::party::{Address, Customer, Student, User};
+use crate::order::read::Fields;
+use crate::order::{ChangeReason, SubscriptionName, Tracking, identity};
+
+pub(super) fn subscription(root: &Fields<'_>) -> Result<SubscriptionName, Failure> {
+    // Read strictly first, so that a name of another type is refused by its path instead of being passed over.
+    if let Some(named) = root.object("forSubscription")? {
+        named.text("id")?;
+        named.text("name")?;
+    }
+    root.first_text(&[
+        "subscriptionId",
+        "subId",
+        "subscriptionRef",
+        "subRef",
+        "subscriptionReference",
+        "sub_reference",
+    ])?;
+    Ok(identity::subscription(root.map()))
+}
+
+pub(super) fn tracking(root: &Fields<'_>) -> Result<Tracking, Failure> {
+    let Some(fields) = root.object("tracking")? else { return Ok(Tracking::default()) };
+    Ok(Tracking {
+        account_id: fields.record_id("accountId"),
+        contact_id: fields.record_id("contactId"),
+        case_id: fields.record_id("caseId"),
+        user_id: fields.record_id("userId"),
+    })
+}
+
+pub(super) fn user(root: &Fields<'_>) -> Result<User, Failure> {
+    let Some(fields) = root.object("userDetails")? else { return Ok(User::default()) };
+    let claim = fields.map().keys().find(|key| key.ends_with("/aut"));
+    let external_sub = match claim.and_then(|claim| fields.object_if_any(claim)) {
+        Some(identity) => identity.text("sub")?,
+        None => None,
+    };
+    Ok(User {
+        sub: fields.text("sub")?,
+        email: fields.text("email")?,
+        external_sub,
+        crm_id: fields.record_id("crm_id"),
+    })
+}
+
+pub(super) fn customer(root: &Fields<'_>, billing: Option<&Address>) -> Result<Customer, Failure> {
+    const READ: [&str; 11] = [
+        "firstName",
+        "first_name",
+        "lastName",
+        "last_name",
+        "fullName",
+        "full_name",
+        "email",
+        "phone",
+        "companyName",
+        "company_name",
+        "company",
+    ];
+    let mut customer = match root.object("customerDetails")? {
+        None => Customer::default(),
+        Some(fields) => Customer {
+            first_name: fields.first_text(&["firstName", "first_name"])?,
+            last_name: fields.first_text(&["lastName", "last_name"])?,
+            full_name: fields.first_text(&["fullName", "full_name"])?,
+            email: fields.text("email")?,
+            phone: fields.text("phone")?,
+            company_name: fields.first_text(&["companyName", "company_name", "company"])?,
+            extra: fields
+                .map()
+                .iter()
+                .filter(|(key, _)| !READ.contains(&key.as_str()))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        },
+    };
+    if let Some(billing) = billing {
+        if customer.first_name.is_none() && customer.last_name.is_none() && customer.full_name.is_none() {
+            customer.first_name.clone_from(&billing.first_name);
+            customer.last_name.clone_from(&billing.last_name);
+        }
+        customer.email = customer.email.or_else(|| billing.email.clone());
+        customer.phone = customer.phone.or_else(|| billing.phone.clone());
+        customer.company_name = customer.company_name.or_else(|| billing.company.clone());
+    }
+    Ok(customer)
+}
+
+pub(super) fn gift_code(root: &Fields<'_>) -> Result<Option<String>, Failure> {
+    if let Some(code) = root.text("giftCode")? {
+        return Ok(Some(code));
+    }
+    root.object_if_any("payment").map_or(Ok(None), |payment| payment.text("gift_code"))
+}
+
+pub(super) fn student(root: &Fields<'_>) -> Result<Option<Student>, Failure> {
+    let Some(fields) = root.object("studentDetails")? else { return Ok(None) };
+    let student = Student {
+        university: fields.text("university")?,
+        course: fields.text("course")?,
+        graduation_year: fields.text("graduationYear")?,
+    };
+    Ok((student != Student::default()).then_some(student))
+}
+
+/// `data.reason`, else `cancelInformation`.
+pub(super) fn reason(root: &Fields<'_>) -> Result<Option<ChangeReason>, Failure> {
+    if let Some(data) = root.object_if_any("data") {
+        if let Some(fields) = data.object_if_any("reason") {
+            return Ok(Some(ChangeReason { id: fields.text("id")?, feedback: fields.text("feedback")? }));
+        }
+        if let Some(Value::String(id)) = data.value("reason") {
+            return Ok(Some(ChangeReason { id: Some(id.trim().to_owned()), feedback: None }));
+        }
+    }
+    let Some(fields) = root.object_if_any("cancelInformation") else { return Ok(None) };
+    Ok(Some(ChangeReason { id: fields.text("reason")?, feedback: fields.text("text")? }))
+}
+
+impl Address {
+    /// `None` where nothing is said.
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, Failure> {
+        let address = Self {
+            first_name: fields.first_text(&["firstName", "first_name"])?,
+            last_name: fields.first_text(&["lastName", "last_name"])?,
+            email: fields.first_text(&["email", "workEmail"])?,
+            phone: fields.first_text(&["phone", "workPhone", "otherPhone"])?,
+            company: fields.first_text(&["company", "companyName"])?,
+            address1: fields.text("address1")?,
+            address2: fields.text("address2")?,
+            city: fields.text("city")?,
+            state: fields.text("state")?,
+            postal_code: fields.first_text(&["postalCode", "zipCode"])?,
+            country: fields.text("country")?,
+        };
+        Ok((address != Self::default()).then_some(address))
+    }
+}

@@ -1,0 +1,78 @@
+//! People and places of an order. Everything here is personal data: it is mapped, never logged.
+
+use serde_json::{Map, Value};
+
+use crate::order::id::RecordId;
+
+/// `userDetails`: the claims of the token with which the order was placed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct User {
+    /// `sub`: Limio's identity id.
+    pub sub: Option<String>,
+    /// `email`
+    pub email: Option<String>,
+    /// `sub` of the claim whose name ends in `/aut`: the identity at the external provider.
+    pub external_sub: Option<String>,
+    /// `crm_id`: the Account that Limio keeps for the identity.
+    pub crm_id: Option<RecordId>,
+}
+
+/// `customerDetails`, in either spelling (`firstName` or `first_name`).
+///
+/// The API's own `new` orders have only `billingDetails` (Orders API). So where the customer's details give no name at
+/// all, the name is that of the billing address, and likewise e-mail, phone and company each on their own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Customer {
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Whole name, where only that was asked for.
+    pub full_name: Option<String>,
+    /// E-mail address as the shopper spelt it.
+    pub email: Option<String>,
+    /// Phone number.
+    pub phone: Option<String>,
+    /// Company.
+    pub company_name: Option<String>,
+    /// Everything else in `customerDetails`, tenant-specific keys included.
+    pub extra: Map<String, Value>,
+}
+
+/// A postal address. Limio's empty objects and empty strings are absent here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Given name on the address.
+    pub first_name: Option<String>,
+    /// Family name on the address.
+    pub last_name: Option<String>,
+    /// E-mail on the address.
+    pub email: Option<String>,
+    /// Phone on the address.
+    pub phone: Option<String>,
+    /// Company on the address.
+    pub company: Option<String>,
+    /// First line.
+    pub address1: Option<String>,
+    /// Second line.
+    pub address2: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// State or region, as the checkout collected it.
+    pub state: Option<String>,
+    /// `postalCode` or `zipCode`.
+    pub postal_code: Option<String>,
+    /// Country, two or three letters or free text.
+    pub country: Option<String>,
+}
+
+/// `studentDetails`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Student {
+    /// University.
+    pub university: Option<String>,
+    /// Course.
+    pub course: Option<String>,
+    /// Four digits.
+    pub graduation_year: Option<String>,
+}

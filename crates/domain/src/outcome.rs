@@ -1,0 +1,171 @@
+//! What came of one order, and what is told about it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::order::id::{OrderId, RecordId, SequenceKey, TenantId};
+
+/// What one attempt at an order came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The org holds it, or a business answer was given: the order is done.
+    Settled(Result),
+    /// It failed; the failure says whether to try again.
+    Failed(Failure),
+    /// Salesforce did not run it because others of the same request failed. Nothing was tried.
+    Halted,
+    /// Another owner's claim may still take effect; ask again after this time. Nothing was tried.
+    Busy {
+        /// What is left of the claim.
+        left: Duration,
+    },
+    /// A dependency as a whole is away or forbids itself. Nothing was tried; intake pauses.
+    Outage {
+        /// What is away, and what it said.
+        failure: Failure,
+        /// How long to leave it alone before one probe.
+        retry_after: Duration,
+    },
+}
+
+/// How an order ended. Kept in the ledger, told to others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Result {
+    /// Its records are in the org.
+    Written(Written),
+    /// A business answer: the org's rules refuse this customer.
+    Rejected(Rejected),
+}
+
+/// What was written for an order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    /// The Account that the order belongs to: person account or business account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crm_id: Option<RecordId>,
+    /// Every record that was written, by the plan's reference (`account`, `contact`, `order`).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub record_ids: Map<String, Value>,
+    /// The `EventUuid` of the platform event, when one was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_uuid: Option<String>,
+    /// Why the order is on this Account, when a duplicate rule decided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<MatchExplanation>,
+    /// What was shortened or left out on the way, one sentence each. No personal data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<String>,
+}
+
+/// A business answer that settles the order without writing it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Stable code, operator text, rule.
+    pub failure: Failure,
+    /// What the customer may read, from `[errors]`.
+    pub customer_text: String,
+    /// The matches that led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<MatchExplanation>,
+}
+
+/// Which rule matched which records, and what was made of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MatchExplanation {
+    /// The duplicate rule's developer name.
+    pub rule: String,
+    /// The matching rule's name, where Salesforce gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching_rule: Option<String>,
+    /// The ids of the matched records, best first.
+    pub matched: Vec<RecordId>,
+    /// What was decided, in a word: `rejected`, `attached`.
+    pub decision: String,
+}
+
+/// What is announced on the outcomes exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutcomeKind {
+    /// `order.written`
+    Written,
+    /// `order.rejected`
+    Rejected,
+    /// `order.dead_lettered`
+    DeadLettered,
+    /// `order.replayed`
+    Replayed,
+}
+
+impl OutcomeKind {
+    /// The routing key on the outcomes exchange.
+    pub const fn routing_key(self) -> &'static str {
+        match self {
+            Self::Written => "order.written",
+            Self::Rejected => "order.rejected",
+            Self::DeadLettered => "order.dead_lettered",
+            Self::Replayed => "order.replayed",
+        }
+    }
+}
+
+/// One announcement: a `CloudEvent` without personal data. The same outcome has the same id, however often it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutcomeEvent {
+    /// What is announced.
+    pub kind: OutcomeKind,
+    /// The tenant, for `source`.
+    pub tenant: TenantId,
+    /// The order, for `subject`.
+    pub order_id: OrderId,
+    /// The lane it travelled in.
+    pub sequence_key: SequenceKey,
+    /// Result or failure, as JSON.
+    pub data: Value,
+}
+
+impl OutcomeEvent {
+    /// Announces how an order ended.
+    pub fn of_result(tenant: TenantId, order_id: OrderId, sequence_key: SequenceKey, result: &Result) -> Self {
+        let kind = match result {
+            Result::Written(_) => OutcomeKind::Written,
+            Result::Rejected(_) => OutcomeKind::Rejected,
+        };
+        let data = serde_json::to_value(result).unwrap_or(Value::Null);
+        Self { kind, tenant, order_id, sequence_key, data }
+    }
+
+    /// Announces that an order was given up; `letter_id` is its dead letter.
+    pub fn of_failure(tenant: TenantId, order_id: OrderId, sequence_key: SequenceKey, failure: &Failure, letter_id: &str) -> Self {
+        let data = json!({ "failure": failure, "letter_id": letter_id, "remedy": failure.reason.remedy() });
+        Self { kind: OutcomeKind::DeadLettered, tenant, order_id, sequence_key, data }
+    }
+
+    /// The `CloudEvents` id: equal for equal announcements.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.order_id, self.kind.routing_key())
+    }
+
+    /// The event in structured mode, `application/cloudevents+json`.
+    pub fn render(&self) -> Vec<u8> {
+        let mut data = self.data.clone();
+        if let Value::Object(fields) = &mut data {
+            fields.insert("order_id".into(), self.order_id.as_str().into());
+        }
+        json!({
+            "specversion": "1.0",
+            "id": self.id(),
+            "type": format!("com.causeway.{}", self.kind.routing_key()),
+            "source": format!("/causeway/{}", self.tenant),
+            "subject": self.order_id.as_str(),
+            "sequencekey": self.sequence_key.as_str(),
+            "datacontenttype": "application/json",
+            "data": data,
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
