@@ -1,0 +1,181 @@
+//! A batch of messages: check, strip, fold doubles, hand on, confirmed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::dead_letter::LetterId;
+use domain::envelope::{DecodeSettings, Envelope};
+use domain::event::OrderEvent;
+use domain::failure::{Failure, Reason};
+use domain::order::id::{OrderId, SequenceKey};
+use domain::outcome::OutcomeEvent;
+use domain::secrets;
+use domain::settlement::Settlement;
+use futures::future::join_all;
+use ledger::{Identity, Ledger, Sighting};
+use queue::error::PublishError;
+use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
+use queue::message::{Message, ORDER_ID, SEQUENCE_KEY, TRACE_PARENT};
+use queue::session::Session;
+use queue::topology::{Queue, Target, Topology};
+
+use crate::metrics::Metrics;
+
+/// Orders that are checked against the ledger in one round trip and published side by side.
+const BATCH: usize = 64;
+
+/// How long intake pauses when the ledger does not answer.
+const OUTAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a partition that is full is left alone.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+/// The header that carries the order's fingerprint.
+const FINGERPRINT: &str = "fingerprint";
+
+/// Relays valid orders to their customers' partitions.
+pub struct OrderIntake {
+    decode: DecodeSettings,
+    topology: Topology,
+    ledger: Arc<dyn Ledger>,
+    metrics: Arc<Metrics>,
+}
+
+impl OrderIntake {
+    /// An intake that works through these.
+    pub fn new(decode: DecodeSettings, topology: Topology, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
+        Self { decode, topology, ledger, metrics }
+    }
+
+    /// Publishes an order to its customer's partition; returns when the broker has it.
+    async fn hand_on(&self, session: &Arc<dyn Session>, event: &OrderEvent) -> Result<(), PublishError> {
+        let key = event.sequence_key().as_str();
+        session.publish(&Target::Partition(self.topology.partition_of(key)), &onward(event)).await
+    }
+}
+
+/// An order as it travels between our programs: structured mode, without secrets.
+fn onward(event: &OrderEvent) -> Message {
+    let mut headers = BTreeMap::from([
+        (SEQUENCE_KEY.to_owned(), event.sequence_key().as_str().to_owned()),
+        (ORDER_ID.to_owned(), event.order_id().as_str().to_owned()),
+        (FINGERPRINT.to_owned(), event.fingerprint.to_string()),
+    ]);
+    if let Some(trace_parent) = &event.envelope.trace_parent {
+        headers.insert(TRACE_PARENT.to_owned(), trace_parent.clone());
+    }
+    Message {
+        body: event.render().into(),
+        id: event.message_id().to_owned(),
+        kind: Some(event.envelope.kind.as_str().to_owned()),
+        content_type: Some("application/cloudevents+json".to_owned()),
+        headers,
+        ..Message::default()
+    }
+}
+
+#[async_trait]
+impl Handler for OrderIntake {
+    type Item = OrderEvent;
+
+    fn sort(&self, message: &Message) -> Sorted<OrderEvent> {
+        match Envelope::decode(&message.incoming(), &self.decode).and_then(OrderEvent::parse) {
+            Ok(event) => Sorted {
+                key: Some(event.sequence_key().as_str().to_owned()),
+                order_id: Some(event.order_id().as_str().to_owned()),
+                order_type: Some(event.order_type().as_str().to_owned()),
+                item: Ok(event),
+            },
+            Err(refused) => Sorted {
+                key: refused.sequence_key.map(|key| key.as_str().to_owned()),
+                order_id: refused.order_id.map(|id| id.as_str().to_owned()),
+                order_type: refused.order_type,
+                item: Err(refused.failure),
+            },
+        }
+    }
+
+    fn batch_limit(&self) -> usize {
+        BATCH
+    }
+
+    async fn took_over(&self, _: Queue) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(&self, session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
+        let orders: Vec<&OrderEvent> = jobs.iter().filter_map(|job| job.item.as_ref().ok()).collect();
+        let identities: Vec<Identity> = orders
+            .iter()
+            .map(|event| Identity { order: event.order_id().clone(), fingerprint: event.fingerprint })
+            .collect();
+        let sightings = match self.ledger.sight(&identities).await {
+            Ok(sightings) => sightings,
+            Err(error) => return jobs.iter().map(|_| outage(&error)).collect(),
+        };
+        let settled = orders.iter().zip(&sightings).map(|(event, sighting)| async move {
+            match sighting {
+                Sighting::Again => Ok(Settlement::Ack),
+                Sighting::Conflict => Ok(Settlement::DeadLetter(Failure::permanent(
+                    Reason::IdentityConflict,
+                    format!("another order came before under the identity {}", event.order_id()),
+                ))),
+                Sighting::First => self.hand_on(session, event).await.map(|()| Settlement::Ack),
+            }
+        });
+        let settled = join_all(settled).await;
+        let handed_on: Vec<Identity> = identities
+            .into_iter()
+            .zip(&sightings)
+            .zip(&settled)
+            .filter(|((_, sighting), settled)| **sighting == Sighting::First && settled.is_ok())
+            .map(|((identity, _), _)| identity)
+            .collect();
+        // Not noting it would let a double through later; coming again now only publishes once more what folds anyway.
+        if let Err(error) = self.ledger.handed_on(&handed_on).await {
+            return jobs.iter().map(|_| outage(&error)).collect();
+        }
+        let verdicts = settled.into_iter().zip(sightings).map(|(settled, sighting)| match settled {
+            Ok(settlement) => {
+                match sighting {
+                    Sighting::First => self.metrics.relayed(),
+                    Sighting::Again => self.metrics.again(),
+                    Sighting::Conflict => {}
+                }
+                Verdict::of(settlement)
+            }
+            // Full, or unknown whether it was stored: the session ends by itself in the second case.
+            Err(error) => {
+                tracing::debug!(%error, "an order was not handed on yet");
+                Verdict::of(Settlement::Again { after: FULL_WAIT })
+            }
+        });
+        verdicts.collect()
+    }
+
+    /// Payment secrets stay behind here, also those of an order that is refused.
+    fn kept(&self, message: &Message) -> Message {
+        Message { body: secrets::strip_body(&message.body).into_owned().into(), ..message.clone() }
+    }
+
+    fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
+        let order_id = OrderId::parse(job.order_id.as_deref()?)?;
+        let key = SequenceKey::parse(job.key.as_deref()?)?;
+        let told = OutcomeEvent::of_failure(self.decode.tenant.clone(), order_id, key, failure, letter.as_str());
+        let message = Message {
+            body: told.render().into(),
+            id: told.id(),
+            kind: Some(format!("com.causeway.{}", told.kind.routing_key())),
+            content_type: Some("application/cloudevents+json".to_owned()),
+            ..Message::default()
+        };
+        Some(Announcement { routing_key: told.kind.routing_key(), message })
+    }
+}
+
+fn outage(error: &ledger::Error) -> Verdict {
+    let failure = Failure::transient(Reason::LedgerUnavailable, error.to_string());
+    Verdict::of(Settlement::Pause { after: OUTAGE_WAIT, failure })
+}

@@ -1,0 +1,98 @@
+//! Takes Limio's order events, checks and normalises them, and hands them to the writers.
+//!
+//! # The story
+//!
+//! A message arrives in an inbox. `domain` decodes it and parses its order, without the payment's secrets. The ledger says
+//! whether the same order was handed on before. A new one is published to its customer's partition, confirmed, noted as
+//! handed on, and acknowledged, in this order.
+//!
+//! What is refused but belongs to a known customer goes on in the customer's lane as refused: there it becomes a dead
+//! letter at its own place, behind what came before and in front of what comes after. What belongs to nobody becomes a dead
+//! letter here.
+//!
+//! # Invariants
+//!
+//! * Nothing is acknowledged before it is confirmed elsewhere: in a partition or in the journal.
+//! * One order of a customer is published at a time, so a lost confirm cannot reverse two of them.
+//! * Payment secrets do not pass.
+//! * Without the ledger nothing is taken in; nothing is lost and no attempt is counted.
+
+pub mod config;
+pub mod handler;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::{Ledger, RedisLedger};
+use queue::lanes::BatchSettings;
+use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
+use queue::work::{Letters, Stop, WorkSettings};
+use service::{Condition, Lifecycle, Stopped};
+use tokio::time::Instant;
+
+pub use crate::config::{Args, Config};
+use crate::handler::OrderIntake;
+use crate::metrics::Metrics;
+
+/// Batches in flight at once; each is one round trip to Redis and one round of confirms.
+const IN_FLIGHT: usize = 4;
+
+/// How long a message waits for company while other batches are in flight.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Works until the process drains.
+///
+/// # Errors
+/// RabbitMQ or Redis could not be reached within the patience, or the broker's topology differs.
+pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
+    let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone())
+        .map_err(|error| Stopped::failed(error.to_string()))?;
+    let metrics = Arc::new(metrics);
+    lifecycle.health().not_ready("rabbitmq", "not connected yet");
+    lifecycle.health().not_ready("redis", "not connected yet");
+    let drained = lifecycle.draining().clone();
+    let ledger: Arc<dyn Ledger> = tokio::select! {
+        ledger = open_ledger(&config) => Arc::new(ledger?),
+        () = drained.cancelled() => return Ok(()),
+    };
+    lifecycle.health().set("redis", Condition::Ready);
+    let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
+    let broker = RabbitMq::new(config.amqp.expose(), config.topology.clone(), RabbitMqSettings::new(&name))
+        .map_err(|error| Stopped::settings(error.to_string()))?;
+    let handler = OrderIntake::new(config.decode, config.topology.clone(), ledger, Arc::clone(&metrics));
+    let work = WorkSettings {
+        queues: config.topology.inbox_queues(),
+        prefetch: config.prefetch,
+        batches: BatchSettings { in_flight: IN_FLIGHT, linger: LINGER },
+        drain: Duration::from_secs(25),
+        letters: Letters::Forward,
+        by: name,
+        patience: config.patience,
+    };
+    let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
+    queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(|error| match error {
+        queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),
+        queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => Stopped::unavailable(error.to_string()),
+    })
+}
+
+/// Connects to Redis and waits until it answers, no longer than the patience.
+async fn open_ledger(config: &Config) -> Result<RedisLedger, Stopped> {
+    let namespace = format!("{}:{}", config.topology.namespace, config.decode.tenant);
+    let began = Instant::now();
+    let mut wait = Duration::from_millis(200);
+    loop {
+        let error = match RedisLedger::connect(config.redis.expose(), &namespace, ledger::Settings::RECOMMENDED).await {
+            Ok(ledger) => return Ok(ledger),
+            Err(error @ ledger::Error::Broken(_)) => return Err(Stopped::settings(error.to_string())),
+            Err(error @ ledger::Error::Unavailable { .. }) => error,
+        };
+        if began.elapsed() + wait > config.patience {
+            return Err(Stopped::unavailable(error.to_string()));
+        }
+        tracing::warn!(%error, "trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}

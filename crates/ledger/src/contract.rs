@@ -1,0 +1,178 @@
+//! What a ledger does, whatever keeps it.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use domain::order::id::{Fingerprint, OrderId};
+use thiserror::Error;
+
+/// Who claims: the active writer of a partition, for as long as nobody else takes the partition over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The partition.
+    pub partition: u16,
+    /// Unique for one taking-over of the partition.
+    pub epoch: String,
+}
+
+/// Asks for the right to make an effect happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Who asks.
+    pub owner: Owner,
+    /// The effect: an order's identity, and what is done for it (`order`, `event`).
+    pub order: OrderId,
+    /// What is done for the order; a short word.
+    pub effect: &'static str,
+    /// What the order says. Another content under the same identity is a conflict.
+    pub fingerprint: Fingerprint,
+    /// How long the effect may take to happen once it was sent. When it has passed, the effect is unknown.
+    pub lease: Duration,
+}
+
+/// Proof of a claim. It ends with the claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimTicket {
+    /// Who claimed.
+    pub owner: Owner,
+    /// The order.
+    pub order: OrderId,
+    /// The effect.
+    pub effect: &'static str,
+    /// Which claim of the effect this is; grows with each.
+    pub token: u64,
+    /// Whether the effect was unknown before: giving the claim back unused makes it unknown again.
+    pub was_unknown: bool,
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// Nobody has made it happen: send it.
+    Claimed {
+        /// For closing the claim.
+        ticket: ClaimTicket,
+        /// Failed attempts so far.
+        attempts: u32,
+    },
+    /// An earlier claim's answer was lost, or its lease ran out: look it up before sending. The caller holds a new claim.
+    Unknown {
+        /// For closing the claim.
+        ticket: ClaimTicket,
+        /// Failed attempts so far.
+        attempts: u32,
+    },
+    /// It happened; this is what was stored with it.
+    Settled(String),
+    /// Another owner's claim may still take effect.
+    Busy {
+        /// What is left of its lease.
+        left: Duration,
+    },
+    /// The identity was used before for another content.
+    Conflict,
+    /// Another process has taken the partition over since.
+    NotOwner,
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// It happened; keep this with it.
+    Settle(String),
+    /// It certainly did not happen. Counts as an attempt.
+    Failed,
+    /// Its answer was lost. Counts as an attempt.
+    Unknown,
+    /// It was not tried. Costs nothing; an effect that was unknown before is unknown again.
+    Release,
+}
+
+/// Whether a closing was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It was.
+    Done,
+    /// The claim has ended otherwise meanwhile: expired and claimed anew, or its partition was taken over. Nothing changed.
+    Stale,
+}
+
+/// One order as `ingest` sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its identity.
+    pub order: OrderId,
+    /// What it says.
+    pub fingerprint: Fingerprint,
+}
+
+/// Whether `ingest` has seen an order before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// It was not handed on yet, as far as is known: hand it on, then [`Ledger::handed_on`].
+    First,
+    /// The same order was handed on before: nothing is left to do.
+    Again,
+    /// Another content was seen under this identity, handed on or not.
+    Conflict,
+}
+
+/// Why the ledger did not answer.
+#[derive(Debug, Clone, Error)]
+pub enum Error {
+    /// It cannot be reached, is loading, or did not answer in time. What was asked may have been done. Try again later.
+    #[error("Redis at {place} is not available: {cause}")]
+    Unavailable {
+        /// Host and port, never a password.
+        place: String,
+        /// What it said.
+        cause: String,
+    },
+    /// It answered what it never should: wrong type under a key, wrong script result. An operator has to look.
+    #[error("the ledger is broken: {0}")]
+    Broken(String),
+}
+
+/// The fleet's memory. Every transition of an effect is one atomic step; answers come in the order of the questions.
+///
+/// ```text
+/// absent  ── claim ──► claimed          claimed ── settle ──► settled
+/// claimed ── failed or release ──► absent (attempts kept)
+/// claimed ── unknown, or lease passed ──► unknown   (never absent: it may have happened)
+/// unknown ── claim ──► claimed, answered Unknown
+/// ```
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes this epoch the owner of its partition. Claims and closings of others are refused from now on.
+    async fn own(&self, owner: &Owner) -> Result<(), Error>;
+
+    /// Claims effects, in one round trip.
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimAnswer>, Error>;
+
+    /// Closes claims, in one round trip. Closing one twice the same way is harmless.
+    async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error>;
+
+    /// Notes orders as seen with their fingerprint, and says whether they were handed on before. In one round trip.
+    async fn sight(&self, identities: &[Identity]) -> Result<Vec<Sighting>, Error>;
+
+    /// Notes that orders were handed on durably. In one round trip.
+    async fn handed_on(&self, identities: &[Identity]) -> Result<(), Error>;
+
+    /// For each list of names of a customer, the Account id that was remembered under the first known one.
+    async fn accounts(&self, names: &[Vec<String>]) -> Result<Vec<Option<String>>, Error>;
+
+    /// Remembers an Account id under each of a customer's names.
+    async fn remember_accounts(&self, entries: &[(Vec<String>, String)]) -> Result<(), Error>;
+
+    /// Forgets what is remembered under these names: the Account is gone.
+    async fn forget_accounts(&self, names: &[String]) -> Result<(), Error>;
+
+    /// Since when the ledger remembers, by its own clock; `None` before anybody owned a partition. An order that is older
+    /// may have been worked on before the memory was lost: an effect of it that must not happen twice is looked up first,
+    /// even when its claim is answered `Claimed`. Ask after each [`Ledger::own`]: a memory that is lost later loses the
+    /// owners too, so that the next claim is answered `NotOwner`.
+    async fn remembers_since(&self) -> Result<Option<SystemTime>, Error>;
+
+    /// Whether it answers.
+    async fn ping(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,38 @@
+//! Remembers which effects happened, once and for the whole fleet.
+//!
+//! # The story of one effect
+//!
+//! A writer that has become the active one of a partition says so ([`Ledger::own`]). Before it sends an order to Salesforce
+//! it claims the effect ([`Ledger::claim`]); afterwards it closes the claim with what it learned ([`Ledger::close`]). If it
+//! dies in between, the claim's lease runs out, and whoever claims next is told *unknown*: the effect may have happened,
+//! look it up before sending. A duplicate of an order that was written is told so, with the stored result. A process that
+//! was frozen, and wakes after another has taken its partition over, is refused.
+//!
+//! `ingest` asks less: whether an order was handed on before ([`Ledger::sight`]), and notes it once it was
+//! ([`Ledger::handed_on`]). A crash between the two hands it on twice, and never loses it.
+//!
+//! # Two backends, one behaviour
+//!
+//! [`RedisLedger`] is the real one: each transition is one atomic script on the server, on the server's clock.
+//! [`MemoryLedger`] holds the same rules ([`effect`]) in this process, with a clock that tests may set; it serves the
+//! simulation of schedules. Both pass one suite, and generated sequences give equal answers on both.
+//!
+//! # Invariants
+//!
+//! - A claim that may have had an effect never becomes *absent* by itself, however its owner ends: it becomes *unknown*.
+//! - Only the latest claim of an effect can be closed, and only while its owner owns the partition.
+//! - What is settled stays settled for 30 days, and is answered only to whoever brings the same fingerprint.
+//! - An empty ledger is safe (effects are looked up or repeated by external id, see [`Ledger::remembers_since`]); a
+//!   restored or copied one is not: it may say "settled" of an order that is not. Flush it instead.
+//! - Names of customers are stored as digests only.
+//!
+//! Redis has to run with `maxmemory-policy noeviction`; an append-only file makes restarts cheaper, not safer.
+
+pub mod contract;
+pub mod effect;
+mod memory;
+mod redis;
+
+pub use crate::contract::{Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting};
+pub use crate::memory::{Clock, MemoryLedger};
+pub use crate::redis::{RedisLedger, Settings};

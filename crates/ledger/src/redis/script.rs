@@ -1,0 +1,31 @@
+//! The scripts, and how one is called by its digest.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// A script that Redis keeps and is called by its digest.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) code: &'static str,
+    digest: String,
+}
+
+pub(super) static OWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("own.lua")));
+pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+pub(super) static CLOSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("close.lua")));
+pub(super) static SIGHT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sight.lua")));
+pub(super) static HANDED_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handed_on.lua")));
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// One call of it.
+    pub(super) fn invocation(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
+        let mut command = Cmd::new();
+        command.arg("EVALSHA").arg(&self.digest).arg(keys.len()).arg(keys).arg(arguments);
+        command
+    }
+}

@@ -1,0 +1,151 @@
+//! What a program tells the loop: where a message belongs, and what came of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use domain::dead_letter::LetterId;
+use domain::failure::Failure;
+use domain::settlement::Settlement;
+
+use crate::error::Error;
+use crate::message::Message;
+use crate::session::{Delivery, Session};
+use crate::topology::Queue;
+
+/// A program's part of the work. It decides nothing about settling by itself: it returns what `domain` decided.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// What a message is after reading.
+    type Item: Send + Sync + 'static;
+
+    /// Reads a message: whose it is, and what it says. Pure and quick.
+    fn sort(&self, message: &Message) -> Sorted<Self::Item>;
+
+    /// The most orders that one batch should hold now. At least 1.
+    fn batch_limit(&self) -> usize;
+
+    /// Called before the first delivery of a queue is worked on, and again when ownership was lost and regained. The
+    /// predecessor can no longer acknowledge anything, and all it wrote into the journal has been read.
+    ///
+    /// # Errors
+    /// Something needed for working is away; it is tried again after a pause.
+    async fn took_over(&self, queue: Queue) -> Result<(), Failure>;
+
+    /// Works on a batch: one order of a key, none of a key in two batches. Answers one verdict per job, in order.
+    ///
+    /// The batch outlives its session: when that is lost, the batch may finish, and its effects are settled where they are
+    /// remembered.
+    async fn handle(&self, session: &Arc<dyn Session>, batch: &[Arc<Job<Self::Item>>]) -> Vec<Verdict>;
+
+    /// What of a message is kept when it is given up: the message, without what must not be kept anywhere.
+    fn kept(&self, message: &Message) -> Message {
+        message.clone()
+    }
+
+    /// What is announced when an order becomes a dead letter.
+    fn letter_announcement(&self, job: &Job<Self::Item>, failure: &Failure, letter: &LetterId) -> Option<Announcement>;
+}
+
+/// Where a message belongs.
+#[derive(Debug)]
+pub struct Sorted<I> {
+    /// The customer; `None` when that cannot be told. Such a message waits for nobody and blocks nobody.
+    pub key: Option<String>,
+    /// The order's identity, where known.
+    pub order_id: Option<String>,
+    /// The order's type, where known.
+    pub order_type: Option<String>,
+    /// What it says, or why it can never be worked on.
+    pub item: Result<I, Failure>,
+}
+
+/// One order at work.
+#[derive(Debug)]
+pub struct Job<I> {
+    /// The message, untouched.
+    pub message: Message,
+    /// The queue it came by; for a letter, the queue of the control message that released it.
+    pub queue: Queue,
+    /// The customer, where known.
+    pub key: Option<String>,
+    /// The order's identity, where known.
+    pub order_id: Option<String>,
+    /// The order's type, where known.
+    pub order_type: Option<String>,
+    /// What it says.
+    pub item: Result<I, Failure>,
+    /// The letter, when an operator released it from the journal.
+    pub letter: Option<LetterId>,
+    pub(crate) control: bool,
+    pub(crate) delivery: Mutex<Option<Delivery>>,
+}
+
+impl<I> Job<I> {
+    pub(crate) fn take_delivery(&self) -> Option<Delivery> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What came of one order.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What the queue does with it.
+    pub settlement: Settlement,
+    /// What is announced before it is acknowledged, each confirmed.
+    pub announcements: Vec<Announcement>,
+    /// How a letter was resolved, in a word: `written`, `rejected`, `already`.
+    pub resolution: &'static str,
+    /// The ledger says that another process owns the partition. The loop proves its channel, reads the journal up to now,
+    /// and takes over again, before the order goes again.
+    pub lost_ownership: bool,
+}
+
+impl Verdict {
+    /// A verdict that announces nothing.
+    pub fn of(settlement: Settlement) -> Self {
+        Self { settlement, announcements: Vec::new(), resolution: "written", lost_ownership: false }
+    }
+}
+
+/// Something told to others on the outcomes exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The routing key.
+    pub routing_key: &'static str,
+    /// The message.
+    pub message: Message,
+}
+
+/// What the loop tells whoever counts. Every method may stay empty.
+pub trait Observer: Send + Sync + 'static {
+    /// A delivery came.
+    fn received(&self, queue: Queue) {
+        let _ = queue;
+    }
+    /// An order was settled: `acknowledged`, `dead`, `held`, `refused`.
+    fn settled(&self, settlement: &'static str) {
+        let _ = settlement;
+    }
+    /// How it stands: items in lanes, lanes that wait for a time, items in flight.
+    fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
+        let _ = (items, waiting, in_flight);
+    }
+    /// Open letters and blocked customers.
+    fn letters(&self, open: usize, blocked_keys: usize) {
+        let _ = (open, blocked_keys);
+    }
+    /// Connected and working, or not and why.
+    fn connected(&self, state: Result<(), &Error>) {
+        let _ = state;
+    }
+    /// Intake is paused because something is away, or goes on.
+    fn paused(&self, why: Option<&Failure>) {
+        let _ = why;
+    }
+}
+
+/// An observer that counts nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {}

@@ -1,0 +1,149 @@
+//! Follows the journal: keeps the fold up to date, and proves how far it has read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::dead_letter::LetterId;
+use futures::StreamExt;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::error::{Error, PublishError};
+use crate::journal::entry::{Entry, EntryKind};
+use crate::journal::fold::Fold;
+use crate::message::Message;
+use crate::session::{JournalStart, Session};
+use crate::topology::Target;
+
+/// How long a barrier, or a letter's message, may take to be read.
+const READ_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A reader of the journal that has caught up with everything written before it started, and goes on reading until its
+/// session ends.
+#[derive(Clone)]
+pub struct JournalTail {
+    session: Arc<dyn Session>,
+    shared: Arc<Shared>,
+    by: Arc<str>,
+}
+
+#[derive(Default)]
+struct Shared {
+    fold: Mutex<Fold>,
+    barriers: Mutex<HashMap<String, oneshot::Sender<()>>>,
+}
+
+impl JournalTail {
+    /// Reads the journal from its first entry; returns when it has seen everything written so far.
+    ///
+    /// # Errors
+    /// The session ended, or reading took longer than a minute.
+    pub async fn start(session: Arc<dyn Session>, by: &str) -> Result<Self, Error> {
+        let tail = Self { session: Arc::clone(&session), shared: Arc::default(), by: Arc::from(by) };
+        let mut entries = session.read_journal(JournalStart::First).await?;
+        let shared = Arc::clone(&tail.shared);
+        let ended = session.ended();
+        tokio::spawn(async move {
+            loop {
+                let item = tokio::select! {
+                    () = ended.cancelled() => break,
+                    item = entries.next() => item,
+                };
+                let Some((offset, message)) = item else { break };
+                let Some(entry) = Entry::from_message(&message) else { continue };
+                if let EntryKind::Barrier { mark } = &entry.kind {
+                    if let Some(waiting) = lock(&shared.barriers).remove(mark) {
+                        // Whoever waited may have given up meanwhile.
+                        let _ = waiting.send(());
+                    }
+                } else {
+                    lock(&shared.fold).apply(Some(offset), &entry);
+                }
+            }
+            lock(&shared.barriers).clear();
+        });
+        tail.barrier().await?;
+        Ok(tail)
+    }
+
+    /// Returns when everything that stood in the journal at the time of the call has been read.
+    pub async fn barrier(&self) -> Result<(), Error> {
+        let mark = Uuid::new_v4().to_string();
+        let (seen, wait) = oneshot::channel();
+        lock(&self.shared.barriers).insert(mark.clone(), seen);
+        let entry = Entry::new(EntryKind::Barrier { mark: mark.clone() }, &self.by);
+        let read = async {
+            self.session.publish(&Target::Journal, &entry.to_message()).await.map_err(|error| Error::Lost(error.to_string()))?;
+            wait.await.map_err(|_| Error::Lost("the journal can no longer be read".into()))
+        };
+        let ended = self.session.ended();
+        let result = tokio::select! {
+            result = tokio::time::timeout(READ_DEADLINE, read) => {
+                result.unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))
+            }
+            () = ended.cancelled() => Err(Error::Lost("the session ended".into())),
+        };
+        lock(&self.shared.barriers).remove(&mark);
+        result
+    }
+
+    /// The open letters as far as they were read, and those appended here. Do not keep the guard over an await.
+    pub fn fold(&self) -> MutexGuard<'_, Fold> {
+        lock(&self.shared.fold)
+    }
+
+    /// Appends an entry, confirmed, and takes it into the fold at once.
+    pub async fn append(&self, entry: Entry) -> Result<(), PublishError> {
+        self.session.publish(&Target::Journal, &entry.to_message()).await?;
+        self.fold().apply(None, &entry);
+        Ok(())
+    }
+
+    /// The messages of a customer's open letters, oldest first, at most `limit`, as they go through the normal path again.
+    pub async fn chain_messages(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
+        self.barrier().await?;
+        let wanted: Vec<(LetterId, u64)> = self
+            .fold()
+            .chain(key)
+            .into_iter()
+            .take(limit)
+            .filter_map(|letter| letter.offset.map(|offset| (letter.id.clone(), offset)))
+            .collect();
+        messages_at(&self.session, wanted).await
+    }
+
+    /// Who appends.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+}
+
+/// Reads the messages that lie at these places. A letter whose entry retention has dropped is left out.
+pub async fn messages_at(session: &Arc<dyn Session>, mut wanted: Vec<(LetterId, u64)>) -> Result<Vec<(LetterId, Message)>, Error> {
+    let order: Vec<LetterId> = wanted.iter().map(|(id, _)| id.clone()).collect();
+    wanted.sort_by_key(|(_, offset)| *offset);
+    let (Some(first), Some(last)) = (wanted.first().map(|(_, offset)| *offset), wanted.last().map(|(_, offset)| *offset)) else {
+        return Ok(Vec::new());
+    };
+    let mut ids: HashMap<u64, LetterId> = wanted.into_iter().map(|(id, offset)| (offset, id)).collect();
+    let mut entries = session.read_journal(JournalStart::Offset(first)).await?;
+    let mut found: HashMap<LetterId, Message> = HashMap::new();
+    let read = async {
+        while let Some((offset, message)) = entries.next().await {
+            if let (Some(id), Some(entry)) = (ids.remove(&offset), Entry::from_message(&message)) {
+                found.insert(id, crate::journal::entry::for_replay(entry.message));
+            }
+            if offset >= last {
+                return Ok(());
+            }
+        }
+        Err(Error::Lost("the journal can no longer be read".into()))
+    };
+    tokio::time::timeout(READ_DEADLINE, read).await.unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))?;
+    Ok(order.into_iter().filter_map(|id| found.remove(&id).map(|message| (id, message))).collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,58 @@
+//! A message as programs see it, whatever carries it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use domain::envelope::Incoming;
+
+/// The customer, on every message; the orders exchange hashes it.
+pub const SEQUENCE_KEY: &str = "sequencekey";
+/// The order's identity, on partition messages and letters.
+pub const ORDER_ID: &str = "order-id";
+/// W3C trace context.
+pub const TRACE_PARENT: &str = "traceparent";
+/// The failure with which `ingest` refused the message, as JSON. It travels in the customer's lane, so that it blocks the
+/// customer at its own place and not before.
+pub const REFUSAL: &str = "refusal";
+/// The `type` property of a control message: drain the key in [`SEQUENCE_KEY`] from the journal.
+pub const RELEASE: &str = "causeway.release";
+
+/// Body, properties and headers. Headers are text: streams drop or rewrite nested ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The bytes, untouched.
+    pub body: Bytes,
+    /// `message_id`; empty when the publisher gave none.
+    pub id: String,
+    /// `type`
+    pub kind: Option<String>,
+    /// `content_type`
+    pub content_type: Option<String>,
+    /// `timestamp`, seconds since 1970.
+    pub timestamp: Option<u64>,
+    /// `app_id`
+    pub app_id: Option<String>,
+    /// Headers. Integers and booleans arrive as text; nested values are left out.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Message {
+    /// The header with this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The message as decoding takes it.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            body: &self.body,
+            content_type: self.content_type.as_deref(),
+            message_id: (!self.id.is_empty()).then_some(self.id.as_str()),
+            kind: self.kind.as_deref(),
+            timestamp: self.timestamp,
+            tenant: self.header("tenant"),
+            event: self.header("event"),
+            trace_parent: self.header(TRACE_PARENT),
+        }
+    }
+}

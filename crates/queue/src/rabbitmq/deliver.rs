@@ -1,0 +1,242 @@
+//! Deliveries of one queue, on a channel of their own.
+//!
+//! A task owns lapin's consumer and hands its deliveries on. However the subscription ends (closed, dropped, its task
+//! aborted, the session lost), this task closes the channel, waits for it, and only then lets the consumer go: dropped
+//! earlier, lapin would cancel it, and the broker would hand on later messages before the unsettled ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, Consumer};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connect::short;
+use super::ending::Ending;
+use super::properties;
+use crate::error::Error;
+use crate::session::{Channel, Delivery, Subscription};
+use crate::topology::Queue;
+
+/// What a consuming channel is made of.
+pub(super) struct Line {
+    pub(super) connection: Arc<Connection>,
+    /// Queue or stream.
+    pub(super) name: String,
+    pub(super) prefetch: u16,
+    pub(super) deadline: Duration,
+    pub(super) ending: Ending,
+}
+
+impl Line {
+    /// Opens a channel and begins to consume on it. Dropped halfway, the channel closes and nothing is cancelled: lapin's
+    /// consumer cancels only once it was handed out.
+    pub(super) async fn open(self, arguments: FieldTable) -> Result<Tap, Error> {
+        let opening = async {
+            let channel = self.connection.create_channel().await?;
+            channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+            let name = short(&self.name);
+            let consumer = channel.basic_consume(name, short(""), BasicConsumeOptions::default(), arguments).await?;
+            Ok((channel, Held(Some(consumer))))
+        };
+        let (channel, consumer) =
+            self.ending.guard(&format!("consuming from {}", self.name), self.deadline, opening).await?;
+        let over = self.ending.token().child_token();
+        Ok(Tap { name: self.name, channel, consumer, over, deadline: self.deadline, ending: self.ending })
+    }
+}
+
+/// An open channel with its consumer.
+pub(super) struct Tap {
+    pub(super) name: String,
+    pub(super) channel: lapin::Channel,
+    consumer: Held,
+    /// Cancelled when deliveries are wanted no longer, and when the session ends.
+    pub(super) over: CancellationToken,
+    deadline: Duration,
+    ending: Ending,
+}
+
+impl Tap {
+    /// The next delivery. `None` when it is over; a consumer that ends by itself ends the session.
+    pub(super) async fn next(&mut self) -> Option<lapin::message::Delivery> {
+        let consumer = self.consumer.0.as_mut()?;
+        let cause = tokio::select! {
+            biased;
+            () = self.over.cancelled() => return None,
+            delivery = consumer.next() => match delivery {
+                Some(Ok(delivery)) => return Some(delivery),
+                Some(Err(error)) => format!("consuming from {}: {error}", self.name),
+                None => format!("RabbitMQ ended the consumer of {}", self.name),
+            },
+        };
+        self.ending.end(&cause);
+        None
+    }
+
+    /// Waits for an answer, at most for the deadline and until the session ends.
+    pub(super) async fn guard<T>(
+        &self,
+        doing: &str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Error> {
+        self.ending.guard(&format!("{doing} {}", self.name), self.deadline, answer).await
+    }
+
+    /// Closes the channel without cancelling, and waits for it.
+    pub(super) async fn close(mut self) {
+        self.over.cancel();
+        if self.channel.status().connected() {
+            let closing = self.channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK"));
+            match tokio::time::timeout(self.deadline, closing).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(queue = self.name, %error, "closing a channel that was gone already"),
+                Err(_) => self.ending.end(&format!("closing the channel of {}: no answer", self.name)),
+            }
+        }
+        if !self.channel.status().connected() {
+            // From here on lapin knows that nothing is left to cancel.
+            drop(self.consumer.0.take());
+        }
+    }
+}
+
+/// A consumer that is leaked rather than dropped while its channel is open, which would cancel it. That happens when the
+/// runtime shuts down under its task; the process ends then.
+struct Held(Option<Consumer>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        std::mem::forget(self.0.take());
+    }
+}
+
+/// Subscribes to a queue.
+pub(super) async fn subscribe(line: Line, queue: Queue, tasks: &TaskTracker) -> Result<Subscription, Error> {
+    let (opened, subscription) = oneshot::channel();
+    let (prefetch, ending) = (line.prefetch, line.ending.clone());
+    // A task of its own from the first frame on: the caller may be aborted at any time.
+    tasks.spawn(async move {
+        let tap = match line.open(FieldTable::default()).await {
+            Ok(tap) => tap,
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        let channel = Arc::new(OpenChannel {
+            name: tap.name.clone(),
+            channel: tap.channel.clone(),
+            over: tap.over.clone(),
+            closed: CancellationToken::new(),
+            deadline: tap.deadline,
+            ending: tap.ending.clone(),
+        });
+        // The prefetch bounds what can be in here.
+        let (sender, receiver) = mpsc::channel(usize::from(prefetch));
+        let closed = channel.closed.clone().drop_guard();
+        let deliveries = until_over(receiver, tap.over.clone());
+        let as_channel: Arc<dyn Channel> = Arc::clone(&channel) as _;
+        let subscription = Subscription { queue, deliveries, channel: as_channel };
+        // Dropped unseen, the receiver tells the loop below to close.
+        drop(opened.send(Ok(subscription)));
+        hand_on(tap, queue, &sender, channel).await;
+        drop(closed);
+    });
+    subscription.await.unwrap_or_else(|_| Err(ending.lost()))
+}
+
+async fn hand_on(mut tap: Tap, queue: Queue, sender: &mpsc::Sender<Delivery>, channel: Arc<OpenChannel>) {
+    let channel: Arc<dyn Channel> = channel;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = sender.closed() => break,
+            next = tap.next() => next,
+        };
+        let Some(delivery) = next else { break };
+        let (message, _) = properties::decode(&delivery.properties, delivery.data);
+        let delivery = Delivery::new(message, queue, delivery.redelivered, delivery.delivery_tag, Arc::clone(&channel));
+        tokio::select! {
+            biased;
+            () = tap.over.cancelled() => break,
+            sent = sender.send(delivery) => if sent.is_err() { break },
+        }
+    }
+    tap.close().await;
+}
+
+/// What arrives, until it is over; what was not taken by then is not given out any more.
+pub(super) fn until_over<T: Send + 'static>(
+    receiver: mpsc::Receiver<T>,
+    over: CancellationToken,
+) -> BoxStream<'static, T> {
+    stream::unfold((receiver, over), |(mut receiver, over)| async move {
+        let item = tokio::select! {
+            biased;
+            () = over.cancelled() => None,
+            item = receiver.recv() => item,
+        };
+        item.map(|item| (item, (receiver, over)))
+    })
+    .boxed()
+}
+
+struct OpenChannel {
+    name: String,
+    channel: lapin::Channel,
+    over: CancellationToken,
+    closed: CancellationToken,
+    deadline: Duration,
+    ending: Ending,
+}
+
+impl OpenChannel {
+    fn ensure_open(&self) -> Result<(), Error> {
+        match (self.ending.token().is_cancelled(), self.over.is_cancelled()) {
+            (true, _) => Err(self.ending.lost()),
+            (false, true) => Err(self.is_closed()),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn is_closed(&self) -> Error {
+        Error::Lost(format!("the channel of {} was closed", self.name))
+    }
+
+    /// As [`Ending::guard`], except that a fault after the channel was closed on purpose is none.
+    async fn guard<T>(&self, doing: &str, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, Error> {
+        self.ensure_open()?;
+        let doing = format!("{doing} {}", self.name);
+        tokio::select! {
+            biased;
+            answer = self.ending.guard(&doing, self.deadline, answer) => answer,
+            () = self.over.cancelled() => Err(self.is_closed()),
+        }
+    }
+}
+
+#[async_trait]
+impl Channel for OpenChannel {
+    async fn flush(&self) -> Result<(), Error> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = self.channel.queue_declare(short(&self.name), options, FieldTable::default());
+        self.guard("asking on the channel of", asked).await.map(|_| ())
+    }
+
+    async fn close(&self) {
+        self.over.cancel();
+        self.closed.cancelled().await;
+    }
+
+    async fn ack(&self, tag: u64) -> Result<(), Error> {
+        let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default());
+        self.guard("acknowledging on the channel of", acknowledged).await
+    }
+}

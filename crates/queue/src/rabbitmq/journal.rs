@@ -1,0 +1,84 @@
+//! Reading the journal, a stream.
+//!
+//! Reading disturbs nobody: entries stay. An acknowledgement only asks for more, a negative one would close the
+//! connection, and a prefetch is mandatory (RabbitMQ documentation, Streams, "Consuming").
+
+use futures::stream::BoxStream;
+use lapin::options::BasicAckOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::deliver::{Line, Tap, until_over};
+use super::properties;
+use crate::error::Error;
+use crate::session::{JournalItem, JournalStart};
+
+/// Entries on their way to one reader.
+pub(super) const PREFETCH: u16 = 256;
+
+/// Entries are asked for again when so many were taken.
+const ACKNOWLEDGE_EVERY: u16 = PREFETCH / 4;
+
+/// Entries that wait for the reader.
+const BUFFER: usize = 64;
+
+/// Reads without end; dropping the stream closes its channel.
+pub(super) async fn read(
+    line: Line,
+    from: JournalStart,
+    tasks: &TaskTracker,
+) -> Result<BoxStream<'static, JournalItem>, Error> {
+    let mut arguments = FieldTable::default();
+    let (start, first) = match from {
+        JournalStart::First => (AMQPValue::LongString("first".into()), 0),
+        JournalStart::Offset(offset) => (AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)), offset),
+    };
+    arguments.insert(properties::STREAM_OFFSET.into(), start);
+    let (opened, reading) = oneshot::channel();
+    let ending = line.ending.clone();
+    tasks.spawn(async move {
+        match line.open(arguments).await {
+            Ok(tap) => {
+                let (sender, receiver) = mpsc::channel(BUFFER);
+                drop(opened.send(Ok(until_over(receiver, tap.over.clone()))));
+                hand_on(tap, first, &sender).await;
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        }
+    });
+    reading.await.unwrap_or_else(|_| Err(ending.lost()))
+}
+
+async fn hand_on(mut tap: Tap, first: u64, sender: &mpsc::Sender<JournalItem>) {
+    let mut taken = 0;
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = sender.closed() => break,
+            next = tap.next() => next,
+        };
+        let Some(delivery) = next else { break };
+        let (message, offset) = properties::decode(&delivery.properties, delivery.data);
+        // An offset stands in every entry of a stream; one without is no entry. A broker may begin at the chunk that
+        // holds the wanted offset.
+        if let Some(offset) = offset
+            && offset >= first
+        {
+            tokio::select! {
+                biased;
+                () = tap.over.cancelled() => break,
+                sent = sender.send((offset, message)) => if sent.is_err() { break },
+            }
+        }
+        taken += 1;
+        if taken >= ACKNOWLEDGE_EVERY {
+            taken = 0;
+            let acknowledged = tap.channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true });
+            if tap.guard("asking for more of", acknowledged).await.is_err() {
+                break;
+            }
+        }
+    }
+    tap.close().await;
+}

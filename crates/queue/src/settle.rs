@@ -1,0 +1,254 @@
+//! Carries out a settlement: announces, journals, acknowledges, in the order in which nothing can be lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::dead_letter::LetterId;
+use domain::failure::{Failure, Reason};
+use domain::settlement::Settlement;
+use rand::RngExt as _;
+
+use crate::error::{Error, PublishError};
+use crate::handler::{Announcement, Handler, Job, Observer, Verdict};
+use crate::journal::entry::{Entry, EntryKind, letter_of};
+use crate::journal::tail::JournalTail;
+use crate::message::{Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
+use crate::session::{Channel, Session};
+use crate::topology::{Queue, Target, Topology};
+
+/// What the loop does with an item after its settlement was carried out.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is acknowledged, or needs no acknowledgement.
+    Settled,
+    /// It stays at the head and goes again after this time.
+    Again(Duration),
+    /// Everything waits for a probe after this time.
+    Pause(Duration, Failure),
+    /// A released letter failed again.
+    ChainStopped,
+    /// The session is no longer usable.
+    Lost(String),
+}
+
+/// How long a publish that the broker refused waits before it is tried again.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
+/// What settling needs of one session.
+pub(crate) struct Settler {
+    pub(crate) session: Arc<dyn Session>,
+    pub(crate) topology: Topology,
+    pub(crate) tail: Option<JournalTail>,
+    pub(crate) channels: HashMap<Queue, Arc<dyn Channel>>,
+    pub(crate) by: String,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+impl Settler {
+    /// Proves that the channel lives, reads the journal up to now, and tells the handler.
+    pub(crate) async fn take_over<H: Handler>(&self, handler: &H, queue: Queue) -> Result<(), Failure> {
+        let prove = async {
+            if let Some(channel) = self.channels.get(&queue) {
+                channel.flush().await?;
+            }
+            match &self.tail {
+                Some(tail) => tail.barrier().await,
+                None => Ok(()),
+            }
+        };
+        prove.await.map_err(|error: Error| Failure::transient(Reason::BrokerUnavailable, error.to_string()))?;
+        handler.took_over(queue).await
+    }
+
+    /// The letter that an order has to wait behind, when its customer is blocked. Released letters wait for nobody.
+    pub(crate) fn blocked_by<I>(&self, job: &Job<I>) -> Option<LetterId> {
+        let tail = self.tail.as_ref()?;
+        if job.letter.is_some() {
+            return None;
+        }
+        let fold = tail.fold();
+        fold.chain(job.key.as_deref()?).first().map(|letter| letter.id.clone())
+    }
+
+    /// Open letters and blocked customers, where the journal is followed.
+    pub(crate) fn letters(&self) -> Option<(usize, usize)> {
+        self.tail.as_ref().map(|tail| {
+            let fold = tail.fold();
+            (fold.len(), fold.blocked_keys())
+        })
+    }
+
+    /// The next messages of a released customer.
+    pub(crate) async fn chain(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
+        match &self.tail {
+            Some(tail) => tail.chain_messages(key, limit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Journals an order behind its customer's first letter, then acknowledges it.
+    pub(crate) async fn hold<I>(&self, job: &Job<I>, behind: LetterId) -> Answer {
+        let Some(tail) = &self.tail else { return Answer::Settled };
+        let letter = letter_of(&job.message);
+        // It came again after a crash between journal and acknowledgement: its letter is open already.
+        let known = tail.fold().letter(&letter).is_some();
+        if !known {
+            let entry = self.letter_entry(job, letter, EntryKind::Held { behind });
+            if let Err(error) = tail.append(entry).await {
+                return unpublished(error);
+            }
+            self.observer.settled("held");
+        }
+        self.acknowledge(job).await
+    }
+
+    /// Gives an order up.
+    pub(crate) async fn give_up<H: Handler>(&self, handler: &H, job: &Job<H::Item>, failure: &Failure) -> Answer {
+        match (&self.tail, &job.key) {
+            (None, Some(key)) => self.forward_refused(handler, job, key, failure).await,
+            (None, None) => {
+                let letter = letter_of(&job.message);
+                let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
+                let entry = Entry { message: handler.kept(&job.message), ..entry };
+                if let Err(error) = self.session.publish(&Target::Journal, &entry.to_message()).await {
+                    return unpublished(error);
+                }
+                self.finish_letter(handler, job, failure, &letter).await
+            }
+            (Some(tail), _) => {
+                let letter = job.letter.clone().unwrap_or_else(|| letter_of(&job.message));
+                let known = job.letter.is_none() && tail.fold().letter(&letter).is_some();
+                if !known {
+                    let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
+                    if let Err(error) = tail.append(entry).await {
+                        return unpublished(error);
+                    }
+                }
+                match self.finish_letter(handler, job, failure, &letter).await {
+                    Answer::Settled if job.letter.is_some() => Answer::ChainStopped,
+                    answer => answer,
+                }
+            }
+        }
+    }
+
+    /// Carries out what was decided for one job.
+    pub(crate) async fn settle<H: Handler>(&self, handler: &H, job: &Job<H::Item>, verdict: Verdict) -> Answer {
+        if verdict.lost_ownership {
+            return match self.take_over(handler, job.queue).await {
+                Ok(()) => Answer::Again(Duration::ZERO),
+                Err(failure) => Answer::Pause(REFUSED_WAIT, failure),
+            };
+        }
+        match verdict.settlement {
+            Settlement::Ack => {
+                for announcement in &verdict.announcements {
+                    if let Err(error) = self.announce(announcement).await {
+                        return unpublished(error);
+                    }
+                }
+                if let (Some(letter), Some(tail)) = (&job.letter, &self.tail) {
+                    let kind = EntryKind::Resolved { how: verdict.resolution.to_owned() };
+                    let entry = Entry { message: Message::default(), ..self.letter_entry(job, letter.clone(), kind) };
+                    if let Err(error) = tail.append(entry).await {
+                        return unpublished(error);
+                    }
+                }
+                self.observer.settled("acknowledged");
+                self.acknowledge(job).await
+            }
+            Settlement::Retry { after, failure } => {
+                let code = failure.salesforce_code.as_deref().unwrap_or("none");
+                tracing::info!(
+                    order.id = job.order_id.as_deref().unwrap_or("unknown"),
+                    reason = %failure.reason,
+                    salesforce.code = code,
+                    retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+                    "an order is tried again later"
+                );
+                Answer::Again(jittered(after))
+            }
+            Settlement::Again { after } => Answer::Again(after),
+            Settlement::Pause { after, failure } => Answer::Pause(jittered(after), failure),
+            Settlement::DeadLetter(failure) => self.give_up(handler, job, &failure).await,
+        }
+    }
+
+    /// Acknowledges a job's delivery; a job without one is done.
+    pub(crate) async fn acknowledge<I>(&self, job: &Job<I>) -> Answer {
+        match job.take_delivery() {
+            None => Answer::Settled,
+            Some(delivery) => match delivery.ack().await {
+                Ok(()) => Answer::Settled,
+                Err((error, _)) => Answer::Lost(error.to_string()),
+            },
+        }
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<(), PublishError> {
+        self.session.publish(&Target::Outcomes(announcement.routing_key), &announcement.message).await
+    }
+
+    async fn finish_letter<H: Handler>(
+        &self,
+        handler: &H,
+        job: &Job<H::Item>,
+        failure: &Failure,
+        letter: &LetterId,
+    ) -> Answer {
+        if let Some(announcement) = handler.letter_announcement(job, failure, letter)
+            && let Err(error) = self.announce(&announcement).await
+        {
+            return unpublished(error);
+        }
+        tracing::warn!(
+            order.id = job.order_id.as_deref().unwrap_or("unknown"),
+            letter.id = %letter,
+            reason = %failure.reason,
+            "an order became a dead letter: {}",
+            failure.message
+        );
+        self.observer.settled("dead");
+        self.acknowledge(job).await
+    }
+
+    /// Sends a refused order on in its customer's lane, so that it blocks the customer at its own place.
+    async fn forward_refused<H: Handler>(&self, handler: &H, job: &Job<H::Item>, key: &str, failure: &Failure) -> Answer {
+        let mut message = handler.kept(&job.message);
+        message.headers.insert(SEQUENCE_KEY.to_owned(), key.to_owned());
+        message.headers.insert(REFUSAL.to_owned(), serde_json::to_string(failure).unwrap_or_default());
+        if let Some(order_id) = &job.order_id {
+            message.headers.insert(ORDER_ID.to_owned(), order_id.clone());
+        }
+        let partition = Target::Partition(self.topology.partition_of(key));
+        if let Err(error) = self.session.publish(&partition, &message).await {
+            return unpublished(error);
+        }
+        self.observer.settled("refused");
+        self.acknowledge(job).await
+    }
+
+    fn letter_entry<I>(&self, job: &Job<I>, letter: LetterId, kind: EntryKind) -> Entry {
+        Entry {
+            letter: Some(letter),
+            key: job.key.clone(),
+            order_id: job.order_id.clone(),
+            order_type: job.order_type.clone(),
+            message: job.message.clone(),
+            ..Entry::new(kind, &self.by)
+        }
+    }
+}
+
+/// The same duration, shortened or lengthened by up to a quarter, so that many waits do not end together.
+pub(crate) fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::rng().random_range(0.75..1.25))
+}
+
+fn unpublished(error: PublishError) -> Answer {
+    match error {
+        PublishError::Refused => Answer::Again(jittered(REFUSED_WAIT)),
+        PublishError::Unroutable(_) | PublishError::Unknown(_) => Answer::Lost(error.to_string()),
+    }
+}

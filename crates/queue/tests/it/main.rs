@@ -1,0 +1,8 @@
+//! What both backends promise, what only RabbitMQ does, and how a lost broker is found again.
+
+extern crate causeway_queue as queue;
+
+mod conformance;
+mod rabbitmq;
+mod reconnect;
+mod stage;

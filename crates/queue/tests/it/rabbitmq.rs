@@ -1,0 +1,5 @@
+//! What only a real broker does.
+
+mod faults;
+mod topology;
+mod wire;

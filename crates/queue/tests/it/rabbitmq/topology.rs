@@ -1,0 +1,116 @@
+//! What exists on the broker is what the settings say, or it is named with its remedy.
+
+use lapin::options::{ExchangeDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use queue::error::Error;
+use queue::rabbitmq::RabbitMq;
+use queue::session::Broker;
+use queue::topology::{Queue, Target, Topology};
+
+use crate::stage::{Cleanup, PARTITION, Stage, TO_PARTITION, publish, settings, topology, within};
+
+async fn connect(topology: &Topology) -> Result<(), Error> {
+    let broker = RabbitMq::new(&testkit::amqp_url(), topology.clone(), settings()).expect("an address");
+    let session = within(broker.connect()).await?;
+    session.close().await;
+    Ok(())
+}
+
+async fn refused(topology: &Topology) -> (String, String, String) {
+    match connect(topology).await {
+        Err(Error::Topology { thing, difference, remedy }) => (thing, difference, remedy),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn declaring_again_changes_nothing() {
+    let stage = Stage::rabbitmq(|_| {}).await;
+    let session = stage.connect().await;
+    publish(&session, &TO_PARTITION, 1..=3).await;
+    let again = stage.connect().await;
+    assert_eq!(within(again.ready(PARTITION)).await.expect("a depth"), 3);
+    session.close().await;
+    again.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_another_size_is_named_with_its_remedy() {
+    let declared = topology(|_| {});
+    let _cleanup = Cleanup(declared.clone());
+    connect(&declared).await.expect("declared");
+    let changed = Topology { partition_bytes: 1_000_000, ..declared.clone() };
+    let (thing, difference, remedy) = refused(&changed).await;
+    let name = declared.queue_name(Queue::Partition(0));
+    assert_eq!(thing, format!("queue '{name}'"));
+    assert_eq!(difference, "x-max-length-bytes is 268435456 on the broker and should be 1000000");
+    assert!(remedy.contains(&format!("rabbitmqctl delete_queue -p '/' '{name}'")), "{remedy}");
+    assert!(remedy.contains("stop ingest"), "{remedy}");
+    connect(&declared).await.expect("the former settings still do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_with_another_retention_is_never_deleted_lightly() {
+    let declared = topology(|_| {});
+    let _cleanup = Cleanup(declared.clone());
+    connect(&declared).await.expect("declared");
+    let (thing, difference, remedy) = refused(&Topology { journal_days: 7, ..declared.clone() }).await;
+    assert_eq!(thing, format!("stream '{}'", declared.journal()));
+    assert_eq!(difference, "x-max-age is 90D on the broker and should be 7D");
+    assert!(remedy.starts_with("Start with the value that the broker has."), "{remedy}");
+    assert!(remedy.contains("forgets every dead letter"), "{remedy}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_partitions_or_inboxes_is_refused_and_creates_nothing() {
+    let declared = topology(|_| {});
+    let _cleanup = Cleanup(Topology { partitions: 5, inboxes: 5, ..declared.clone() });
+    connect(&declared).await.expect("declared");
+    for changed in [Topology { partitions: 5, ..declared.clone() }, Topology { inboxes: 5, ..declared.clone() }] {
+        let (thing, difference, remedy) = refused(&changed).await;
+        assert_eq!(thing, format!("exchange '{}.topology'", declared.namespace));
+        let expected = format!(
+            "the broker has 2 partitions and 3 inboxes, the settings say {} partitions and {} inboxes",
+            changed.partitions, changed.inboxes
+        );
+        assert_eq!(difference, expected);
+        assert!(remedy.contains("after all queues are empty"), "{remedy}");
+    }
+    let stage = RabbitMq::new(&testkit::amqp_url(), declared, settings()).expect("an address");
+    let session = within(stage.connect()).await.expect("the former settings still do");
+    let published = within(session.publish(&Target::Partition(4), &crate::stage::message(1, "k"))).await;
+    assert!(published.is_err(), "the partition must not exist");
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_exchange_of_that_name_is_named() {
+    let wanted = topology(|_| {});
+    let _cleanup = Cleanup(wanted.clone());
+    let connection = crate::stage::plain().await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel
+        .exchange_declare(wanted.orders_exchange().into(), lapin::ExchangeKind::Direct, options, FieldTable::default())
+        .await
+        .expect("declared");
+    let (thing, difference, _) = refused(&wanted).await;
+    assert_eq!(thing, format!("exchange '{}'", wanted.orders_exchange()));
+    assert_eq!(difference, "type is direct on the broker and should be x-consistent-hash");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_was_deleted_ends_the_session_and_is_there_again_in_the_next() {
+    let stage = Stage::rabbitmq(|_| {}).await;
+    let session = stage.connect().await;
+    let mut subscription = crate::stage::subscribe(&session, PARTITION, 5).await;
+    let connection = crate::stage::plain().await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let name = stage.topology().queue_name(PARTITION);
+    channel.queue_delete(name.into(), QueueDeleteOptions::default()).await.expect("deleted");
+    assert!(within(futures::StreamExt::next(&mut subscription.deliveries)).await.is_none());
+    within(session.ended().cancelled()).await;
+    let again = stage.connect().await;
+    publish(&again, &TO_PARTITION, [1]).await;
+    again.close().await;
+}

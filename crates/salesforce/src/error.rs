@@ -1,0 +1,451 @@
+//! What can go wrong with a call, by what the caller would do differently.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::auth::{TokenError, TokenErrorKind};
+use crate::catalogue::Catalogue;
+use crate::duplicate::DuplicateResult;
+
+/// What a failure asks of the caller. Each error code of the [`Catalogue`] has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// Another transaction holds a record. Retry in a moment, and alone with that record.
+    Lock,
+    /// It may succeed unchanged in a moment.
+    Transient,
+    /// Too much at once. Send less, retry in 5 to 60 seconds.
+    Throttled,
+    /// An allocation is spent: requests of 24 hours, events of an hour, storage. Stop sending, probe every 15 to 30
+    /// minutes.
+    Quota,
+    /// The org as a whole takes no writes for minutes to hours. Stop sending, probe every 5 to 15 minutes.
+    Maintenance,
+    /// Not tried, because something else in the same request failed. Send again; it is no failed attempt.
+    Halted,
+    /// The session ended, and a renewed one was refused as well.
+    Session,
+    /// A duplicate rule fired: [`ApiError::duplicate`] says how.
+    Duplicate,
+    /// A record with this unique value exists already: often the trace of an earlier attempt.
+    AlreadyExists,
+    /// The same record will be refused each time.
+    Permanent,
+    /// The org, its permissions or its features do not fit. Every such record will be refused until an administrator
+    /// acts.
+    Configuration,
+    /// The credentials or the connected app are not accepted. Nothing will succeed until an administrator acts.
+    Authentication,
+    /// A code that the catalogue does not know. Treat it as transient, and give up after a few tries.
+    Unknown,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::Lock,
+        Self::Transient,
+        Self::Throttled,
+        Self::Quota,
+        Self::Maintenance,
+        Self::Halted,
+        Self::Session,
+        Self::Duplicate,
+        Self::AlreadyExists,
+        Self::Permanent,
+        Self::Configuration,
+        Self::Authentication,
+        Self::Unknown,
+    ];
+
+    /// The name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Transient => "transient",
+            Self::Throttled => "throttled",
+            Self::Quota => "quota",
+            Self::Maintenance => "maintenance",
+            Self::Halted => "halted",
+            Self::Session => "session",
+            Self::Duplicate => "duplicate",
+            Self::AlreadyExists => "already_exists",
+            Self::Permanent => "permanent",
+            Self::Configuration => "configuration",
+            Self::Authentication => "authentication",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One error as Salesforce states it, for a whole request, a row, or a node.
+///
+/// `Display` and `Debug` leave [`message`](Self::message) out: it may quote the record.
+#[derive(Clone, PartialEq)]
+pub struct ApiError {
+    /// `errorCode` or `statusCode`; empty when the answer has neither.
+    pub code: String,
+    /// Salesforce's text in the language of the integration user. It may quote values of the record, and with them
+    /// personal data: show [`ApiError::operator_text`] instead.
+    pub message: String,
+    /// The API names of the fields concerned, where Salesforce names them.
+    pub fields: Vec<String>,
+    /// What the duplicate rule found, for `DUPLICATES_DETECTED` where the resource tells.
+    pub duplicate: Option<Box<DuplicateResult>>,
+}
+
+impl ApiError {
+    /// An error with a code and a message alone.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), fields: Vec::new(), duplicate: None }
+    }
+
+    /// What it asks of the caller. The code decides; the message is read only where the catalogue says that one code
+    /// has two meanings, or that the text of a trigger or flow wraps another error.
+    pub fn kind(&self) -> ErrorKind {
+        Catalogue::get(&self.code).map_or(ErrorKind::Unknown, |entry| entry.kind_of(&self.message))
+    }
+
+    /// Whether the request may have been executed all the same.
+    pub fn is_ambiguous(&self) -> bool {
+        Catalogue::get(&self.code).is_some_and(|entry| entry.ambiguous)
+    }
+
+    /// What an operator may read: Salesforce's own text where it is about the org, the catalogue's meaning where
+    /// Salesforce's text quotes the record. E-mail addresses are masked in either; at most 500 characters.
+    pub fn operator_text(&self) -> String {
+        match Catalogue::get(&self.code) {
+            Some(entry) if entry.quotes_record || self.message.trim().is_empty() => {
+                entry.meaning_of(&self.message).to_owned()
+            }
+            Some(_) | None => masked(&self.message),
+        }
+    }
+
+    /// The id that ends the message of a `DUPLICATE_VALUE` (`… on record with id: 001…`), so that the caller need not
+    /// search for the record that exists already.
+    pub fn existing_record(&self) -> Option<&str> {
+        if self.kind() != ErrorKind::AlreadyExists {
+            return None;
+        }
+        let last = self.message.rsplit(|c: char| !c.is_ascii_alphanumeric()).find(|word| !word.is_empty())?;
+        let digits = last.bytes().any(|byte| byte.is_ascii_digit());
+        ((last.len() == 15 || last.len() == 18) && digits).then_some(last)
+    }
+}
+
+/// The text with whatever looks like an e-mail address masked, and cut to 500 characters.
+fn masked(text: &str) -> String {
+    let mut out = String::new();
+    for (index, word) in text.split_whitespace().enumerate() {
+        if index > 0 {
+            out.push(' ');
+        }
+        out.push_str(if word.contains('@') && !word.starts_with("@{") { "(address)" } else { word });
+        if out.chars().count() > 500 {
+            return out.chars().take(499).chain(['…']).collect();
+        }
+    }
+    out
+}
+
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiError")
+            .field("code", &self.code)
+            .field("fields", &self.fields)
+            .field("duplicate", &self.duplicate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.code.is_empty() { "(no error code)" } else { &self.code })?;
+        if !self.fields.is_empty() {
+            write!(f, " on {}", self.fields.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// The shape of an error body that is not one of Salesforce's error envelopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    /// No body.
+    Empty,
+    /// A web page, as the edge and maintenance answer.
+    Html,
+    /// Other text, or bytes.
+    Text,
+    /// JSON in a shape that nobody has seen.
+    Json,
+    /// The connection ended within the body.
+    Torn,
+}
+
+impl BodyKind {
+    /// The name in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Html => "html",
+            Self::Text => "text",
+            Self::Json => "unknown json",
+            Self::Torn => "torn",
+        }
+    }
+}
+
+/// The first 64 KiB of an error body in an unknown shape. `Debug` shows its length only.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct RawBody(pub bytes::Bytes);
+
+impl fmt::Debug for RawBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawBody({} bytes)", self.0.len())
+    }
+}
+
+/// A call failed as a whole. Rows, nodes and graphs that Salesforce refused one by one are values, not errors.
+///
+/// No variant holds a token, and neither `Debug` nor `Display` shows a record's values.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The connection was not made: name look-up, TCP or TLS failed. Certainly not executed; always safe to repeat.
+    #[error("Salesforce is unreachable: {0}")]
+    Unreachable(String),
+    /// The request was sent and no complete answer came: time-out, reset, or a torn or unreadable success. It may
+    /// have been executed: look before sending again, unless it may be repeated.
+    #[error("the answer to a request was lost after {} ms: {reason}", after.as_millis())]
+    AnswerLost {
+        /// From the start of the call.
+        after: Duration,
+        /// What happened, without addresses or contents.
+        reason: String,
+    },
+    /// Salesforce answered with its error envelope. [`Error::kind`] follows the first error that is a cause.
+    #[error("Salesforce refused the request with status {status}: {}", codes(errors))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// At least one error, in the order of the answer.
+        errors: Vec<ApiError>,
+    },
+    /// An error status without an error envelope: the edge, a proxy, or maintenance answered.
+    #[error("Salesforce answered status {status} with a body that is no error envelope ({})", body_kind.as_str())]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+        /// What the body was.
+        body_kind: BodyKind,
+        /// Whether the request may have been executed.
+        ambiguous: bool,
+        /// How long a proxy asks to be left alone; core REST never says.
+        retry_after: Option<Duration>,
+        /// The body, cut to 64 KiB.
+        body: RawBody,
+    },
+    /// Salesforce redirected, which an API call does not follow: the token would go to another host. Not executed.
+    #[error("Salesforce redirected the request with status {status}; check the login URL or the org's My Domain")]
+    Redirected {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No access token could be had. Not executed.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A success whose body lacks what the resource promises. It was executed, at least in part: look before sending
+    /// again.
+    #[error("Salesforce's answer breaks its contract: {0}")]
+    Protocol(String),
+    /// More than Salesforce takes in one request. Refused here; nothing was sent.
+    #[error("{found} {limit} are more than the {max} that one request takes")]
+    TooLarge {
+        /// What there is too much of.
+        limit: &'static str,
+        /// How many one request takes.
+        max: usize,
+        /// How many there were.
+        found: usize,
+    },
+    /// The arguments or settings cannot make a request. Refused here; nothing was sent.
+    #[error("the request cannot be made: {0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// What it asks of the caller. Whether the request may have been executed is [`Error::is_ambiguous`].
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unreachable(_) | Self::AnswerLost { .. } => ErrorKind::Transient,
+            Self::Refused { status, errors } => match root_cause(errors).map(ApiError::kind) {
+                // A server's own failure with a code that nobody knows is still a server's failure.
+                None | Some(ErrorKind::Unknown) if *status >= 500 => ErrorKind::Transient,
+                Some(kind) => kind,
+                None => ErrorKind::Unknown,
+            },
+            Self::Unavailable { status, .. } => match status {
+                401 => ErrorKind::Session,
+                429 => ErrorKind::Throttled,
+                420 | 408 | 500.. => ErrorKind::Transient,
+                _ => ErrorKind::Unknown,
+            },
+            Self::Redirected { .. } => ErrorKind::Configuration,
+            Self::Token(error) => match error.kind() {
+                TokenErrorKind::Transient => ErrorKind::Transient,
+                TokenErrorKind::RateLimited => ErrorKind::Throttled,
+                TokenErrorKind::Dead | TokenErrorKind::Administrator => ErrorKind::Authentication,
+                TokenErrorKind::Configuration | TokenErrorKind::Defect => ErrorKind::Configuration,
+            },
+            Self::Protocol(_) => ErrorKind::Unknown,
+            Self::TooLarge { .. } | Self::Invalid(_) => ErrorKind::Permanent,
+        }
+    }
+
+    /// Whether the request may have been executed, wholly or in part. If so, look before sending it again, unless
+    /// repeating it is harmless.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::AnswerLost { .. } | Self::Protocol(_) => true,
+            Self::Refused { status, errors } => {
+                let unknown = |error: &ApiError| Catalogue::get(&error.code).is_none();
+                errors.iter().any(|error| error.is_ambiguous() || (*status >= 500 && unknown(error)))
+            }
+            Self::Unavailable { ambiguous, .. } => *ambiguous,
+            Self::Unreachable(_)
+            | Self::Redirected { .. }
+            | Self::Token(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => false,
+        }
+    }
+
+    /// The error that caused a refusal; `None` for anything but [`Error::Refused`].
+    pub fn cause(&self) -> Option<&ApiError> {
+        match self {
+            Self::Refused { errors, .. } => root_cause(errors),
+            Self::Unreachable(_)
+            | Self::AnswerLost { .. }
+            | Self::Unavailable { .. }
+            | Self::Redirected { .. }
+            | Self::Token(_)
+            | Self::Protocol(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => None,
+        }
+    }
+
+    /// How long to wait at least, where the other side says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::Token(error) => error.retry_after(),
+            Self::Unreachable(_)
+            | Self::AnswerLost { .. }
+            | Self::Refused { .. }
+            | Self::Redirected { .. }
+            | Self::Protocol(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => None,
+        }
+    }
+}
+
+/// The first error that is not merely the echo of another one.
+pub(crate) fn root_cause(errors: &[ApiError]) -> Option<&ApiError> {
+    errors.iter().find(|error| error.kind() != ErrorKind::Halted).or(errors.first())
+}
+
+fn codes(errors: &[ApiError]) -> String {
+    let mut text: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
+    if errors.len() > 3 {
+        text.push(format!("and {} more", errors.len() - 3));
+    }
+    text.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, errors: &[(&str, &str)]) -> Error {
+        Error::Refused { status, errors: errors.iter().map(|(code, text)| ApiError::new(*code, *text)).collect() }
+    }
+
+    #[test]
+    fn the_kind_of_a_refusal_follows_its_cause_and_not_its_echoes() {
+        let error = refused(400, &[("PROCESSING_HALTED", "rolled back"), ("UNABLE_TO_LOCK_ROW", "")]);
+        assert_eq!(error.kind(), ErrorKind::Lock);
+        assert_eq!(error.cause().map(|cause| cause.code.as_str()), Some("UNABLE_TO_LOCK_ROW"));
+        assert_eq!(refused(400, &[("PROCESSING_HALTED", "")]).kind(), ErrorKind::Halted);
+        assert_eq!(refused(400, &[("BRAND_NEW", "")]).kind(), ErrorKind::Unknown);
+        assert_eq!(refused(500, &[("BRAND_NEW", "")]).kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn only_what_may_have_been_executed_is_ambiguous() {
+        let unavailable = |status, ambiguous| Error::Unavailable {
+            status,
+            body_kind: BodyKind::Html,
+            ambiguous,
+            retry_after: None,
+            body: RawBody::default(),
+        };
+        for (error, ambiguous) in [
+            (refused(503, &[("SERVER_UNAVAILABLE", "")]), false),
+            (refused(500, &[("UNKNOWN_EXCEPTION", "")]), true),
+            (refused(500, &[("BRAND_NEW", "")]), true),
+            (refused(400, &[("BRAND_NEW", "")]), false),
+            (unavailable(502, true), true),
+            (unavailable(420, false), false),
+            (Error::Unreachable("refused".to_owned()), false),
+            (Error::AnswerLost { after: Duration::ZERO, reason: String::new() }, true),
+            (Error::Protocol("no id".to_owned()), true),
+            (Error::Redirected { status: 302 }, false),
+            (TokenError::Deadline.into(), false),
+        ] {
+            assert_eq!(error.is_ambiguous(), ambiguous, "{error}");
+        }
+    }
+
+    #[test]
+    fn neither_display_nor_debug_shows_what_the_record_holds() {
+        let mut error = ApiError::new("INVALID_EMAIL_ADDRESS", "Email: invalid email address: jane@example");
+        error.fields.push("Email".to_owned());
+        let error = Error::Refused { status: 400, errors: vec![error] };
+        assert!(!format!("{error} {error:?}").contains("jane"));
+        assert_eq!(error.to_string(), "Salesforce refused the request with status 400: INVALID_EMAIL_ADDRESS on Email");
+        let raw = RawBody(bytes::Bytes::from_static(b"jane@example.com"));
+        assert_eq!(format!("{raw:?}"), "RawBody(16 bytes)");
+    }
+
+    #[test]
+    fn an_operator_reads_the_administrators_text_and_never_the_records_values() {
+        let rule = ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Ask jane@example.com for  a VAT number");
+        assert_eq!(rule.operator_text(), "Ask (address) for a VAT number");
+        let long = ApiError::new("STRING_TOO_LONG", "City: data value too large: Llanfair… (max length=40)");
+        assert_eq!(long.operator_text(), "A text is longer than its field.");
+        let empty = ApiError::new("SERVER_UNAVAILABLE", " ");
+        assert!(empty.operator_text().starts_with("Salesforce is too busy"));
+        let endless = ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "x".repeat(2000));
+        assert_eq!(endless.operator_text().chars().count(), 500);
+    }
+
+    #[test]
+    fn a_duplicate_value_names_the_record_that_exists() {
+        let text = "duplicate value found: Ext__c duplicates value on record with id: 0015g00000ABCDe";
+        assert_eq!(ApiError::new("DUPLICATE_VALUE", text).existing_record(), Some("0015g00000ABCDe"));
+        assert_eq!(ApiError::new("DUPLICATE_VALUE", "duplicate value found: <unknown>").existing_record(), None);
+        assert_eq!(ApiError::new("NOT_FOUND", text).existing_record(), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! Single records, rows, events, queries and composite requests.
+
+use causeway_salesforce::{
+    Error, ErrorKind, Node, NodeAnswer, NodeWrite, Part, PartAnswer, Published, Row, RowAnswer, RowUpdate, Saved,
+    limits,
+};
+use serde_json::{Value, json};
+
+use crate::server::{Seen, Server, Step, fields, numbered_tokens};
+
+const ID: &str = "0015g00000ABCDeAAF";
+
+#[tokio::test]
+async fn an_upsert_says_whether_it_created_the_record() {
+    let updated = json!({ "id": ID, "success": true, "errors": [], "created": false });
+    let org = Server::scripted([
+        Step::json(201, &json!({ "id": ID, "success": true, "errors": [], "created": true })),
+        Step::json(200, &updated),
+    ])
+    .await;
+    let client = org.client();
+    for created in [true, false] {
+        let saved = client.upsert("Account", "Ext__c", "a/b", &fields(json!({ "Name": "x" }))).await.expect("written");
+        assert_eq!(saved, Saved { id: ID.to_owned(), created });
+    }
+    let call = &org.calls()[0];
+    assert_eq!(
+        (call.method.as_str(), call.path.as_str()),
+        ("PATCH", "/services/data/v62.0/sobjects/Account/Ext__c/a%2Fb")
+    );
+    assert_eq!(call.json(), json!({ "Name": "x" }));
+}
+
+#[tokio::test]
+async fn an_external_id_that_several_records_have_is_a_permanent_refusal() {
+    let choices = json!(["/services/data/v62.0/sobjects/Account/001A", "/services/data/v62.0/sobjects/Account/001B"]);
+    let org = Server::scripted([Step::json(300, &choices)]).await;
+    let error = org.client().upsert("Account", "Ext__c", "1", &fields(json!({}))).await.expect_err("refused");
+    assert_eq!((error.kind(), error.is_ambiguous()), (ErrorKind::Permanent, false));
+    assert_eq!(error.cause().map(|cause| cause.code.as_str()), Some("DUPLICATE_EXTERNAL_ID"));
+}
+
+#[tokio::test]
+async fn an_update_answers_with_an_empty_body() {
+    let step = Step::Reply { status: 204, headers: Vec::new(), body: Vec::new() };
+    let org = Server::scripted([step]).await;
+    org.client().update("Account", ID, &fields(json!({ "Name": "x" }))).await.expect("written");
+    let call = &org.calls()[0];
+    assert_eq!(
+        (call.method.as_str(), call.path.clone()),
+        ("PATCH", format!("/services/data/v62.0/sobjects/Account/{ID}"))
+    );
+}
+
+#[tokio::test]
+async fn a_written_record_without_an_id_breaks_the_contract() {
+    let org = Server::scripted([
+        Step::json(201, &json!({ "success": true })),
+        Step::json(201, &json!({ "success": false, "errors": [{ "statusCode": "X", "message": "" }] })),
+    ])
+    .await;
+    let client = org.client();
+    let error = client.create("Account", &fields(json!({}))).await.expect_err("broken");
+    assert!(matches!(error, Error::Protocol(_)) && error.is_ambiguous(), "{error}");
+    let error = client.create("Account", &fields(json!({}))).await.expect_err("refused");
+    assert!(matches!(error, Error::Refused { status: 201, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_published_event_lists_its_uuid_among_its_errors() {
+    let enqueued = |uuid: &str| json!([{ "statusCode": "OPERATION_ENQUEUED", "message": uuid, "fields": [] }]);
+    let org = Server::scripted([
+        Step::json(201, &json!({ "id": "e01xx0000000001AAA", "success": true, "errors": enqueued("uuid-1") })),
+        Step::json(201, &json!({ "id": "e01xx0000000001AAA", "success": true, "errors": [] })),
+        Step::json(
+            200,
+            &json!([
+                { "id": "e01xx0000000001AAA", "success": true, "errors": enqueued("uuid-2") },
+                { "success": false, "errors": [{ "statusCode": "LIMIT_EXCEEDED", "message": "…", "fields": [] }] },
+            ]),
+        ),
+    ])
+    .await;
+    let client = org.client();
+    let event = fields(json!({ "Key__c": "k" }));
+    let published = client.publish("Event__e", &event).await.expect("accepted");
+    assert_eq!(published, Published { event_uuid: Some("uuid-1".to_owned()) });
+    assert_eq!(client.publish("Event__e", &event).await.expect("accepted"), Published { event_uuid: None });
+    let answers = client.publish_many("Event__e", &[event.clone(), event]).await.expect("answered");
+    assert_eq!(answers[0].as_ref().expect("accepted").event_uuid.as_deref(), Some("uuid-2"));
+    assert_eq!(answers[1].as_ref().expect_err("refused").kind(), ErrorKind::Quota);
+    assert_eq!(org.calls()[2].json()["records"][0], json!({ "attributes": { "type": "Event__e" }, "Key__c": "k" }));
+}
+
+#[tokio::test]
+async fn rows_answer_one_by_one_in_the_order_sent() {
+    let row = |object: &str| Row { object: object.to_owned(), fields: fields(json!({ "Name": object })) };
+    let org = Server::scripted([
+        Step::json(
+            200,
+            &json!([
+                { "id": ID, "success": true, "errors": [] },
+                { "id": ID, "success": false, "errors": [
+                    { "statusCode": "ALL_OR_NONE_OPERATION_ROLLED_BACK", "message": "Record rolled back", "fields": [] }] },
+                { "success": false, "errors": [
+                    { "statusCode": "DUPLICATES_DETECTED", "message": "Use one of these records?", "fields": [] }] },
+            ]),
+        ),
+        Step::json(200, &json!([{ "id": ID, "success": true, "errors": [], "created": true }])),
+        Step::json(200, &json!([])),
+    ])
+    .await;
+    let client = org.client();
+    let answers = client.create_rows(true, &[row("Account"), row("Account"), row("Contact")]).await.expect("answered");
+    assert_eq!(answers[0], RowAnswer::Saved { id: ID.to_owned(), created: None, event_uuid: None });
+    assert_eq!(answers[1], RowAnswer::Halted);
+    let RowAnswer::Refused(refusal) = &answers[2] else { panic!("{answers:?}") };
+    assert_eq!((refusal.error.kind(), refusal.error.duplicate.is_none()), (ErrorKind::Duplicate, true));
+    assert_eq!(org.calls()[0].json()["allOrNone"], json!(true));
+
+    let rows = [fields(json!({ "Ext__c": "1" }))];
+    let answers = client.upsert_rows(false, "Account", "Ext__c", &rows).await.expect("answered");
+    assert_eq!(answers[0], RowAnswer::Saved { id: ID.to_owned(), created: Some(true), event_uuid: None });
+    let call = &org.calls()[1];
+    let path = "/services/data/v62.0/composite/sobjects/Account/Ext__c";
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("PATCH", path));
+
+    let update = RowUpdate { object: "Account".into(), id: ID.into(), fields: fields(json!({ "Name": "x" })) };
+    let error = client.update_rows(false, &[update]).await.expect_err("an answer is missing");
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+    assert_eq!(
+        org.calls()[2].json()["records"][0],
+        json!({ "attributes": { "type": "Account" }, "Id": ID, "Name": "x" })
+    );
+}
+
+#[tokio::test]
+async fn a_query_follows_its_pages_and_quotes_what_it_looks_for() {
+    let page = |done: bool, id: &str| {
+        let mut page = json!({ "totalSize": 2, "done": done, "records": [{ "attributes": {}, "Id": id }] });
+        if !done {
+            page["nextRecordsUrl"] = json!("/services/data/v62.0/query/01gB000003OCxSPIA1-2000");
+        }
+        Step::json(200, &page)
+    };
+    let org = Server::scripted([page(false, "1"), page(true, "2")]).await;
+    let found = org.client().find("Account", "Ext__c", "O'Brien", &["Id", "OwnerId"]).await.expect("found");
+    assert_eq!(found.iter().map(|record| &record["Id"]).collect::<Vec<_>>(), [&json!("1"), &json!("2")]);
+    let paths: Vec<String> = org.calls().into_iter().map(|call| call.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "/services/data/v62.0/query?q=SELECT%20Id%2COwnerId%20FROM%20Account%20WHERE%20Ext%5F%5Fc%20%3D%20%27O%5C%27Brien%27",
+            "/services/data/v62.0/query/01gB000003OCxSPIA1-2000",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_query_that_never_ends_is_left_after_a_bounded_number_of_pages() {
+    let endless = json!({ "done": false, "nextRecordsUrl": "/services/data/v62.0/query/01g-2", "records": [] });
+    let org =
+        Server::start(|url| (Box::new(move |_: &Seen| Step::json(200, &endless)), numbered_tokens(url.to_owned())))
+            .await;
+    let error = org.client().query("SELECT Id FROM Account").await.expect_err("endless");
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    assert_eq!(org.calls().len(), limits::PAGES);
+}
+
+#[tokio::test]
+async fn a_query_that_points_elsewhere_is_not_followed() {
+    let page = json!({ "done": false, "nextRecordsUrl": "https://evil.example/services/data/x", "records": [] });
+    let org = Server::scripted([Step::json(200, &page)]).await;
+    let error = org.client().query("SELECT Id FROM Account").await.expect_err("broken");
+    assert!(matches!(error, Error::Protocol(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_parts_of_a_composite_are_answered_by_their_references() {
+    let halted = json!([{ "errorCode": "PROCESSING_HALTED", "message": "rolled back" }]);
+    let refused = json!([{ "errorCode": "INVALID_FIELD", "message": "No such column X" }]);
+    let org = Server::scripted([
+        Step::json(
+            200,
+            &json!({ "compositeResponse": [
+                { "body": { "id": ID, "success": true }, "httpHeaders": {}, "httpStatusCode": 201, "referenceId": "a" },
+                { "body": { "done": true, "records": [{ "Id": ID }] }, "httpStatusCode": 200, "referenceId": "q" },
+            ] }),
+        ),
+        Step::json(
+            200,
+            &json!({ "compositeResponse": [
+                { "body": refused, "httpHeaders": {}, "httpStatusCode": 400, "referenceId": "q" },
+                { "body": halted, "httpHeaders": {}, "httpStatusCode": 400, "referenceId": "a" },
+            ] }),
+        ),
+    ])
+    .await;
+    let client = org.client();
+    let parts = [
+        Part::Query { reference: "q".into(), soql: "SELECT Id FROM Account".into() },
+        Part::Write(Node {
+            reference: "a".into(),
+            write: NodeWrite::Create { object: "Contact".into() },
+            body: fields(json!({ "AccountId": "@{q.records[0].Id}" })),
+        }),
+    ];
+    let answers = client.composite(true, &parts).await.expect("answered");
+    assert_eq!(answers[0], PartAnswer::Records(vec![fields(json!({ "Id": ID }))]));
+    let written = NodeAnswer { reference: "a".into(), id: Some(ID.into()), created: None, event_uuid: None };
+    assert_eq!(answers[1], PartAnswer::Written(written));
+    let answers = client.composite(true, &parts).await.expect("answered");
+    let PartAnswer::Refused(refusal) = &answers[0] else { panic!("{answers:?}") };
+    assert_eq!(refusal.error.kind(), ErrorKind::Configuration);
+    assert_eq!(answers[1], PartAnswer::Halted);
+    assert_eq!(org.calls()[0].json()["compositeRequest"][0]["method"], json!("GET"));
+}
+
+#[tokio::test]
+async fn limits_are_read_as_they_are() {
+    let org = Server::scripted([
+        Step::json(200, &json!({ "DailyApiRequests": { "Max": 15000, "Remaining": 14998 } })),
+        Step::json(200, &Value::Null),
+    ])
+    .await;
+    let client = org.client();
+    let limits = client.limits().await.expect("answered");
+    assert_eq!(limits["DailyApiRequests"]["Remaining"], json!(14998));
+    assert!(matches!(client.limits().await, Err(Error::Protocol(_))));
+}

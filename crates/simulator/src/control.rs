@@ -1,0 +1,225 @@
+//! The org from behind: what tests arm, seed and read without going through the API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::call::{Call, DuplicateOptions};
+use crate::config::ConnectedApp;
+use crate::duplicates::DuplicateRule;
+use crate::events::PublishedEvent;
+use crate::faults::{ArmedFault, Fault};
+use crate::limits::UsageReport;
+use crate::org::Org;
+use crate::request_log::LoggedRequest;
+use crate::settings::Settings;
+use crate::transaction::{Saved, Target, Transaction};
+
+/// A refused control call: what was wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ControlError(pub String);
+
+/// Typed control calls. Each one is also a path under `/_sim/`.
+#[derive(Debug, Clone)]
+pub struct Control {
+    org: Arc<Org>,
+}
+
+impl Control {
+    pub(crate) fn new(org: Arc<Org>) -> Self {
+        Self { org }
+    }
+
+    /// Back to the state after start.
+    pub fn reset(&self) {
+        self.org.reset();
+    }
+
+    /// Committed rows of an object in the order of their creation, fields with a value only, deleted rows left out.
+    ///
+    /// # Errors
+    /// The org has no such object.
+    pub fn records(&self, object: &str) -> Result<Vec<Map<String, Value>>, ControlError> {
+        let ix = self.org.schema.find(object).ok_or_else(|| ControlError(format!("no object {object}")))?;
+        let definition = self.org.schema.object(ix);
+        let rows: Vec<_> = self.org.state().table(ix).committed().map(|(_, row)| Arc::clone(row)).collect();
+        Ok(rows
+            .iter()
+            .map(|row| {
+                definition
+                    .each_field()
+                    .filter_map(|(field, definition)| Some((definition.name.clone(), row.get(field)?.clone())))
+                    .collect()
+            })
+            .collect())
+    }
+
+    /// The newest rows of an object and how many there are.
+    pub(crate) fn newest(&self, object: &str, limit: usize) -> Option<(usize, Vec<Map<String, Value>>)> {
+        let ix = self.org.schema.find(object)?;
+        let definition = self.org.schema.object(ix);
+        let state = self.org.state();
+        let total = state.table(ix).committed().count();
+        let rows = state.table(ix).committed().rev().take(limit);
+        let records = rows.map(|(_, row)| {
+            let fields = definition.each_field();
+            fields.filter_map(|(field, definition)| Some((definition.name.clone(), row.get(field)?.clone()))).collect()
+        });
+        Some((total, records.collect()))
+    }
+
+    /// Writes rows as the API would, without counting calls and without duplicate rules; returns their ids.
+    /// All rows are written, or none.
+    ///
+    /// # Errors
+    /// The first refusal, worded as Salesforce words it.
+    pub async fn seed(&self, object: &str, rows: &[Map<String, Value>]) -> Result<Vec<String>, ControlError> {
+        let ix = self.org.schema.find(object).ok_or_else(|| ControlError(format!("no object {object}")))?;
+        let call = Call {
+            settings: self.org.settings(),
+            version: "62.0".to_owned(),
+            path: "/_sim/records".to_owned(),
+            duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },
+            batch_size: 2_000,
+            in_graph: false,
+        };
+        let mut transaction = Transaction::begin(&self.org);
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in rows {
+            match transaction.save(ix, Target::New, row, &call).await {
+                Ok(Saved::Row { id, .. }) => ids.push(id.to_string()),
+                Ok(Saved::Several(_)) => {}
+                Err(error) => {
+                    transaction.rollback(&call).await;
+                    return Err(ControlError(format!("{}: {}", error.code, error.message)));
+                }
+            }
+        }
+        transaction.commit(&call).await;
+        Ok(ids)
+    }
+
+    /// All events on the bus in replay order.
+    pub fn events(&self) -> Vec<PublishedEvent> {
+        self.events_after(0)
+    }
+
+    /// Events with a replay id above `replay_id`, in replay order.
+    pub fn events_after(&self, replay_id: u64) -> Vec<PublishedEvent> {
+        self.org.bus().after(replay_id).cloned().collect()
+    }
+
+    /// The newest events and how many are on the bus.
+    pub(crate) fn newest_events(&self, limit: usize) -> (usize, Vec<PublishedEvent>) {
+        let bus = self.org.bus();
+        (bus.len(), bus.after(0).rev().take(limit).cloned().collect())
+    }
+
+    /// The last requests, oldest first; the log is bounded.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.org.log().entries().cloned().collect()
+    }
+
+    /// The newest requests and how many the log holds.
+    pub(crate) fn newest_requests(&self, limit: usize) -> (usize, Vec<LoggedRequest>) {
+        let log = self.org.log();
+        (log.entries().len(), log.entries().rev().take(limit).cloned().collect())
+    }
+
+    /// API calls counted since start or reset.
+    pub fn api_calls(&self) -> u64 {
+        self.org.usage().total()
+    }
+
+    /// Calls, events and running requests against their limits.
+    pub fn usage(&self) -> UsageReport {
+        let now = self.org.clock.now_ms();
+        let settings = self.org.settings();
+        let events_last_hour = self.org.bus().published_last_hour(now);
+        let mut usage = self.org.usage();
+        UsageReport {
+            api_calls: usage.last_day(now),
+            api_limit: settings.api_limit,
+            api_calls_total: usage.total(),
+            events_last_hour,
+            event_hourly_limit: settings.event_hourly_limit,
+            running: usage.running(),
+        }
+    }
+
+    /// Arms a fault.
+    pub fn arm(&self, fault: Fault) {
+        self.org.faults.arm(fault);
+    }
+
+    /// Disarms all faults.
+    pub fn clear_faults(&self) {
+        self.org.faults.clear();
+    }
+
+    /// Armed faults and what became of them.
+    pub fn faults(&self) -> Vec<ArmedFault> {
+        self.org.faults.list()
+    }
+
+    /// Replaces the duplicate rules.
+    ///
+    /// # Errors
+    /// A rule names an object or field the org does not have; the old rules stay.
+    pub fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), ControlError> {
+        self.org.set_duplicate_rules(rules).map_err(ControlError)
+    }
+
+    /// The duplicate rules.
+    pub fn duplicate_rules(&self) -> Vec<DuplicateRule> {
+        self.org.state().rules.all.clone()
+    }
+
+    /// Ends all sessions; returns how many there were. Refresh tokens stay good.
+    pub fn expire_sessions(&self) -> usize {
+        self.org.oauth.expire_sessions()
+    }
+
+    /// Sessions that are good now.
+    pub fn live_sessions(&self) -> usize {
+        self.org.oauth.live_sessions(self.org.clock.now_ms())
+    }
+
+    /// Adds a connected app, or replaces the one with its consumer key.
+    ///
+    /// # Errors
+    /// Its public key is no RSA key in PEM.
+    pub fn register_app(&self, app: ConnectedApp) -> Result<(), ControlError> {
+        self.org.oauth.register(app).map_err(ControlError)
+    }
+
+    /// Moves the org's clock forward.
+    pub fn advance_clock(&self, by: Duration) {
+        self.org.clock.advance(by);
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        Settings::clone(&self.org.settings())
+    }
+
+    /// Changes settings; requests that run keep those they began with.
+    pub fn update_settings(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings();
+        change(&mut settings);
+        self.org.set_settings(settings);
+    }
+
+    pub(crate) fn merge_settings(&self, changes: &Value) -> Result<Settings, ControlError> {
+        let merged = self.org.settings().merged(changes).map_err(ControlError)?;
+        self.org.set_settings(merged.clone());
+        Ok(merged)
+    }
+
+    /// Names of the objects that hold rows.
+    pub(crate) fn stored_objects(&self) -> Vec<String> {
+        self.org.schema.objects.iter().filter(|object| !object.event).map(|object| object.name.clone()).collect()
+    }
+}

@@ -1,0 +1,145 @@
+//! A Salesforce org on a port, faithful and breakable on purpose.
+//!
+//! [`Simulator::start`] gives a running org: [`Simulator::base_url`] for whoever talks to it over HTTP, and
+//! [`Simulator::control`] for whoever breaks it. It ends when the handle is dropped.
+//!
+//! What it answers comes from Salesforce's public guides and from public recordings of real orgs; the README lists
+//! each behaviour with its source, and what is not simulated. It shares no code with our Salesforce client, so the
+//! two cannot share a mistake.
+//!
+//! Reading order: [`mod@schema`] says what exists, [`mod@records`] how it is kept, [`mod@transaction`] how it is
+//! written, [`mod@routes`] how it is asked for.
+
+mod api_error;
+mod call;
+mod clock;
+mod config;
+mod connection;
+mod control;
+mod duplicates;
+mod events;
+mod faults;
+mod form;
+mod ids;
+mod limits;
+mod oauth;
+mod org;
+mod person_accounts;
+mod records;
+mod references;
+mod reply;
+mod request_log;
+mod routes;
+mod schema;
+mod settings;
+mod soql;
+mod transaction;
+mod validation;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::config::{Config, ConnectedApp};
+pub use crate::control::{Control, ControlError};
+pub use crate::duplicates::{DuplicateAction, DuplicateRule, MatchField, RuleResponse};
+pub use crate::events::PublishedEvent;
+pub use crate::faults::{ArmedFault, Fault, FaultKind};
+pub use crate::ids::RecordId;
+pub use crate::limits::UsageReport;
+pub use crate::oauth::{PASSWORD, USERNAME};
+pub use crate::request_log::LoggedRequest;
+pub use crate::settings::{DuplicateKey, GraphDuplicateBody, GraphErrorStyle, PublishBehavior, Settings};
+
+/// Why an org did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on: in use, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A duplicate rule of the config names an object or field the org does not have.
+    #[error("duplicate rules: {0}")]
+    DuplicateRules(ControlError),
+    /// A connected app of the config has a public key that cannot be read.
+    #[error("connected app: {0}")]
+    ConnectedApp(ControlError),
+}
+
+/// The result of starting an org.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A running org. Dropping it stops it at once; [`Simulator::shutdown`] lets running requests finish.
+#[derive(Debug)]
+pub struct Simulator {
+    base_url: String,
+    control: Control,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Simulator {
+    /// Starts an org and returns once it answers.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or the config contradicts the org's schema.
+    pub async fn start(config: Config) -> Result<Self> {
+        let address = config.listen;
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let base_url = format!("http://{}", listener.local_addr().map_err(listen)?);
+        let org = Arc::new(org::Org::new(config.clone()));
+        let control = Control::new(Arc::clone(&org));
+        control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
+        for app in config.apps {
+            control.register_app(app).map_err(Error::ConnectedApp)?;
+        }
+        org.set_base_url(base_url.clone());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let service = routes::router(org).into_make_service_with_connect_info::<connection::Cut>();
+        let server = tokio::spawn(async move {
+            let serve = axum::serve(connection::CuttableListener(listener), service)
+                .with_graceful_shutdown(stopped.cancelled_owned());
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "the simulator stopped listening");
+            }
+        });
+        Ok(Self { base_url, control, stop, server })
+    }
+
+    /// `http://127.0.0.1:49152`, without a slash at the end. It is login host and instance in one.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Control calls; clones of it stay good as long as this handle.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Stops listening and waits until running requests are answered and idle connections closed.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        if let Err(error) = (&mut self.server).await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "the simulator's server ended in a panic");
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.abort();
+    }
+}

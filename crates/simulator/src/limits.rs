@@ -1,0 +1,81 @@
+//! Counting: API calls of the last 24 hours and requests that run too long.
+//!
+//! Source: Salesforce Developer Limits Quick Reference, "API Request Limits and Allocations".
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// Calls of the rolling day in buckets of a minute, and running requests.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    calls: VecDeque<(i64, u64)>,
+    total: u64,
+    running: HashMap<u64, Instant>,
+    last_request: u64,
+}
+
+/// What `GET /_sim/usage` tells.
+#[derive(Debug, Clone, Serialize)]
+pub struct UsageReport {
+    /// Calls of the rolling 24 hours.
+    pub api_calls: u64,
+    /// Calls allowed in that time.
+    pub api_limit: u64,
+    /// Calls since start or reset.
+    pub api_calls_total: u64,
+    /// Events of the rolling hour.
+    pub events_last_hour: u64,
+    /// Events allowed in that time.
+    pub event_hourly_limit: u64,
+    /// Requests being worked on.
+    pub running: usize,
+}
+
+impl Usage {
+    pub(crate) fn last_day(&mut self, now_ms: i64) -> u64 {
+        while self.calls.front().is_some_and(|(minute, _)| minute * 60_000 + DAY_MS <= now_ms) {
+            self.calls.pop_front();
+        }
+        self.calls.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Counts calls, unless the limit is reached; says how many stand counted and whether these were.
+    pub(crate) fn count(&mut self, now_ms: i64, calls: u64, limit: u64) -> (u64, bool) {
+        let used = self.last_day(now_ms);
+        if used >= limit {
+            return (used, false);
+        }
+        self.total += calls;
+        match self.calls.back_mut() {
+            Some((minute, count)) if *minute == now_ms / 60_000 => *count += calls,
+            Some(_) | None => self.calls.push_back((now_ms / 60_000, calls)),
+        }
+        (used + calls, true)
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    pub(crate) fn started(&mut self) -> u64 {
+        self.last_request += 1;
+        self.running.insert(self.last_request, Instant::now());
+        self.last_request
+    }
+
+    pub(crate) fn ended(&mut self, request: u64) {
+        self.running.remove(&request);
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(crate) fn long_running(&self, after: Duration) -> usize {
+        self.running.values().filter(|started| started.elapsed() >= after).count()
+    }
+}

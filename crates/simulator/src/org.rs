@@ -1,0 +1,266 @@
+//! The org: everything that all requests share, each part behind its own short lock.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::duplicates::{DuplicateRule, Rules};
+use crate::events::EventBus;
+use crate::faults::Faults;
+use crate::ids::RecordId;
+use crate::limits::Usage;
+use crate::oauth::OAuth;
+use crate::records::{KeyPart, Row, Table, TransactionId};
+use crate::request_log::RequestLog;
+use crate::routes::query::Cursors;
+use crate::schema::{FieldIx, ObjectIx, Schema};
+use crate::settings::Settings;
+
+/// All shared state. Locks are held for one step of work and never across a wait.
+#[derive(Debug)]
+pub(crate) struct Org {
+    pub(crate) schema: Schema,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) oauth: OAuth,
+    state: Mutex<State>,
+    bus: Mutex<EventBus>,
+    usage: Mutex<Usage>,
+    log: Mutex<RequestLog>,
+    cursors: Mutex<Cursors>,
+    rng: Mutex<StdRng>,
+    settings: RwLock<Arc<Settings>>,
+    initial: Config,
+    base_url: OnceLock<String>,
+    last_transaction: AtomicU64,
+}
+
+/// Rows, locks and duplicate rules: what a transaction works on.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) locks: HashMap<RecordId, Holder>,
+    pub(crate) rules: Rules,
+    /// For each object its unique or external-id fields and their index.
+    pub(crate) unique: Vec<Vec<(FieldIx, usize)>>,
+    pub(crate) defaults: Defaults,
+}
+
+/// Who holds a row, and the signal of its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) by: TransactionId,
+    pub(crate) done: CancellationToken,
+}
+
+/// Rows every org starts with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defaults {
+    pub(crate) organization: RecordId,
+    pub(crate) user: RecordId,
+    pub(crate) person_record_type: RecordId,
+    pub(crate) business_record_type: RecordId,
+}
+
+/// Locks a mutex; what a panicking holder left behind is still consistent enough to report.
+pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Org {
+    pub(crate) fn new(config: Config) -> Self {
+        let schema = Schema::seed();
+        let clock = Clock::default();
+        let state = State::seeded(&schema, &clock, &config.duplicate_rules);
+        Self {
+            state: Mutex::new(state),
+            bus: Mutex::new(EventBus::default()),
+            usage: Mutex::new(Usage::default()),
+            log: Mutex::new(RequestLog::default()),
+            cursors: Mutex::new(Cursors::default()),
+            rng: Mutex::new(StdRng::seed_from_u64(config.seed)),
+            settings: RwLock::new(Arc::new(config.settings.clone())),
+            faults: Faults::new(config.seed),
+            oauth: OAuth::new(&config.apps),
+            initial: config,
+            base_url: OnceLock::new(),
+            last_transaction: AtomicU64::new(0),
+            schema,
+            clock,
+        }
+    }
+
+    /// Back to the state after start: rows, events, usage, log, faults, settings and sessions.
+    pub(crate) fn reset(&self) {
+        *guard(&self.state) = State::seeded(&self.schema, &self.clock, &self.initial.duplicate_rules);
+        *guard(&self.bus) = EventBus::default();
+        *guard(&self.usage) = Usage::default();
+        *guard(&self.log) = RequestLog::default();
+        *guard(&self.cursors) = Cursors::default();
+        *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
+        self.set_settings(self.initial.settings.clone());
+        self.faults.clear();
+        self.oauth.reset(&self.initial.apps);
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        guard(&self.state)
+    }
+
+    pub(crate) fn bus(&self) -> MutexGuard<'_, EventBus> {
+        guard(&self.bus)
+    }
+
+    pub(crate) fn usage(&self) -> MutexGuard<'_, Usage> {
+        guard(&self.usage)
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, RequestLog> {
+        guard(&self.log)
+    }
+
+    pub(crate) fn cursors(&self) -> MutexGuard<'_, Cursors> {
+        guard(&self.cursors)
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    pub(crate) fn set_base_url(&self, url: String) {
+        // A second call would come from a second listener; the first address stays the org's.
+        let _ = self.base_url.set(url);
+    }
+
+    pub(crate) fn base_url(&self) -> &str {
+        self.base_url.get().map_or("", String::as_str)
+    }
+
+    pub(crate) fn next_transaction(&self) -> TransactionId {
+        TransactionId(self.last_transaction.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A whole number from 0 to `upper` of the seeded generator.
+    pub(crate) fn jitter(&self, upper: u64) -> u64 {
+        if upper == 0 { 0 } else { guard(&self.rng).random_range(0..=upper) }
+    }
+
+    pub(crate) fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), String> {
+        let mut state = self.state();
+        let compiled = Rules::compile(&self.schema, &mut state.tables, rules)?;
+        state.rules = compiled;
+        Ok(())
+    }
+}
+
+impl State {
+    fn seeded(schema: &Schema, clock: &Clock, rules: &[DuplicateRule]) -> Self {
+        let mut tables: Vec<Table> = schema.objects.iter().map(|_| Table::default()).collect();
+        let unique = schema
+            .objects
+            .iter()
+            .zip(&mut tables)
+            .map(|(object, table)| {
+                object
+                    .each_field()
+                    .filter(|(_, field)| field.unique || field.external_id)
+                    .map(|(ix, _)| (ix, table.add_index(vec![KeyPart { field: ix, fold: true }])))
+                    .collect()
+            })
+            .collect();
+        let compiled = Rules::compile(schema, &mut tables, rules).unwrap_or_default();
+        let defaults = Defaults {
+            organization: RecordId::new("00D", 1),
+            user: RecordId::new("005", 1),
+            person_record_type: RecordId::new("012", 1),
+            business_record_type: RecordId::new("012", 2),
+        };
+        let mut state = Self { tables, locks: HashMap::new(), rules: compiled, unique, defaults };
+        let seeds: [(ObjectIx, RecordId, Value); 4] = [
+            (
+                schema.organization,
+                defaults.organization,
+                json!({ "Name": "Causeway Simulator", "OrganizationType": "Developer Edition", "IsSandbox": false, "InstanceName": "SIM1" }),
+            ),
+            (
+                schema.user,
+                defaults.user,
+                json!({ "Username": crate::oauth::USERNAME, "FirstName": "Integration", "LastName": "User", "Name": "Integration User",
+                        "Email": crate::oauth::USERNAME, "IsActive": true }),
+            ),
+            (
+                schema.record_type,
+                defaults.person_record_type,
+                json!({ "Name": "Person Account", "DeveloperName": "PersonAccount", "SobjectType": "Account", "IsActive": true, "IsPersonType": true }),
+            ),
+            (
+                schema.record_type,
+                defaults.business_record_type,
+                json!({ "Name": "Business Account", "DeveloperName": "Business_Account", "SobjectType": "Account", "IsActive": true, "IsPersonType": false }),
+            ),
+        ];
+        for (object, id, fields) in seeds {
+            let mut row = Row::default();
+            for (name, value) in fields.as_object().into_iter().flatten() {
+                if let Some(field) = schema.object(object).find(name) {
+                    row.set(field, value.clone());
+                }
+            }
+            stamp(&mut row, schema, object, id, defaults.user, &clock.now_text());
+            let table = &mut state.tables[object.0];
+            table.last_number = table.last_number.max(10);
+            table.seed(id, row);
+        }
+        state
+    }
+
+    pub(crate) fn table(&self, object: ObjectIx) -> &Table {
+        &self.tables[object.0]
+    }
+
+    pub(crate) fn table_mut(&mut self, object: ObjectIx) -> &mut Table {
+        &mut self.tables[object.0]
+    }
+
+    pub(crate) fn next_id(&mut self, schema: &Schema, object: ObjectIx) -> (RecordId, u64) {
+        let table = self.table_mut(object);
+        table.last_number += 1;
+        (RecordId::new(&schema.object(object).key_prefix, table.last_number), table.last_number)
+    }
+
+    /// The index of a unique or external-id field.
+    pub(crate) fn unique_index(&self, object: ObjectIx, field: FieldIx) -> Option<usize> {
+        self.unique[object.0].iter().find(|(ix, _)| *ix == field).map(|(_, index)| *index)
+    }
+}
+
+/// Sets the system fields; creation fields only when they are still empty.
+pub(crate) fn stamp(row: &mut Row, schema: &Schema, object: ObjectIx, id: RecordId, user: RecordId, now: &str) {
+    let object = schema.object(object);
+    let mut put = |name: &str, value: Value, always: bool| {
+        if let Some(field) = object.find(name)
+            && (always || row.get(field).is_none())
+        {
+            row.set(field, value);
+        }
+    };
+    put("Id", Value::String(id.to_string()), true);
+    put("IsDeleted", Value::Bool(false), false);
+    put("CreatedDate", Value::String(now.to_owned()), false);
+    put("CreatedById", Value::String(user.to_string()), false);
+    put("LastModifiedDate", Value::String(now.to_owned()), true);
+    put("LastModifiedById", Value::String(user.to_string()), true);
+    put("SystemModstamp", Value::String(now.to_owned()), true);
+    put("OwnerId", Value::String(user.to_string()), false);
+}

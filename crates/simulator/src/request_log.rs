@@ -1,0 +1,52 @@
+//! The last requests, for people and tests.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+const CAPACITY: usize = 20_000;
+
+/// One request as it was answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoggedRequest {
+    /// Running number from 1.
+    pub number: u64,
+    /// When it arrived, as a date-time field prints it.
+    pub at: String,
+    /// HTTP method.
+    pub method: String,
+    /// Path without the query.
+    pub path: String,
+    /// HTTP status; 0 when the connection was dropped instead.
+    pub status: u16,
+    /// Milliseconds until the answer.
+    pub duration_ms: u64,
+    /// Graphs in the request.
+    pub graphs: usize,
+    /// Nodes, subrequests or rows in the request.
+    pub nodes: usize,
+    /// Name of the fault that was applied, if any.
+    pub fault: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RequestLog {
+    entries: VecDeque<LoggedRequest>,
+    last: u64,
+}
+
+impl RequestLog {
+    pub(crate) fn push(&mut self, mut request: LoggedRequest) {
+        self.last += 1;
+        request.number = self.last;
+        if self.entries.len() == CAPACITY {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(request);
+    }
+
+    /// Oldest first.
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &LoggedRequest> + ExactSizeIterator {
+        self.entries.iter()
+    }
+}

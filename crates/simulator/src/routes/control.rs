@@ -1,0 +1,184 @@
+//! `/_sim`: the control plane over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::json_response;
+use crate::config::ConnectedApp;
+use crate::control::{Control, ControlError};
+use crate::duplicates::DuplicateRule;
+use crate::faults::Fault;
+use crate::org::Org;
+
+const OPENAPI: &str = include_str!("../../openapi.json");
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+type Shared = State<Arc<Org>>;
+
+pub(crate) fn router() -> Router<Arc<Org>> {
+    Router::new()
+        .route("/openapi.json", get(openapi))
+        .route("/reset", post(reset))
+        .route("/records/{object}", get(records).post(seed))
+        .route("/events", get(events))
+        .route("/requests", get(requests))
+        .route("/usage", get(usage))
+        .route("/clock", post(clock))
+        .route("/settings", get(settings).post(change_settings))
+        .route("/sessions/expire", post(expire))
+        .route("/faults", get(faults).post(arm).delete(disarm))
+        .route("/duplicate-rules", get(rules).post(set_rules).put(set_rules))
+        .route("/apps", post(register_app))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+}
+
+fn ok(body: &Value) -> Response {
+    json_response(StatusCode::OK, body)
+}
+
+fn bad(error: &ControlError) -> Response {
+    json_response(StatusCode::BAD_REQUEST, &json!({ "error": error.0 }))
+}
+
+fn to_value(value: impl serde::Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
+    serde_json::from_slice(body).map_err(|error| ControlError(error.to_string()))
+}
+
+/// One value or a list of them.
+fn parse_several<T: DeserializeOwned>(body: &Bytes) -> Result<Vec<T>, ControlError> {
+    let value: Value = parse(body)?;
+    let list = if value.is_array() { value } else { Value::Array(vec![value]) };
+    serde_json::from_value(list).map_err(|error| ControlError(error.to_string()))
+}
+
+async fn openapi() -> Response {
+    super::text_response(200, "application/json;charset=UTF-8", OPENAPI.to_owned())
+}
+
+async fn reset(State(org): Shared) -> Response {
+    Control::new(org).reset();
+    ok(&json!({ "reset": true }))
+}
+
+async fn records(State(org): Shared, Path(object): Path<String>) -> Response {
+    match Control::new(org).records(&object) {
+        Ok(records) => ok(&to_value(records)),
+        Err(error) => json_response(StatusCode::NOT_FOUND, &json!({ "error": error.0 })),
+    }
+}
+
+async fn seed(State(org): Shared, Path(object): Path<String>, body: Bytes) -> Response {
+    let rows: Vec<Map<String, Value>> = match parse_several(&body) {
+        Ok(rows) => rows,
+        Err(error) => return bad(&error),
+    };
+    match Control::new(org).seed(&object, &rows).await {
+        Ok(ids) => json_response(StatusCode::CREATED, &json!({ "ids": ids })),
+        Err(error) => bad(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn events(State(org): Shared, Query(After { after }): Query<After>) -> Response {
+    ok(&to_value(Control::new(org).events_after(after)))
+}
+
+async fn requests(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).requests()))
+}
+
+async fn usage(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).usage()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_s: u64,
+}
+
+async fn clock(State(org): Shared, body: Bytes) -> Response {
+    match parse::<Advance>(&body) {
+        Ok(advance) => {
+            Control::new(Arc::clone(&org)).advance_clock(Duration::from_secs(advance.advance_s));
+            ok(&json!({ "now": org.clock.now_text() }))
+        }
+        Err(error) => bad(&error),
+    }
+}
+
+async fn settings(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).settings()))
+}
+
+async fn change_settings(State(org): Shared, body: Bytes) -> Response {
+    match parse::<Value>(&body).and_then(|changes| Control::new(org).merge_settings(&changes)) {
+        Ok(settings) => ok(&to_value(settings)),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn expire(State(org): Shared) -> Response {
+    ok(&json!({ "expired": Control::new(org).expire_sessions() }))
+}
+
+async fn faults(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).faults()))
+}
+
+async fn arm(State(org): Shared, body: Bytes) -> Response {
+    let control = Control::new(org);
+    match parse_several::<Fault>(&body) {
+        Ok(faults) => {
+            faults.into_iter().for_each(|fault| control.arm(fault));
+            json_response(StatusCode::CREATED, &to_value(control.faults()))
+        }
+        Err(error) => bad(&error),
+    }
+}
+
+async fn disarm(State(org): Shared) -> Response {
+    Control::new(org).clear_faults();
+    ok(&json!([]))
+}
+
+async fn rules(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).duplicate_rules()))
+}
+
+async fn set_rules(State(org): Shared, body: Bytes) -> Response {
+    let control = Control::new(org);
+    match parse_several::<DuplicateRule>(&body).and_then(|rules| control.set_duplicate_rules(&rules)) {
+        Ok(()) => ok(&to_value(control.duplicate_rules())),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn register_app(State(org): Shared, body: Bytes) -> Response {
+    match parse::<ConnectedApp>(&body).and_then(|app| {
+        let client_id = app.client_id.clone();
+        Control::new(org).register_app(app).map(|()| client_id)
+    }) {
+        Ok(client_id) => json_response(StatusCode::CREATED, &json!({ "client_id": client_id })),
+        Err(error) => bad(&error),
+    }
+}

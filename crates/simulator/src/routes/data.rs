@@ -1,0 +1,228 @@
+//! `/services/data`: sign-in, version, counting, and the way to each resource.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::{Incoming, Size, collections, composite, graph, json_response, limit_info, query, sobjects};
+use crate::api_error::ApiError;
+use crate::call::{Call, DuplicateOptions};
+use crate::form::{Form, segments};
+use crate::org::Org;
+use crate::reply::Reply;
+use crate::transaction::Transaction;
+
+const OLDEST: u32 = 31;
+const NEWEST: u32 = 67;
+
+/// One request below a version: the outer one, or a part of a composite.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(crate) method: String,
+    /// Decoded segments below the version.
+    pub(crate) segments: Vec<String>,
+    pub(crate) query: Form,
+    pub(crate) body: Option<Value>,
+}
+
+impl Resource {
+    /// The body as an object, as every write needs it.
+    pub(crate) fn object(&self) -> Result<&Map<String, Value>, ApiError> {
+        match &self.body {
+            Some(Value::Object(object)) => Ok(object),
+            None => Err(ApiError::json("The HTTP entity body is required, but this request has no entity body.")),
+            Some(_) => Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]")),
+        }
+    }
+}
+
+/// Version and rest of `/services/data/v62.0/…`.
+pub(crate) fn split_path(path: &str) -> Option<(String, Vec<String>)> {
+    let mut parts = segments(path.strip_prefix("/services/data/")?).into_iter();
+    let version = parts.next()?.strip_prefix('v')?.to_owned();
+    let (major, minor) = version.split_once('.')?;
+    let valid = major.len() <= 3 && minor == "0" && major.parse::<u32>().is_ok();
+    valid.then(|| (version, parts.collect()))
+}
+
+pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
+    let path = incoming.uri.path().to_owned();
+    if matches!(path.as_str(), "/services/data" | "/services/data/") {
+        return json_response(StatusCode::OK, &versions());
+    }
+    let settings = org.settings();
+    if !bearer(&incoming.headers).is_some_and(|token| org.oauth.accept(token, org.clock.now_ms(), &settings)) {
+        let error = ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
+        let mut response = json_response(StatusCode::UNAUTHORIZED, &error.body());
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
+        return response;
+    }
+    let (used, counted) = org.usage().count(org.clock.now_ms(), 1, settings.api_limit);
+    let reply = if !counted {
+        ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.").into()
+    } else if org.usage().long_running(Duration::from_millis(settings.long_running_ms)) > settings.long_running_limit {
+        let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
+        ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", message).into()
+    } else {
+        let latency = settings.latency_ms.saturating_add(org.jitter(settings.latency_jitter_ms));
+        if latency > 0 {
+            tokio::time::sleep(Duration::from_millis(latency)).await;
+        }
+        let call = Call {
+            version: String::new(),
+            path,
+            duplicates: header_text(&incoming.headers, "sforce-duplicate-rule-header")
+                .map(DuplicateOptions::parse)
+                .unwrap_or_default(),
+            batch_size: header_text(&incoming.headers, "sforce-query-options").map_or(2_000, batch_size),
+            in_graph: false,
+            settings: Arc::clone(&settings),
+        };
+        route(org, &incoming, call, size).await
+    };
+    respond(reply, used, settings.api_limit)
+}
+
+fn respond(reply: Reply, used: u64, limit: u64) -> Response {
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = match &reply.body {
+        Some(body) => json_response(status, body),
+        None => {
+            let mut response = Response::new(axum::body::Body::empty());
+            *response.status_mut() = status;
+            response
+        }
+    };
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    limit_info(&mut response, used, limit);
+    response
+}
+
+async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut Size) -> Reply {
+    let Some((version, segments)) = split_path(incoming.uri.path()) else { return ApiError::not_found().into() };
+    call.version = version;
+    match call.major() {
+        21..OLDEST => return ApiError::new(410, "GONE", "The requested API version is retired").into(),
+        OLDEST..=NEWEST => {}
+        _ => return ApiError::not_found().into(),
+    }
+    let query = Form::parse(incoming.uri.query().unwrap_or_default());
+    let method = match query.get("_HttpMethod").filter(|_| incoming.method == "POST") {
+        Some(method) => method.to_ascii_uppercase(),
+        None => incoming.method.to_string(),
+    };
+    let body = if incoming.body.is_empty() || method == "GET" {
+        None
+    } else {
+        match serde_json::from_slice(&incoming.body) {
+            Ok(body) => Some(body),
+            Err(error) => {
+                let message =
+                    format!("Unexpected character or end of input at [line:{}, column:{}]", error.line(), error.column());
+                return ApiError::json(message).into();
+            }
+        }
+    };
+    let mut resource = Resource { method, segments, query, body };
+    let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        [] => only(&resource, &["GET"], || Reply::json(200, resources(&call))),
+        ["limits"] => only(&resource, &["GET"], || Reply::json(200, limits(org, &call))),
+        ["composite"] if resource.method == "GET" => Reply::json(200, resources(&call)),
+        ["composite"] => composite::handle(org, resource, call, size).await,
+        ["composite", "graph"] => {
+            let body = resource.body.take();
+            graph::handle(org, &resource, body, call, size).await
+        }
+        ["composite", "sobjects", ..] => collections::run(org, &resource, &call, size).await,
+        ["query" | "queryAll", ..] => query::handle(org, None, &resource, &call).into(),
+        ["sobjects", ..] => {
+            size.nodes = 1;
+            let mut transaction = Transaction::begin(org);
+            let reply = sobjects::handle(org, &mut transaction, &resource, &call).await;
+            if reply.is_success() {
+                transaction.commit(&call).await;
+            } else {
+                transaction.rollback(&call).await;
+            }
+            reply
+        }
+        _ => ApiError::not_found().into(),
+    }
+}
+
+fn only(resource: &Resource, methods: &[&str], reply: impl FnOnce() -> Reply) -> Reply {
+    if methods.contains(&resource.method.as_str()) {
+        reply()
+    } else {
+        ApiError::method_not_allowed(&resource.method, &methods.join(",")).into()
+    }
+}
+
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = header_text(headers, "authorization")?;
+    let (scheme, token) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth")).then(|| token.trim())
+}
+
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `batchSize=500` of `Sforce-Query-Options`, held to 200–2,000.
+fn batch_size(header: &str) -> usize {
+    header
+        .split([';', ','])
+        .filter_map(|part| part.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case("batchSize"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+        .map_or(2_000, |size| size.clamp(200, 2_000))
+}
+
+fn versions() -> Value {
+    (OLDEST..=NEWEST)
+        .map(|version| {
+            // Release 52 is Summer '21, and three follow each year.
+            let (season, year) = match version % 3 {
+                0 => ("Spring", (version + 12) / 3),
+                1 => ("Summer", (version + 11) / 3),
+                _ => ("Winter", (version + 13) / 3),
+            };
+            let url = format!("/services/data/v{version}.0");
+            json!({ "label": format!("{season} '{year:02}"), "url": url, "version": format!("{version}.0") })
+        })
+        .collect()
+}
+
+fn resources(call: &Call) -> Value {
+    let all = ["sobjects", "query", "queryAll", "limits", "composite"];
+    let entries = all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
+    Value::Object(entries.collect())
+}
+
+fn limits(org: &Org, call: &Call) -> Value {
+    let now = org.clock.now_ms();
+    let used = org.usage().last_day(now);
+    let events = org.bus().published_last_hour(now);
+    let left = |max: u64, used: u64| json!({ "Max": max, "Remaining": max.saturating_sub(used) });
+    let settings = &call.settings;
+    json!({
+        "DailyApiRequests": left(settings.api_limit, used),
+        "DailyBulkApiBatches": left(15_000, 0),
+        "DailyBulkV2QueryJobs": left(10_000, 0),
+        "DataStorageMB": left(1_073, 0),
+        "FileStorageMB": left(1_073, 0),
+        "HourlyPublishedPlatformEvents": left(settings.event_hourly_limit, events),
+        "HourlyPublishedStandardVolumePlatformEvents": left(1_000, 0),
+        "DailyDeliveredPlatformEvents": left(25_000, 0),
+        "DailyStandardVolumePlatformEvents": left(25_000, 0),
+        "MonthlyPlatformEventsUsageEntitlement": left(0, 0),
+        "PublishCallbackUsageInApex": left(5_242_880, 0),
+        "SingleEmail": left(5_000, 0),
+    })
+}

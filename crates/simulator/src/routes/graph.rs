@@ -1,0 +1,256 @@
+//! `/composite/graph`: up to 75 graphs, each all or nothing, in one API call.
+//!
+//! Source: REST API Developer Guide, "Composite Graph" and "Using Composite Graphs".
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::composite::{Part, parse_part};
+use super::data::{Resource, split_path};
+use super::{Size, sobjects};
+use crate::api_error::ApiError;
+use crate::call::Call;
+use crate::form::Form;
+use crate::org::Org;
+use crate::references::{self, Results};
+use crate::reply::Reply;
+use crate::settings::GraphErrorStyle;
+use crate::transaction::Transaction;
+
+const GRAPHS: usize = 75;
+const NODES: usize = 500;
+const DIFFERENT_NODES: usize = 15;
+const DEPTH: usize = 15;
+/// With more failed graphs than this, the rest of the request is not run.
+const FAILED_GRAPHS: usize = 14;
+
+struct Graph {
+    id: String,
+    nodes: Vec<Part>,
+}
+
+pub(crate) async fn handle(
+    org: &Arc<Org>,
+    resource: &Resource,
+    body: Option<Value>,
+    mut call: Call,
+    size: &mut Size,
+) -> Reply {
+    if resource.method != "POST" {
+        return ApiError::method_not_allowed(&resource.method, "POST").into();
+    }
+    let graphs = match parse(body) {
+        Ok(graphs) => graphs,
+        Err(error) => return error.into(),
+    };
+    size.graphs = graphs.len();
+    size.nodes = graphs.iter().map(|graph| graph.nodes.len()).sum();
+    call.in_graph = true;
+    let mut answers = Vec::with_capacity(graphs.len());
+    let mut failed = 0;
+    for graph in graphs {
+        let (replies, successful) = if failed > FAILED_GRAPHS {
+            let halted = graph.nodes.iter().map(|node| (node.reference.clone(), ApiError::halted().into())).collect();
+            (halted, false)
+        } else {
+            run(org, graph.nodes, &call).await
+        };
+        failed += usize::from(!successful);
+        let parts: Vec<Value> =
+            replies.into_iter().map(|(reference, reply)| super::composite::part_answer(reference, reply)).collect();
+        answers.push(json!({
+            "graphId": graph.id,
+            "graphResponse": { "compositeResponse": parts },
+            "isSuccessful": successful,
+        }));
+    }
+    Reply::json(200, json!({ "graphs": answers }))
+}
+
+/// Runs one graph in a transaction of its own.
+async fn run(org: &Arc<Org>, nodes: Vec<Part>, call: &Call) -> (Vec<(String, Reply)>, bool) {
+    let mut transaction = Transaction::begin(org);
+    let mut results: Results = HashMap::with_capacity(nodes.len());
+    let mut replies: Vec<(String, Reply)> = Vec::with_capacity(nodes.len());
+    let names: Vec<String> = nodes.iter().map(|node| node.reference.clone()).collect();
+    for node in nodes {
+        let reference = node.reference.clone();
+        let reply = run_node(org, &mut transaction, node, &results, call).await;
+        let succeeded = reply.is_success();
+        if succeeded {
+            results.insert(reference.clone(), reply.body.clone());
+        }
+        replies.push((reference, reply));
+        if !succeeded {
+            break;
+        }
+    }
+    match replies.pop_if(|(_, reply)| !reply.is_success()) {
+        None => {
+            transaction.commit(call).await;
+            (replies, true)
+        }
+        Some((culprit, root)) => {
+            transaction.rollback(call).await;
+            let innocent = match call.settings.graph_error_style {
+                GraphErrorStyle::RepeatRoot => root.clone(),
+                GraphErrorStyle::ProcessingHalted => ApiError::halted().into(),
+            };
+            let all = names
+                .into_iter()
+                .map(|name| {
+                    let reply = if name == culprit { root.clone() } else { innocent.clone() };
+                    (name, reply)
+                })
+                .collect();
+            (all, false)
+        }
+    }
+}
+
+async fn run_node(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    mut node: Part,
+    results: &Results,
+    call: &Call,
+) -> Reply {
+    let url = match references::resolve_text(&node.url, results) {
+        Ok(url) => url,
+        Err(error) => return error.into(),
+    };
+    if let Some(body) = &mut node.body
+        && let Err(error) = references::resolve(body, results)
+    {
+        return error.into();
+    }
+    let (path, query) = url.split_once('?').unwrap_or((&url, ""));
+    if !path.starts_with('/') {
+        return ApiError::bad_request("PROCESSING_HALTED", format!("{url} is not a valid url")).into();
+    }
+    let Some((version, segments)) = split_path(path) else {
+        return ApiError::bad_request("OPERATION_NOT_ALLOWED", format!("{url} is not allowed in a graph")).into();
+    };
+    let allowed = matches!(
+        (node.method.as_str(), segments.len()),
+        ("POST", 2) | ("GET" | "PATCH" | "DELETE", 3) | ("GET" | "PATCH" | "POST" | "DELETE", 4)
+    ) && segments.first().is_some_and(|first| first == "sobjects")
+        && segments.get(2).is_none_or(|third| third != "describe");
+    if !allowed {
+        let message = format!("{} {url} is not allowed in a graph", node.method);
+        return ApiError::bad_request("OPERATION_NOT_ALLOWED", message).into();
+    }
+    let resource = Resource { method: node.method, segments, query: Form::parse(query), body: node.body };
+    let call = if version == call.version { None } else { Some(Call { version, ..call.clone() }) }.map_or_else(
+        || std::borrow::Cow::Borrowed(call),
+        std::borrow::Cow::Owned,
+    );
+    sobjects::handle(org, transaction, &resource, &call).await
+}
+
+/// Reads the envelope and holds it to the documented limits.
+fn parse(body: Option<Value>) -> Result<Vec<Graph>, ApiError> {
+    let invalid = |message: String| ApiError::bad_request("INVALID_INPUT", message);
+    let Some(Value::Object(mut envelope)) = body else {
+        return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]"));
+    };
+    let Some(Value::Array(list)) = envelope.remove("graphs") else {
+        return Err(ApiError::json("Required field is missing: graphs at [line:1, column:1]"));
+    };
+    if let Some(key) = envelope.keys().next() {
+        return Err(ApiError::json(format!("Unrecognized field \"{key}\" at [line:1, column:1]")));
+    }
+    if list.is_empty() {
+        return Err(invalid("The request has no graphs.".to_owned()));
+    }
+    if list.len() > GRAPHS {
+        return Err(invalid(format!("The request has {} graphs; the limit is {GRAPHS}.", list.len())));
+    }
+    let mut graphs = Vec::with_capacity(list.len());
+    let mut ids = HashSet::new();
+    let mut different = HashSet::new();
+    let mut total = 0;
+    for item in list {
+        let Value::Object(mut item) = item else {
+            return Err(ApiError::json("A graph must be a JSON object at [line:1, column:1]"));
+        };
+        let id = match item.remove("graphId") {
+            Some(Value::String(id)) if valid_id(&id) => id,
+            Some(id) => return Err(invalid(format!("The graphId {id} is not valid."))),
+            None => return Err(ApiError::json("Required field is missing: graphId at [line:1, column:1]")),
+        };
+        if !ids.insert(id.clone()) {
+            return Err(invalid(format!("The graphId {id} is used more than once.")));
+        }
+        let nodes = parse_nodes(item, &id)?;
+        total += nodes.len();
+        if total > NODES {
+            return Err(invalid(format!("The request has more than {NODES} nodes.")));
+        }
+        for node in &nodes {
+            let path = node.url.split(['?']).next().unwrap_or_default();
+            let mut parts = path.split('/').filter(|part| !part.is_empty()).skip(2);
+            different.insert(format!(
+                "{} {} {}",
+                parts.next().unwrap_or_default(),
+                node.method,
+                parts.nth(1).unwrap_or_default().to_ascii_lowercase()
+            ));
+        }
+        let depth = depth(&nodes);
+        if depth > DEPTH {
+            return Err(invalid(format!("The graph {id} has a depth of {depth}; the limit is {DEPTH}.")));
+        }
+        graphs.push(Graph { id, nodes });
+    }
+    if different.len() > DIFFERENT_NODES {
+        return Err(invalid(format!(
+            "The request has {} different nodes; the limit is {DIFFERENT_NODES}.",
+            different.len()
+        )));
+    }
+    Ok(graphs)
+}
+
+fn valid_id(id: &str) -> bool {
+    id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().count() < 40 && !id.contains('.')
+}
+
+fn parse_nodes(mut item: Map<String, Value>, graph: &str) -> Result<Vec<Part>, ApiError> {
+    let Some(Value::Array(list)) = item.remove("compositeRequest") else {
+        return Err(ApiError::json("Required field is missing: compositeRequest at [line:1, column:1]"));
+    };
+    if list.is_empty() {
+        return Err(ApiError::bad_request("INVALID_INPUT", format!("The graph {graph} has no nodes.")));
+    }
+    let mut names = HashSet::new();
+    let mut nodes = Vec::with_capacity(list.len());
+    for node in list {
+        let node = parse_part(node, &["method", "url", "referenceId", "body"])?;
+        if !names.insert(node.reference.clone()) {
+            let message = format!("The referenceId {} is used more than once in graph {graph}.", node.reference);
+            return Err(ApiError::bad_request("INVALID_INPUT", message));
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// The longest chain of references.
+fn depth(nodes: &[Part]) -> usize {
+    let mut depths: HashMap<&str, usize> = HashMap::with_capacity(nodes.len());
+    let mut deepest = 0;
+    for node in nodes {
+        let mut named = Vec::new();
+        references::named_in_text(&node.url, &mut named);
+        if let Some(body) = &node.body {
+            references::named_in(body, &mut named);
+        }
+        let depth = 1 + named.iter().filter_map(|name| depths.get(name)).max().copied().unwrap_or(0);
+        deepest = deepest.max(depth);
+        depths.insert(&node.reference, depth);
+    }
+    deepest
+}

@@ -1,0 +1,228 @@
+//! `/sobjects`: single records by id or external id, and their metadata.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::data::Resource;
+use super::describe;
+use crate::api_error::ApiError;
+use crate::call::Call;
+use crate::ids::RecordId;
+use crate::form::encode;
+use crate::org::Org;
+use crate::records::{Row, push_folded};
+use crate::reply::Reply;
+use crate::schema::{FieldIx, Object, ObjectIx};
+use crate::transaction::{Saved, Target, Transaction, deleted};
+
+/// Answers one request below `/sobjects`, inside `transaction`.
+pub(crate) async fn handle(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    resource: &Resource,
+    call: &Call,
+) -> Reply {
+    answer(org, transaction, resource, call).await.into()
+}
+
+async fn answer(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let parts: Vec<&str> = resource.segments.iter().skip(1).map(String::as_str).collect();
+    let method = resource.method.as_str();
+    let Some(name) = parts.first() else {
+        return match method {
+            "GET" => Ok(Reply::json(200, describe::global(org, call))),
+            _ => Err(ApiError::method_not_allowed(method, "GET,HEAD")),
+        };
+    };
+    let object = org.schema.find(name).ok_or_else(ApiError::not_found)?;
+    let definition = org.schema.object(object);
+    match (method, &parts[1..]) {
+        ("GET", []) => Ok(Reply::json(200, describe::basic(org, object, call))),
+        ("GET", ["describe"]) => Ok(Reply::json(200, describe::object(org, object, call))),
+        ("POST", []) => create(org, transaction, object, resource, call).await,
+        ("POST", ["Id" | "id"]) if !definition.event => create(org, transaction, object, resource, call).await,
+        (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
+        _ if definition.event => Err(ApiError::not_found()),
+        ("GET", [id]) => {
+            let id = record_id(definition, id)?;
+            read(org, transaction, object, id, resource, call)
+        }
+        ("PATCH", [id] | ["Id" | "id", id]) => {
+            let id = record_id(definition, id)?;
+            transaction.save(object, Target::Id(id), resource.object()?, call).await?;
+            Ok(Reply::empty(204))
+        }
+        ("DELETE", [id]) => {
+            transaction.delete(object, record_id(definition, id)?, call).await?;
+            Ok(Reply::empty(204))
+        }
+        (_, [_]) => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH,POST")),
+        (_, [field, value]) => by_external_id(org, transaction, object, field, value, resource, call).await,
+        _ => Err(ApiError::not_found()),
+    }
+}
+
+async fn create(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    object: ObjectIx,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let definition = org.schema.object(object);
+    let body = resource.object()?;
+    if definition.event {
+        if call.in_graph && !call.settings.graph_events_allowed {
+            let message = format!("{} is not allowed in a graph", definition.name);
+            return Err(ApiError::bad_request("OPERATION_NOT_ALLOWED", message));
+        }
+        let published = transaction.publish(object, body, call)?;
+        return Ok(Reply {
+            location: Some(call.record_url(&definition.name, published.id)),
+            ..Reply::json(201, enqueued(published.id, &published.uuid))
+        });
+    }
+    match transaction.save(object, Target::New, body, call).await? {
+        Saved::Row { id, .. } => Ok(created(definition, id, call, None)),
+        Saved::Several(ids) => Ok(several(definition, &ids, call)),
+    }
+}
+
+/// The answer of a publish: a success whose error list names the event's UUID.
+pub(crate) fn enqueued(id: RecordId, uuid: &str) -> Value {
+    json!({
+        "id": id.to_string(),
+        "success": true,
+        "errors": [{ "statusCode": "OPERATION_ENQUEUED", "message": uuid, "fields": [] }],
+    })
+}
+
+fn created(definition: &Object, id: RecordId, call: &Call, created: Option<bool>) -> Reply {
+    let mut body = json!({ "id": id.to_string(), "success": true, "errors": [] });
+    if let (Some(created), Some(body)) = (created, body.as_object_mut()) {
+        body.insert("created".into(), json!(created));
+    }
+    Reply { location: Some(call.record_url(&definition.name, id)), ..Reply::json(201, body) }
+}
+
+fn several(definition: &Object, ids: &[RecordId], call: &Call) -> Reply {
+    Reply::json(300, ids.iter().map(|id| json!(call.record_url(&definition.name, id))).collect())
+}
+
+/// An id in the path; text that is none is taken for an external-id field, as the org does.
+pub(crate) fn record_id(definition: &Object, text: &str) -> Result<RecordId, ApiError> {
+    match RecordId::parse(text) {
+        None => Err(ApiError::no_external_id(text)),
+        Some(id) if id.prefix() == prefix(definition) => Ok(id),
+        Some(_) => Err(ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}"))
+            .with_fields(["Id"])),
+    }
+}
+
+fn prefix(definition: &Object) -> [u8; 3] {
+    let mut prefix = [b'0'; 3];
+    for (to, from) in prefix.iter_mut().zip(definition.key_prefix.bytes()) {
+        *to = from;
+    }
+    prefix
+}
+
+async fn by_external_id(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    object: ObjectIx,
+    field: &str,
+    value: &str,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let definition = org.schema.object(object);
+    let found = definition
+        .find_visible(field, &call.settings)
+        .filter(|ix| definition.field(*ix).external_id)
+        .ok_or_else(|| ApiError::no_external_id(field))?;
+    match resource.method.as_str() {
+        "PATCH" | "POST" => {
+            let update_only = resource.query.get("updateOnly").is_some_and(|v| v.eq_ignore_ascii_case("true"));
+            let target = Target::ExternalId { field: found, value: value.to_owned(), update_only };
+            match transaction.save(object, target, resource.object()?, call).await? {
+                Saved::Row { id, created: true } => {
+                    Ok(self::created(definition, id, call, (call.major() >= 46).then_some(true)))
+                }
+                Saved::Row { .. } if call.major() < 46 => Ok(Reply::empty(204)),
+                Saved::Row { id, .. } => Ok(Reply::json(
+                    200,
+                    json!({ "id": id.to_string(), "success": true, "errors": [], "created": false }),
+                )),
+                Saved::Several(ids) => Ok(several(definition, &ids, call)),
+            }
+        }
+        "GET" | "DELETE" => {
+            let ids = lookup(org, transaction, object, found, value);
+            match ids.as_slice() {
+                [] => Err(ApiError::not_found()),
+                [id] if resource.method == "GET" => read(org, transaction, object, *id, resource, call),
+                [id] => {
+                    transaction.delete(object, *id, call).await?;
+                    Ok(Reply::empty(204))
+                }
+                _ => Ok(several(definition, &ids, call)),
+            }
+        }
+        method => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH,POST")),
+    }
+}
+
+fn lookup(org: &Org, transaction: &Transaction, object: ObjectIx, field: FieldIx, value: &str) -> Vec<RecordId> {
+    let state = org.state();
+    let Some(index) = state.unique_index(object, field) else { return Vec::new() };
+    let mut key = String::new();
+    push_folded(&mut key, value, true);
+    state.table(object).lookup(index, &key, Some(transaction.id()))
+}
+
+fn read(
+    org: &Org,
+    transaction: &Transaction,
+    object: ObjectIx,
+    id: RecordId,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let definition = org.schema.object(object);
+    let row = match org.state().table(object).get(id, Some(transaction.id())) {
+        None => return Err(ApiError::not_found()),
+        Some(row) if row.deleted => return Err(deleted()),
+        Some(row) => Arc::clone(row),
+    };
+    let mut fields = Vec::new();
+    match resource.query.filled("fields") {
+        Some(names) => {
+            for name in names.split(',').map(str::trim) {
+                let field = definition.find_visible(name, &call.settings);
+                fields.push(field.ok_or_else(|| ApiError::unknown_field(name, &definition.name))?);
+            }
+        }
+        None => fields.extend(definition.each_field().map(|(ix, _)| ix).filter(|ix| {
+            definition.is_visible(*ix, &call.settings)
+        })),
+    }
+    Ok(Reply::json(200, Value::Object(record(definition, id, &row, &fields, call))))
+}
+
+/// A row as REST prints it: attributes, then the fields, null where there is no value.
+pub(crate) fn record(definition: &Object, id: RecordId, row: &Row, fields: &[FieldIx], call: &Call) -> Map<String, Value> {
+    let mut record = Map::new();
+    let url = call.record_url(&definition.name, encode(&id.to_string()));
+    record.insert("attributes".into(), json!({ "type": definition.name, "url": url }));
+    for ix in fields {
+        record.insert(definition.field(*ix).name.clone(), row.get(*ix).cloned().unwrap_or(Value::Null));
+    }
+    record
+}

@@ -1,0 +1,175 @@
+//! Everything about the org that may be changed while it runs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a failed graph words the nodes that were not at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphErrorStyle {
+    /// Every node repeats the root error, as recorded on release 228.
+    RepeatRoot,
+    /// Only the culprit carries it; the others say `PROCESSING_HALTED`.
+    ProcessingHalted,
+}
+
+/// The key under which a duplicate result travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DuplicateKey {
+    /// The spelling of every public recording.
+    #[serde(rename = "duplicateResut")]
+    Misspelt,
+    /// The spelling some clients also read.
+    #[serde(rename = "duplicateResult")]
+    Spelt,
+}
+
+impl DuplicateKey {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Misspelt => "duplicateResut",
+            Self::Spelt => "duplicateResult",
+        }
+    }
+}
+
+/// Whether a duplicate inside a graph carries its matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphDuplicateBody {
+    /// The same body as a single call.
+    Full,
+    /// Code and message only.
+    Short,
+}
+
+/// When a platform event reaches the bus (Platform Events Developer Guide, "Publish Behavior").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishBehavior {
+    /// With the commit of the surrounding transaction, or never.
+    AfterCommit,
+    /// At the call, also when the transaction then rolls back.
+    Immediately,
+}
+
+/// Settings of the org. `POST /_sim/settings` takes any subset of these keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Milliseconds each request waits before it is worked on.
+    pub latency_ms: u64,
+    /// Milliseconds each written row takes, with its locks held.
+    pub latency_per_row_ms: u64,
+    /// Upper bound of the random milliseconds added to each request.
+    pub latency_jitter_ms: u64,
+    /// Calls allowed in a rolling 24 hours.
+    pub api_limit: u64,
+    /// Events that may be published in a rolling hour.
+    pub event_hourly_limit: u64,
+    /// Milliseconds a transaction waits for a row lock; Salesforce waits about ten seconds.
+    pub lock_wait_ms: u64,
+    /// Milliseconds after which a running request counts as long-running.
+    pub long_running_ms: u64,
+    /// Long-running requests allowed at once.
+    pub long_running_limit: usize,
+    /// How failed graphs word their innocent nodes.
+    pub graph_error_style: GraphErrorStyle,
+    /// Whether duplicates in graphs carry matches.
+    pub graph_duplicate_body: GraphDuplicateBody,
+    /// Whether a graph node may publish a platform event.
+    pub graph_events_allowed: bool,
+    /// Whether the duplicate-rule header of a graph request reaches its nodes.
+    pub graph_header_propagation: bool,
+    /// Spelling of the duplicate result's key.
+    pub duplicate_key: DuplicateKey,
+    /// Whether rows rolled back by `allOrNone` still print the id they would have had.
+    pub collections_rolled_back_rows_keep_id: bool,
+    /// When events reach the bus.
+    pub publish_behavior: PublishBehavior,
+    /// Whether the org has person accounts.
+    pub person_accounts: bool,
+    /// Whether State and Country/Territory picklists are on.
+    pub state_country_picklists: bool,
+    /// Fields hidden from the integration user, as `Object.Field`; they look unknown.
+    pub hidden_fields: Vec<String>,
+    /// Seconds an access token lives after its last use.
+    pub session_ttl_s: u64,
+    /// Whether a refresh hands out a new refresh token and retires the old one.
+    pub refresh_rotation: bool,
+    /// Whether a retired refresh token revokes its whole family.
+    pub refresh_reuse_detection: bool,
+    /// Whether the integration user is active.
+    pub user_active: bool,
+    /// Whether the connected app is installed in the org.
+    pub app_installed: bool,
+    /// Status of `invalid_client` at the token endpoint: 400 or 401.
+    pub invalid_client_status: u16,
+    /// Whether the authorize endpoint approves without asking.
+    pub auto_approve: bool,
+    /// Answered as `instance_url` instead of the listening address.
+    pub instance_url: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            latency_ms: 0,
+            latency_per_row_ms: 0,
+            latency_jitter_ms: 0,
+            api_limit: 100_000,
+            event_hourly_limit: 250_000,
+            lock_wait_ms: 10_000,
+            long_running_ms: 20_000,
+            long_running_limit: 25,
+            graph_error_style: GraphErrorStyle::RepeatRoot,
+            graph_duplicate_body: GraphDuplicateBody::Full,
+            graph_events_allowed: true,
+            graph_header_propagation: true,
+            duplicate_key: DuplicateKey::Misspelt,
+            collections_rolled_back_rows_keep_id: true,
+            publish_behavior: PublishBehavior::AfterCommit,
+            person_accounts: true,
+            state_country_picklists: false,
+            hidden_fields: Vec::new(),
+            session_ttl_s: 7_200,
+            refresh_rotation: false,
+            refresh_reuse_detection: true,
+            user_active: true,
+            app_installed: true,
+            invalid_client_status: 400,
+            auto_approve: false,
+            instance_url: None,
+        }
+    }
+}
+
+impl Settings {
+    /// These settings with the keys of `changes` replaced.
+    ///
+    /// # Errors
+    /// The text of the first key or value that does not fit.
+    pub fn merged(&self, changes: &serde_json::Value) -> Result<Self, String> {
+        let serde_json::Value::Object(changes) = changes else { return Err("expected a JSON object".to_owned()) };
+        let mut all = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        if let serde_json::Value::Object(all) = &mut all {
+            all.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        let merged: Self = serde_json::from_value(all).map_err(|error| error.to_string())?;
+        if !matches!(merged.invalid_client_status, 400 | 401) {
+            return Err("invalid_client_status must be 400 or 401".to_owned());
+        }
+        Ok(merged)
+    }
+
+    pub(crate) fn lock_wait(&self) -> Duration {
+        Duration::from_millis(self.lock_wait_ms)
+    }
+
+    pub(crate) fn hides(&self, object: &str, field: &str) -> bool {
+        self.hidden_fields.iter().any(|hidden| {
+            hidden.split_once('.').is_some_and(|(o, f)| o.eq_ignore_ascii_case(object) && f.eq_ignore_ascii_case(field))
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! A private Redis node.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::eventually::within;
+use crate::install;
+use crate::port;
+use crate::process::{self, Lifetime, Node};
+
+const START: Duration = Duration::from_secs(20);
+
+/// A Redis server on 127.0.0.1 with an append-only file and without eviction, as the ledger wants it. Ends when dropped.
+#[derive(Debug)]
+pub struct Redis {
+    dir: PathBuf,
+    port: u16,
+    node: Option<Node>,
+    lifetime: Lifetime,
+}
+
+impl Redis {
+    /// Starts a node with its data in `dir`; whatever an earlier run left running there is ended first.
+    ///
+    /// # Errors
+    /// When Redis is not installed, or does not answer within 20 s on any of five ports; the message holds its output.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        Self::start_for(dir, Lifetime::WithStarter).await
+    }
+
+    pub(crate) async fn start_for(dir: &Path, lifetime: Lifetime) -> Result<Self> {
+        let dir = &std::path::absolute(dir)?;
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        process::reap(dir);
+        let mut failure = None;
+        for _ in 0..port::ATTEMPTS {
+            let [port] = port::free()?;
+            let mut redis = Self { dir: dir.clone(), port, node: None, lifetime };
+            match redis.launch().await {
+                Ok(()) => return Ok(redis),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.context("no attempt was made")?)
+    }
+
+    /// `redis://127.0.0.1:<port>/`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The port, for a proxy before it.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone. What was written in the last second may be lost.
+    pub fn kill(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.kill();
+        }
+    }
+
+    /// Starts it again on the same port with the same data, after a kill or a stop; a running one is stopped first.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await;
+        self.launch().await
+    }
+
+    /// Stops it in good order (SIGTERM, then SIGKILL after 10 s).
+    pub async fn stop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.stop(Duration::from_secs(10)).await;
+        }
+    }
+
+    async fn launch(&mut self) -> Result<()> {
+        let mut command = Command::new(install::redis_server()?);
+        command.arg("--port").arg(self.port.to_string()).arg("--dir").arg(&self.dir).current_dir(&self.dir);
+        command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
+        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
+        let node = Node::start(&mut command, &self.dir, self.lifetime)?;
+        let own_pid = format!("process_id:{}\r\n", node.pid());
+        let answers = within(START, async || {
+            if !node.is_alive() {
+                return Some(false);
+            }
+            self.is_own(&own_pid).await.then_some(true)
+        })
+        .await;
+        if answers == Some(true) {
+            self.node = Some(node);
+            return Ok(());
+        }
+        drop_even_detached(node);
+        bail!("Redis did not start on port {}:\n{}", self.port, process::output(&self.dir))
+    }
+
+    /// Asks who answers on the port: another server may have taken it first. `LOADING` counts as no answer.
+    async fn is_own(&self, own_pid: &str) -> bool {
+        let exchange = async {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.ok()?;
+            stream.write_all(b"PING\r\nINFO server\r\n").await.ok()?;
+            let mut answer = Vec::new();
+            while answer.len() < 64 * 1024 {
+                if stream.read_buf(&mut answer).await.ok()? == 0 {
+                    return None;
+                }
+                if !answer.starts_with(b"+") {
+                    return None;
+                }
+                if String::from_utf8_lossy(&answer).contains(own_pid) {
+                    return Some(());
+                }
+            }
+            None
+        };
+        tokio::time::timeout(Duration::from_secs(1), exchange).await.ok().flatten().is_some()
+    }
+}
+
+/// A node that failed to start is of no use to anybody, whatever its lifetime was to be.
+pub(crate) fn drop_even_detached(mut node: Node) {
+    node.kill();
+}

@@ -1,0 +1,123 @@
+//! One order of a batch on its way through an attempt.
+
+use domain::failure::{Failure, Reason};
+use domain::mapping;
+use domain::order::id::RecordId;
+use domain::outcome::{Outcome, Result as Ending, Written};
+use domain::plan::{KnownIdentity, WritePlan};
+use domain::{config::OrderProcessing, event::OrderEvent};
+use ledger::{ClaimAnswer, ClaimTicket, Closing};
+
+/// What is known about an order so far.
+pub(crate) struct Attempt<'a> {
+    /// The order.
+    pub(crate) event: &'a OrderEvent,
+    /// The claim, where one is held.
+    pub(crate) ticket: Option<ClaimTicket>,
+    /// Failed attempts before this one.
+    pub(crate) attempts: u32,
+    /// Whose order it is.
+    pub(crate) known: KnownIdentity,
+    /// Where the attempt stands.
+    pub(crate) stage: Stage,
+}
+
+/// Where an attempt stands.
+pub(crate) enum Stage {
+    /// An earlier attempt may have succeeded: look.
+    LookUp,
+    /// It can be sent.
+    Send,
+    /// A duplicate rule fired: decide.
+    Duplicate(Box<salesforce::ApiError>),
+    /// Its records are written; the event that is published on its own is not.
+    Publish(Box<(Written, WritePlan)>),
+    /// It is over.
+    Over {
+        /// What came of it.
+        outcome: Outcome,
+        /// Whether the ledger had it as settled before.
+        already: bool,
+    },
+    /// The partition belongs to somebody else.
+    NotOwner,
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt as the ledger's answer lets it begin.
+    pub(crate) fn begin(event: &'a OrderEvent, answer: ClaimAnswer, account: Option<&str>) -> Self {
+        let known = KnownIdentity { crm_id: account.and_then(RecordId::parse), contact_id: None };
+        let attempt = |ticket, attempts, stage| Self { event, ticket, attempts, known, stage };
+        match answer {
+            ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
+            ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),
+            ClaimAnswer::Settled(stored) => {
+                let ending = serde_json::from_str(&stored).unwrap_or_else(|_| Ending::Written(Written::default()));
+                attempt(None, 0, Stage::Over { outcome: Outcome::Settled(ending), already: true })
+            }
+            ClaimAnswer::Busy { left } => attempt(None, 0, Stage::over(Outcome::Busy { left })),
+            ClaimAnswer::Conflict => {
+                let failure = Failure::permanent(
+                    Reason::IdentityConflict,
+                    format!("another order came before under the identity {}", event.order_id()),
+                );
+                attempt(None, 0, Stage::over(Outcome::Failed(failure)))
+            }
+            ClaimAnswer::NotOwner => attempt(None, 0, Stage::NotOwner),
+        }
+    }
+
+    /// What has to be written.
+    pub(crate) fn plan(&self, processing: &OrderProcessing) -> Result<WritePlan, Failure> {
+        mapping::plan(&self.event.order, processing, &self.known)
+    }
+
+    /// Ends the attempt.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.stage = Stage::over(outcome);
+    }
+
+    /// Ends the attempt with what was written.
+    pub(crate) fn end_written(&mut self, written: Written) {
+        self.end(Outcome::Settled(Ending::Written(written)));
+    }
+
+    /// Ends the attempt with what was found written; an event that is published on its own is still owed.
+    pub(crate) fn found(&mut self, written: Written, processing: &OrderProcessing, in_graph: bool) {
+        if in_graph {
+            return self.end_written(written);
+        }
+        self.known = KnownIdentity { crm_id: written.crm_id.clone(), contact_id: None };
+        match self.plan(processing) {
+            Ok(plan) if plan.publishes() => self.stage = Stage::Publish(Box::new((written, plan))),
+            Ok(_) => self.end_written(written),
+            Err(failure) => self.end(Outcome::Failed(failure)),
+        }
+    }
+
+    /// How its claim is closed. An attempt that is not over was not tried.
+    pub(crate) fn closing(&self) -> Closing {
+        let Stage::Over { outcome, .. } = &self.stage else { return Closing::Release };
+        match outcome {
+            Outcome::Settled(ending) => match serde_json::to_string(ending) {
+                Ok(stored) => Closing::Settle(stored),
+                // It cannot be kept, so it has to be looked up.
+                Err(_) => Closing::Unknown,
+            },
+            Outcome::Failed(failure) => match failure.class {
+                domain::failure::FailureClass::Ambiguous => Closing::Unknown,
+                domain::failure::FailureClass::Transient
+                | domain::failure::FailureClass::Throttled { .. }
+                | domain::failure::FailureClass::Permanent => Closing::Failed,
+            },
+            Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => Closing::Release,
+        }
+    }
+}
+
+impl Stage {
+    /// The attempt is over, and the ledger did not know.
+    pub(crate) const fn over(outcome: Outcome) -> Self {
+        Self::Over { outcome, already: false }
+    }
+}

@@ -1,0 +1,298 @@
+//! The writer's settings. Each is a flag and a variable; `--help` lists them with units and defaults.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use domain::config::OrderProcessing;
+use domain::envelope::DecodeSettings;
+use domain::order::id::TenantId;
+use queue::lanes::BatchSettings;
+use queue::topology::{Namespace, Topology};
+use salesforce::{
+    ApiVersion, ClientCredentials, ClientSettings, JwtBearer, LoginSettings, RefreshToken, TokenRetry, TokenSource,
+};
+use service::{Address, Problems};
+
+use crate::grant_file::GrantFile;
+use crate::handler::{HandlerSettings, MAX_BATCH};
+
+/// Writes validated Limio orders to Salesforce: effectively once, in order per customer, up to 75 orders per API call.
+///
+/// Start as many as you like, on any machine: each partition of customers is worked on by one of them at a time, the
+/// others stand by. SIGTERM finishes what is in flight and hands the rest back; SIGHUP reads order-processing.toml again.
+#[derive(Debug, Parser)]
+#[command(
+    name = "causeway-writer",
+    version,
+    after_help = "Secrets come from variables, or from files named by <VARIABLE>_FILE:\n  \
+        CAUSEWAY_SALESFORCE_CLIENT_SECRET   client-credentials and refresh-token\n  \
+        CAUSEWAY_SALESFORCE_JWT_KEY         jwt-bearer: the PEM private key\n\n\
+        Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
+        70 bug, 78 wrong settings."
+)]
+pub struct Args {
+    /// RabbitMQ: amqp:// or amqps://, with user, password and virtual host. Keep a password in the variable.
+    #[arg(long, env = "CAUSEWAY_AMQP_URL", value_name = "URL", default_value = "amqp://127.0.0.1:5672/%2f")]
+    amqp_url: String,
+    /// Redis: redis:// or rediss://. Keep a password in the variable.
+    #[arg(long, env = "CAUSEWAY_REDIS_URL", value_name = "URL", default_value = "redis://127.0.0.1:6379/0")]
+    redis_url: String,
+    /// The prefix of every queue and key of this fleet.
+    #[arg(long, env = "CAUSEWAY_NAMESPACE", default_value = "causeway")]
+    namespace: String,
+    /// The Limio environment that this fleet serves; messages of others are refused by name.
+    #[arg(long, env = "CAUSEWAY_TENANT")]
+    tenant: Option<String>,
+    /// How many partitions the fleet has; the same for every program.
+    #[arg(long, env = "CAUSEWAY_PARTITIONS", default_value = "32")]
+    partitions: String,
+    /// How many inboxes the fleet has; the same for every program.
+    #[arg(long, env = "CAUSEWAY_INBOXES", default_value = "4")]
+    inboxes: String,
+    /// order-processing.toml; without it the built-in defaults hold (see `causeway-replayer config show-default`).
+    #[arg(long, env = "CAUSEWAY_ORDER_PROCESSING", value_name = "FILE")]
+    order_processing: Option<PathBuf>,
+    /// How long RabbitMQ, Redis and Salesforce may be unreachable at start.
+    #[arg(long, env = "CAUSEWAY_PATIENCE", default_value = "60s", value_name = "TIME")]
+    patience: String,
+
+    /// Where to sign in: https://login.salesforce.com, https://test.salesforce.com, or the org's My Domain.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_LOGIN_URL", value_name = "URL", help_heading = "Salesforce")]
+    salesforce_login_url: Option<String>,
+    /// How to sign in: client-credentials, jwt-bearer or refresh-token.
+    #[arg(
+        long,
+        env = "CAUSEWAY_SALESFORCE_AUTH",
+        default_value = "client-credentials",
+        value_name = "FLOW",
+        help_heading = "Salesforce"
+    )]
+    salesforce_auth: String,
+    /// The connected app's consumer key.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_CLIENT_ID", value_name = "KEY", help_heading = "Salesforce")]
+    salesforce_client_id: Option<String>,
+    /// The user name to sign in as, for jwt-bearer.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_USERNAME", value_name = "NAME", help_heading = "Salesforce")]
+    salesforce_username: Option<String>,
+    /// The file that holds the refresh token, for refresh-token; rotated tokens are written back to it.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_GRANT_FILE", value_name = "FILE", help_heading = "Salesforce")]
+    salesforce_grant_file: Option<PathBuf>,
+    /// REST API version, at least 52.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_API_VERSION", default_value = "62", help_heading = "Salesforce")]
+    salesforce_api_version: String,
+    /// How long one API call may take before its answer counts as lost.
+    #[arg(
+        long,
+        env = "CAUSEWAY_SALESFORCE_DEADLINE",
+        default_value = "30s",
+        value_name = "TIME",
+        help_heading = "Salesforce"
+    )]
+    salesforce_deadline: String,
+    /// Hosts (with port, comma-separated) besides Salesforce's own that a token may be sent to, plain http included.
+    #[arg(long, env = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", value_name = "HOSTS", help_heading = "Salesforce")]
+    salesforce_trusted_hosts: Option<String>,
+
+    /// Most orders per API call, 1 to 75.
+    #[arg(long, env = "CAUSEWAY_BATCH_ORDERS", default_value = "75", help_heading = "Work")]
+    batch_orders: String,
+    /// API calls in flight at once, 1 to 20.
+    #[arg(long, env = "CAUSEWAY_IN_FLIGHT", default_value = "4", help_heading = "Work")]
+    in_flight: String,
+    /// How long an order waits for company while other calls are in flight.
+    #[arg(long, env = "CAUSEWAY_LINGER", default_value = "25ms", value_name = "TIME", help_heading = "Work")]
+    linger: String,
+    /// Unacknowledged orders per partition, 1 to 2000.
+    #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
+    prefetch: String,
+    /// How long a claim on an order protects it after its writer died; longer than the deadline of a call.
+    #[arg(long, env = "CAUSEWAY_LEASE", default_value = "60s", value_name = "TIME", help_heading = "Work")]
+    lease: String,
+    /// The longest pause between two probes while Salesforce or Redis is away; pauses grow to it from 1 s.
+    #[arg(long, env = "CAUSEWAY_OUTAGE_PROBE", default_value = "30s", value_name = "TIME", help_heading = "Work")]
+    outage_probe: String,
+    /// The pause between two probes while the org's request allocation is spent.
+    #[arg(long, env = "CAUSEWAY_QUOTA_PROBE", default_value = "15m", value_name = "TIME", help_heading = "Work")]
+    quota_probe: String,
+    /// The largest body, in bytes.
+    #[arg(long, env = "CAUSEWAY_MAX_BODY_BYTES", default_value = "1048576", help_heading = "Work")]
+    max_body_bytes: String,
+}
+
+/// The settings, checked.
+pub struct Config {
+    pub(crate) amqp: Address,
+    pub(crate) redis: Address,
+    pub(crate) topology: Topology,
+    pub(crate) order_processing: Option<PathBuf>,
+    pub(crate) processing: OrderProcessing,
+    pub(crate) patience: Duration,
+    pub(crate) salesforce: ClientSettings,
+    pub(crate) tokens: Arc<dyn TokenSource>,
+    pub(crate) handler: HandlerSettings,
+    pub(crate) batches: BatchSettings,
+    pub(crate) prefetch: u16,
+}
+
+impl Config {
+    /// Checks everything and notes every problem; nothing is opened but files.
+    pub fn read(args: Args, problems: &mut Problems) -> Option<Self> {
+        let amqp = problems.address("CAUSEWAY_AMQP_URL", &args.amqp_url, &["amqp", "amqps"]);
+        let redis = problems.address("CAUSEWAY_REDIS_URL", &args.redis_url, &["redis", "rediss"]);
+        let topology = topology(&args, problems);
+        let tenant = problems
+            .required("CAUSEWAY_TENANT", args.tenant.as_deref(), "name the Limio environment, such as acme")
+            .and_then(|tenant| TenantId::parse(&tenant));
+        let processing = match &args.order_processing {
+            None => Some(OrderProcessing::default()),
+            Some(path) => problems.file("CAUSEWAY_ORDER_PROCESSING", path).and_then(|text| {
+                OrderProcessing::parse(&text)
+                    .map_err(|found| {
+                        for problem in found.as_slice() {
+                            problems.note(
+                                &format!("CAUSEWAY_ORDER_PROCESSING ({})", path.display()),
+                                problem.to_string(),
+                                "correct the file; `causeway-replayer config check FILE` checks it",
+                            );
+                        }
+                    })
+                    .ok()
+            }),
+        };
+        let patience = problems.duration("CAUSEWAY_PATIENCE", &args.patience);
+        let deadline = problems.duration("CAUSEWAY_SALESFORCE_DEADLINE", &args.salesforce_deadline);
+        let api_version = problems.number("CAUSEWAY_SALESFORCE_API_VERSION", &args.salesforce_api_version, 52..=999);
+        let tokens = tokens(&args, problems);
+        let batch = problems.number("CAUSEWAY_BATCH_ORDERS", &args.batch_orders, 1..=MAX_BATCH as u64);
+        let in_flight = problems.number("CAUSEWAY_IN_FLIGHT", &args.in_flight, 1..=20);
+        let linger = problems.duration("CAUSEWAY_LINGER", &args.linger);
+        let prefetch = problems.number("CAUSEWAY_PREFETCH", &args.prefetch, 1..=2000);
+        let lease = problems.duration("CAUSEWAY_LEASE", &args.lease);
+        let outage_probe = problems.duration("CAUSEWAY_OUTAGE_PROBE", &args.outage_probe);
+        let quota_probe = problems.duration("CAUSEWAY_QUOTA_PROBE", &args.quota_probe);
+        let max_body_bytes = problems.positive("CAUSEWAY_MAX_BODY_BYTES", &args.max_body_bytes);
+        if let (Some(lease), Some(deadline)) = (lease, deadline)
+            && lease <= deadline
+        {
+            problems.note(
+                "CAUSEWAY_LEASE",
+                format!("{lease:?} is no longer than a call may take ({deadline:?})"),
+                "make it longer than CAUSEWAY_SALESFORCE_DEADLINE, or an order could be sent while its first call still runs",
+            );
+            return None;
+        }
+        Some(Self {
+            amqp: amqp?,
+            redis: redis?,
+            topology: topology?,
+            order_processing: args.order_processing,
+            processing: processing?,
+            patience: patience?,
+            salesforce: ClientSettings {
+                api_version: ApiVersion::new(u16::try_from(api_version?).ok()?).ok()?,
+                deadline: deadline?,
+                connect_timeout: Duration::from_secs(5).min(deadline?),
+                client_name: concat!("causeway-writer/", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+            tokens: tokens?,
+            handler: HandlerSettings {
+                decode: DecodeSettings { tenant: tenant?, max_body_bytes: max_body_bytes? },
+                batch_limit: usize::try_from(batch?).ok()?,
+                lease: lease?,
+                outage_probe: outage_probe?,
+                quota_probe: quota_probe?,
+            },
+            batches: BatchSettings { in_flight: usize::try_from(in_flight?).ok()?, linger: linger? },
+            prefetch: u16::try_from(prefetch?).ok()?,
+        })
+    }
+}
+
+fn topology(args: &Args, problems: &mut Problems) -> Option<Topology> {
+    let namespace = Namespace::parse(args.namespace.trim());
+    if namespace.is_none() {
+        problems.note("CAUSEWAY_NAMESPACE", "is not a name", "write 1 to 60 letters, digits, `-`, `_` or `.`");
+    }
+    let partitions = problems.number("CAUSEWAY_PARTITIONS", &args.partitions, 1..=256);
+    let inboxes = problems.number("CAUSEWAY_INBOXES", &args.inboxes, 1..=64);
+    Some(Topology {
+        partitions: u16::try_from(partitions?).ok()?,
+        inboxes: u16::try_from(inboxes?).ok()?,
+        ..Topology::new(namespace?)
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    ClientCredentials,
+    JwtBearer,
+    RefreshToken,
+}
+
+fn tokens(args: &Args, problems: &mut Problems) -> Option<Arc<dyn TokenSource>> {
+    let flow = problems.choice(
+        "CAUSEWAY_SALESFORCE_AUTH",
+        &args.salesforce_auth,
+        &[
+            ("client-credentials", Flow::ClientCredentials),
+            ("jwt-bearer", Flow::JwtBearer),
+            ("refresh-token", Flow::RefreshToken),
+        ],
+    );
+    let login_url = problems.required(
+        "CAUSEWAY_SALESFORCE_LOGIN_URL",
+        args.salesforce_login_url.as_deref(),
+        "write the org's My Domain, such as https://acme.my.salesforce.com",
+    );
+    let client_id = problems.required(
+        "CAUSEWAY_SALESFORCE_CLIENT_ID",
+        args.salesforce_client_id.as_deref(),
+        "copy the consumer key of the connected app",
+    );
+    let trusted = args.salesforce_trusted_hosts.as_deref().unwrap_or_default();
+    let login = |login_url: String, client_id: String| LoginSettings {
+        login_url,
+        client_id,
+        trusted_hosts: trusted.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect(),
+        connect_timeout: Duration::from_secs(5),
+        answer_timeout: Duration::from_secs(30),
+        retry: TokenRetry::STANDARD,
+    };
+    let source: Result<Arc<dyn TokenSource>, String> = match flow? {
+        Flow::ClientCredentials => {
+            let secret = problems.secret("CAUSEWAY_SALESFORCE_CLIENT_SECRET");
+            let source = ClientCredentials::new(login(login_url?, client_id?), secret?);
+            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
+        }
+        Flow::JwtBearer => {
+            let key = problems.secret("CAUSEWAY_SALESFORCE_JWT_KEY");
+            let username = problems.required(
+                "CAUSEWAY_SALESFORCE_USERNAME",
+                args.salesforce_username.as_deref(),
+                "name the integration user",
+            );
+            let login_url = login_url?;
+            let source = JwtBearer::new(login(login_url.clone(), client_id?), username?, login_url, &key?);
+            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
+        }
+        Flow::RefreshToken => {
+            let secret = problems.optional_secret("CAUSEWAY_SALESFORCE_CLIENT_SECRET");
+            let grant = args.salesforce_grant_file.clone();
+            if grant.is_none() {
+                problems.note("CAUSEWAY_SALESFORCE_GRANT_FILE", "is not set", "name the file that holds the refresh token");
+            }
+            let store = Arc::new(GrantFile::new(grant?));
+            let source = RefreshToken::new(login(login_url?, client_id?), secret?, store);
+            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
+        }
+    };
+    match source {
+        Ok(source) => Some(source),
+        Err(what) => {
+            problems.note("CAUSEWAY_SALESFORCE_AUTH", what, "correct the sign-in settings");
+            None
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! A batch of orders: claim, look up what is unknown, send, decide duplicates, settle.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::config::{OrderProcessing, PublishBehavior};
+use domain::dead_letter::LetterId;
+use domain::envelope::{DecodeSettings, Envelope};
+use domain::event::OrderEvent;
+use domain::failure::{Failure, FailureClass, Reason};
+use domain::order::id::{OrderId, SequenceKey, TenantId};
+use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
+use domain::plan::KnownIdentity;
+use domain::settlement::{Settlement, settle};
+use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
+use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
+use queue::message::{Message, REFUSAL};
+use queue::session::Session;
+use queue::topology::Queue;
+use salesforce::{Client, GraphResult};
+use tokio::sync::watch;
+
+use crate::attempt::{Attempt, Stage};
+use crate::batch;
+use crate::duplicates::{self, Decision};
+use crate::metrics::Metrics;
+use crate::outcome::{Probes, lies_in_the_request, of_error, of_refusal};
+use crate::resolve;
+
+/// The largest batch: one composite graph request takes so many graphs.
+pub const MAX_BATCH: usize = 75;
+
+/// The batch at which no request can be halted: Salesforce stops a request after the fourteenth refused graph.
+const SAFE_BATCH: usize = 14;
+
+/// What the handler is told once.
+#[derive(Debug, Clone)]
+pub struct HandlerSettings {
+    /// The tenant that the fleet serves.
+    pub decode: DecodeSettings,
+    /// Most orders per request, 1 to [`MAX_BATCH`].
+    pub batch_limit: usize,
+    /// How long an effect may take to happen once it was sent: longer than the slowest call.
+    pub lease: Duration,
+    /// How long an outage of Salesforce or Redis lasts at most before the next probe.
+    pub outage_probe: Duration,
+    /// How long to wait before a probe when the org's allocation is spent.
+    pub quota_probe: Duration,
+}
+
+/// Writes orders.
+pub struct OrderWriter {
+    settings: HandlerSettings,
+    client: Client,
+    ledger: Arc<dyn Ledger>,
+    processing: watch::Receiver<Arc<OrderProcessing>>,
+    metrics: Arc<Metrics>,
+    epochs: Mutex<HashMap<u16, String>>,
+    batch_limit: AtomicUsize,
+    outages: AtomicU32,
+}
+
+impl OrderWriter {
+    /// A writer that works through these.
+    pub fn new(
+        settings: HandlerSettings,
+        client: Client,
+        ledger: Arc<dyn Ledger>,
+        processing: watch::Receiver<Arc<OrderProcessing>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let batch_limit = AtomicUsize::new(settings.batch_limit.clamp(1, MAX_BATCH));
+        Self {
+            settings,
+            client,
+            ledger,
+            processing,
+            metrics,
+            epochs: Mutex::default(),
+            batch_limit,
+            outages: AtomicU32::new(0),
+        }
+    }
+
+    fn owner(&self, queue: Queue) -> Owner {
+        let partition = partition(queue);
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        Owner { partition, epoch: epochs.get(&partition).cloned().unwrap_or_default() }
+    }
+
+    /// Outages in a row lengthen the pause: 1, 2, 4 … seconds up to the setting.
+    fn probes(&self) -> Probes {
+        let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(self.outages.load(Ordering::Relaxed).min(10));
+        Probes { unavailable: doubled.min(self.settings.outage_probe), quota: self.settings.quota_probe }
+    }
+
+    fn ledger_outage(&self, error: &ledger::Error) -> Outcome {
+        let failure = Failure::transient(Reason::LedgerUnavailable, error.to_string());
+        Outcome::Outage { failure, retry_after: self.probes().unavailable }
+    }
+
+    async fn begin<'a>(&self, jobs: &[(&'a OrderEvent, Queue)]) -> Result<Vec<Attempt<'a>>, ledger::Error> {
+        let claims: Vec<Claim> = jobs
+            .iter()
+            .map(|(event, queue)| Claim {
+                owner: self.owner(*queue),
+                order: event.order_id().clone(),
+                effect: "order",
+                fingerprint: event.fingerprint,
+                lease: self.settings.lease,
+            })
+            .collect();
+        let names: Vec<Vec<String>> = jobs.iter().map(|(event, _)| event.order.identity_aliases()).collect();
+        let (answers, accounts) = tokio::join!(self.ledger.claim(&claims), self.ledger.accounts(&names));
+        // An Account that cannot be looked up is found by its external id.
+        let accounts = accounts.unwrap_or_else(|_| vec![None; jobs.len()]);
+        let attempts = jobs.iter().zip(answers?).zip(accounts);
+        Ok(attempts.map(|(((event, _), answer), account)| Attempt::begin(event, answer, account.as_deref())).collect())
+    }
+
+    /// Looks up what may have been written before.
+    async fn look_up(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let in_graph = in_graph(processing);
+        let unknown: Vec<&OrderId> = attempts
+            .iter()
+            .filter(|attempt| matches!(attempt.stage, Stage::LookUp))
+            .map(|attempt| attempt.event.order_id())
+            .collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let found = resolve::written_orders(&self.client, &processing.external_ids, &unknown).await;
+        for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
+            match &found {
+                Ok(found) => match found.get(attempt.event.order_id()) {
+                    Some(written) => {
+                        self.metrics.resolved("done");
+                        attempt.found(written.clone(), processing, in_graph);
+                    }
+                    None => {
+                        self.metrics.resolved("not_done");
+                        attempt.stage = Stage::Send;
+                    }
+                },
+                // Not knowing stays not knowing: the claim goes back as unknown, and no attempt is counted.
+                Err(error) => attempt.end(match of_error(error, self.probes()) {
+                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => Outcome::Failed(failure),
+                    Outcome::Outage { failure, retry_after } => Outcome::Outage { failure, retry_after },
+                    Outcome::Failed(failure) => Outcome::Outage { failure, retry_after: self.probes().unavailable },
+                    Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => Outcome::Halted,
+                }),
+            }
+        }
+    }
+
+    /// Sends every attempt that may be sent: many orders in one request, halved where a request is refused as a whole.
+    async fn send(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let in_graph = in_graph(processing);
+        let mut plans = HashMap::new();
+        let mut graphs = Vec::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            if !matches!(attempt.stage, Stage::Send) {
+                continue;
+            }
+            match attempt.plan(processing) {
+                Err(failure) => attempt.end(Outcome::Failed(failure)),
+                Ok(mut plan) => {
+                    let graph = batch::graph(index.to_string(), &mut plan, in_graph);
+                    if graph.nodes.is_empty() && plan.publishes() {
+                        let written = batch::written(&[], &attempt.known, &plan);
+                        attempt.stage = Stage::Publish(Box::new((written, plan)));
+                    } else if graph.nodes.is_empty() {
+                        attempt.end_written(batch::written(&[], &attempt.known, &plan));
+                    } else {
+                        graphs.push(graph);
+                        plans.insert(index, plan);
+                    }
+                }
+            }
+        }
+        let mut requests = vec![graphs];
+        while let Some(mut graphs) = requests.pop() {
+            if graphs.is_empty() {
+                continue;
+            }
+            self.metrics.batch(graphs.len());
+            match self.client.graph(&graphs).await {
+                Ok(answers) => {
+                    self.outages.store(0, Ordering::Relaxed);
+                    let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
+                    self.adapt(halted);
+                    for answer in answers {
+                        let Some((attempt, plan)) = answer.id.parse().ok().and_then(|index: usize| {
+                            Some((attempts.get_mut(index)?, plans.remove(&index)?))
+                        }) else {
+                            continue;
+                        };
+                        self.take_answer(attempt, plan, answer.result, in_graph);
+                    }
+                }
+                Err(error) if lies_in_the_request(&error) && graphs.len() > 1 => {
+                    let rest = graphs.split_off(graphs.len() / 2);
+                    requests.extend([rest, graphs]);
+                }
+                Err(error) => {
+                    let outcome = of_error(&error, self.probes());
+                    if matches!(outcome, Outcome::Outage { .. }) {
+                        self.outages.fetch_add(1, Ordering::Relaxed);
+                    }
+                    for graph in graphs {
+                        if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
+                            attempt.end(outcome.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_answer(
+        &self,
+        attempt: &mut Attempt<'_>,
+        plan: domain::plan::WritePlan,
+        result: GraphResult,
+        in_graph: bool,
+    ) {
+        match result {
+            GraphResult::Written(nodes) => {
+                let written = batch::written(&nodes, &attempt.known, &plan);
+                if in_graph || !plan.publishes() {
+                    attempt.end_written(written);
+                } else {
+                    attempt.stage = Stage::Publish(Box::new((written, plan)));
+                }
+            }
+            GraphResult::Halted => attempt.end(Outcome::Halted),
+            GraphResult::Refused(refusal) => {
+                let error = refusal.error;
+                self.metrics.refused(&error.code);
+                match error.kind() {
+                    salesforce::ErrorKind::Duplicate => attempt.stage = Stage::Duplicate(Box::new(error)),
+                    // Either the order's own record exists, which is the trace of an earlier attempt, or another
+                    // customer record does: the look-up tells which.
+                    salesforce::ErrorKind::AlreadyExists => attempt.stage = Stage::LookUp,
+                    salesforce::ErrorKind::Lock
+                    | salesforce::ErrorKind::Transient
+                    | salesforce::ErrorKind::Throttled
+                    | salesforce::ErrorKind::Quota
+                    | salesforce::ErrorKind::Maintenance
+                    | salesforce::ErrorKind::Halted
+                    | salesforce::ErrorKind::Session
+                    | salesforce::ErrorKind::Permanent
+                    | salesforce::ErrorKind::Configuration
+                    | salesforce::ErrorKind::Authentication
+                    | salesforce::ErrorKind::Unknown => attempt.end(of_refusal(&error, self.probes())),
+                }
+            }
+        }
+    }
+
+    /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
+    fn adapt(&self, halted: bool) {
+        let most = self.settings.batch_limit.clamp(1, MAX_BATCH);
+        let next = |limit: usize| if halted { SAFE_BATCH.min(most) } else { (limit + limit.div_ceil(4)).min(most) };
+        // Only this sizing reads the limit, so a lost race between two batches costs one step.
+        self.batch_limit.store(next(self.batch_limit.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Decides every duplicate; what belongs to a matched Account is sent again without one of its own.
+    async fn decide_duplicates(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let mut explanations = HashMap::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            let Stage::Duplicate(error) = &attempt.stage else { continue };
+            let mut decision = duplicates::decide(&self.client, processing, error, true).await;
+            if matches!(decision, Ok(Decision::AskAlone)) {
+                decision = match self.ask_alone(processing, attempt).await {
+                    Ok(Some(error)) => duplicates::decide(&self.client, processing, &error, false).await,
+                    // The Account alone is accepted now: the order goes again and finds it.
+                    Ok(None) => {
+                        attempt.end(Outcome::Halted);
+                        continue;
+                    }
+                    Err(outcome) => {
+                        attempt.end(outcome);
+                        continue;
+                    }
+                };
+            }
+            match decision {
+                Ok(Decision::Reject(rejected)) => {
+                    attempt.end(Outcome::Settled(Ending::Rejected(rejected)));
+                }
+                Ok(Decision::Attach { account, explanation }) => {
+                    attempt.known = KnownIdentity { crm_id: Some(account), contact_id: None };
+                    attempt.stage = Stage::Send;
+                    explanations.insert(index, explanation);
+                }
+                Ok(Decision::AskAlone) => attempt.end(Outcome::Halted),
+                // Only reads were sent: nothing about the order is in doubt.
+                Err(error) => attempt.end(not_written(of_error(&error, self.probes()))),
+            }
+        }
+        if explanations.is_empty() {
+            return;
+        }
+        self.send(processing, attempts).await;
+        for (index, explanation) in explanations {
+            match attempts.get_mut(index).map(|attempt| &mut attempt.stage) {
+                Some(Stage::Over { outcome: Outcome::Settled(Ending::Written(written)), .. }) => {
+                    written.explanation = Some(explanation);
+                }
+                Some(Stage::Publish(publish)) => publish.0.explanation = Some(explanation),
+                Some(Stage::Duplicate(error)) => {
+                    let outcome = of_refusal(error, self.probes());
+                    attempts[index].end(outcome);
+                }
+                Some(Stage::Over { .. } | Stage::LookUp | Stage::Send | Stage::NotOwner) | None => {}
+            }
+        }
+    }
+
+    /// Tries the customer's first record alone, to learn what it matches. `None` when it is accepted.
+    async fn ask_alone(
+        &self,
+        processing: &OrderProcessing,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<salesforce::ApiError>, Outcome> {
+        let plan = attempt.plan(processing).map_err(Outcome::Failed)?;
+        let Some(effect) = plan.effects.first() else { return Ok(None) };
+        let domain::plan::Write::Upsert { object, field, value } = &effect.write else { return Ok(None) };
+        let body = batch::body(effect, &mut Vec::new(), |_| serde_json::Value::Null);
+        match self.client.upsert(object, field, value, &body).await {
+            Ok(_) => Ok(None),
+            Err(error) => match error.cause() {
+                Some(cause) if cause.kind() == salesforce::ErrorKind::Duplicate => Ok(Some(cause.clone())),
+                // An upsert by external id may be repeated: nothing about the order is in doubt.
+                Some(_) | None => Err(not_written(of_error(&error, self.probes()))),
+            },
+        }
+    }
+
+    /// Publishes the events that the org publishes at once, after their records are safe.
+    ///
+    /// Such an event cannot be looked up. When its answer is lost, the next attempt finds the order's record and publishes
+    /// the event once more: consumers fold the double by order number and type. An org whose event is published after
+    /// commit has no such case.
+    async fn publish(&self, attempts: &mut [Attempt<'_>]) {
+        let mut by_event: HashMap<String, Vec<(usize, serde_json::Map<String, serde_json::Value>)>> = HashMap::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            let Stage::Publish(publish) = &attempt.stage else { continue };
+            let (written, plan) = publish.as_ref();
+            match batch::event(plan, written) {
+                Some((event, fields)) => by_event.entry(event).or_default().push((index, fields)),
+                None => {
+                    let written = written.clone();
+                    attempt.end_written(written);
+                }
+            }
+        }
+        for (event, rows) in by_event {
+            let (indices, rows): (Vec<usize>, Vec<_>) = rows.into_iter().unzip();
+            let answers = self.client.publish_many(&event, &rows).await;
+            for (place, index) in indices.into_iter().enumerate() {
+                let attempt = &mut attempts[index];
+                let Stage::Publish(publish) = &attempt.stage else { continue };
+                let mut written = publish.0.clone();
+                match &answers {
+                    Ok(answers) => match answers.get(place) {
+                        Some(Ok(published)) => {
+                            written.event_uuid.clone_from(&published.event_uuid);
+                            attempt.end_written(written);
+                        }
+                        Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),
+                        None => attempt.end(Outcome::Failed(Failure::new(
+                            FailureClass::Ambiguous,
+                            Reason::AnswerLost,
+                            "Salesforce answered fewer events than were sent",
+                        ))),
+                    },
+                    Err(error) => attempt.end(of_error(error, self.probes())),
+                }
+            }
+        }
+    }
+
+    /// Closes every claim and remembers whose Account it was. Returns which settlements were refused as stale.
+    async fn close(&self, attempts: &[Attempt<'_>]) -> Result<Vec<bool>, ledger::Error> {
+        let (mut closings, mut places): (Vec<(ClaimTicket, Closing)>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut accounts = Vec::new();
+        for (index, attempt) in attempts.iter().enumerate() {
+            if let Some(ticket) = &attempt.ticket {
+                closings.push((ticket.clone(), attempt.closing()));
+                places.push(index);
+            }
+            if let Stage::Over { outcome: Outcome::Settled(Ending::Written(written)), already: false } = &attempt.stage
+                && let Some(crm_id) = &written.crm_id
+            {
+                accounts.push((attempt.event.order.identity_aliases(), crm_id.as_str().to_owned()));
+            }
+        }
+        let (closed, remembered) = tokio::join!(self.ledger.close(&closings), self.ledger.remember_accounts(&accounts));
+        if let Err(error) = remembered {
+            tracing::debug!(%error, "accounts were not remembered; they will be found by external id");
+        }
+        let mut stale = vec![false; attempts.len()];
+        for (place, closed) in places.into_iter().zip(closed?) {
+            stale[place] = closed == Closed::Stale;
+        }
+        Ok(stale)
+    }
+
+    fn verdict(&self, processing: &OrderProcessing, attempt: &Attempt<'_>, stale: bool, released: bool) -> Verdict {
+        let (outcome, already) = match &attempt.stage {
+            Stage::Over { outcome, already } => (outcome, *already),
+            Stage::NotOwner => {
+                return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
+            }
+            // It was not tried to its end; it goes again.
+            Stage::LookUp | Stage::Send | Stage::Duplicate(_) | Stage::Publish(_) => (&Outcome::Halted, false),
+        };
+        if stale {
+            // Whoever holds the claim now looks the effect up; here it is asked for again.
+            return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
+        }
+        let settlement = settle(outcome, attempt.attempts + 1, &processing.retry);
+        let mut verdict = Verdict::of(settlement);
+        if let Outcome::Settled(ending) = outcome {
+            verdict.resolution = match (already, ending) {
+                (true, _) => "already",
+                (false, Ending::Written(_)) => "written",
+                (false, Ending::Rejected(_)) => "rejected",
+            };
+            self.metrics.settled(verdict.resolution);
+            let event = &attempt.event;
+            let told = OutcomeEvent::of_result(
+                self.settings.decode.tenant.clone(),
+                event.order_id().clone(),
+                event.sequence_key().clone(),
+                ending,
+            );
+            if released {
+                verdict.announcements.push(announcement(&OutcomeEvent { kind: OutcomeKind::Replayed, ..told.clone() }));
+            }
+            verdict.announcements.push(announcement(&told));
+        }
+        verdict
+    }
+}
+
+#[async_trait]
+impl Handler for OrderWriter {
+    type Item = OrderEvent;
+
+    fn sort(&self, message: &Message) -> Sorted<OrderEvent> {
+        sort(message, &self.settings.decode)
+    }
+
+    fn batch_limit(&self) -> usize {
+        self.batch_limit.load(Ordering::Relaxed)
+    }
+
+    async fn took_over(&self, queue: Queue) -> Result<(), Failure> {
+        let owner = Owner { partition: partition(queue), epoch: uuid::Uuid::new_v4().to_string() };
+        self.ledger
+            .own(&owner)
+            .await
+            .map_err(|error| Failure::transient(Reason::LedgerUnavailable, error.to_string()))?;
+        self.metrics.took_over();
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.partition, owner.epoch);
+        Ok(())
+    }
+
+    async fn handle(&self, _session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
+        let processing = Arc::clone(&self.processing.borrow());
+        let orders: Vec<(&OrderEvent, Queue)> =
+            jobs.iter().filter_map(|job| job.item.as_ref().ok().map(|event| (event, job.queue))).collect();
+        let mut attempts = match self.begin(&orders).await {
+            Ok(attempts) => attempts,
+            Err(error) => {
+                let outage = settle(&self.ledger_outage(&error), 0, &processing.retry);
+                self.outages.fetch_add(1, Ordering::Relaxed);
+                return jobs.iter().map(|_| Verdict::of(outage.clone())).collect();
+            }
+        };
+        self.look_up(&processing, &mut attempts).await;
+        self.send(&processing, &mut attempts).await;
+        self.decide_duplicates(&processing, &mut attempts).await;
+        // Orders whose own record was found to exist.
+        self.look_up(&processing, &mut attempts).await;
+        for attempt in &mut attempts {
+            if matches!(attempt.stage, Stage::Send) {
+                attempt.end(Outcome::Failed(Failure::transient(
+                    Reason::RecordLocked,
+                    "a record with the same unique value was created at the same time",
+                )));
+            }
+        }
+        self.publish(&mut attempts).await;
+        match self.close(&attempts).await {
+            Ok(stale) => {
+                let verdicts = attempts.iter().zip(stale).zip(jobs);
+                verdicts.map(|((attempt, stale), job)| self.verdict(&processing, attempt, stale, job.letter.is_some())).collect()
+            }
+            // What happened is not remembered, so nothing is acknowledged: the orders come again, and the claims that were
+            // left open are looked up.
+            Err(error) => {
+                let outage = settle(&self.ledger_outage(&error), 0, &processing.retry);
+                jobs.iter().map(|_| Verdict::of(outage.clone())).collect()
+            }
+        }
+    }
+
+    fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
+        self.metrics.settled("dead");
+        letter_announcement(&self.settings.decode.tenant, job, failure, letter)
+    }
+}
+
+/// Reads a message as an order, unless it was refused on the way.
+fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
+    let parsed = Envelope::decode(&message.incoming(), settings).and_then(OrderEvent::parse);
+    let refusal = message.header(REFUSAL).map(|text| {
+        serde_json::from_str(text).unwrap_or_else(|_| Failure::permanent(Reason::InvalidValue, "the refusal header is unreadable"))
+    });
+    let (order_id, key, order_type, item) = match parsed {
+        Ok(event) => (
+            Some(event.order_id().clone()),
+            Some(event.sequence_key().clone()),
+            Some(event.order_type().as_str().to_owned()),
+            Ok(event),
+        ),
+        Err(undecodable) => (undecodable.order_id, undecodable.sequence_key, undecodable.order_type, Err(undecodable.failure)),
+    };
+    let key = key.map(|key| key.as_str().to_owned()).or_else(|| message.header(queue::message::SEQUENCE_KEY).map(str::to_owned));
+    let order_id = order_id.map(|id| id.as_str().to_owned());
+    let item = refusal.map_or(item, Err);
+    Sorted { key, order_id, order_type, item }
+}
+
+fn letter_announcement<I>(tenant: &TenantId, job: &Job<I>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
+    let order_id = OrderId::parse(job.order_id.as_deref()?)?;
+    let key = SequenceKey::parse(job.key.as_deref()?)?;
+    Some(announcement(&OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str())))
+}
+
+fn announcement(event: &OutcomeEvent) -> Announcement {
+    let message = Message {
+        body: event.render().into(),
+        id: event.id(),
+        kind: Some(format!("com.causeway.{}", event.kind.routing_key())),
+        content_type: Some("application/cloudevents+json".to_owned()),
+        ..Message::default()
+    };
+    Announcement { routing_key: event.kind.routing_key(), message }
+}
+
+/// The same outcome where only what may be repeated was sent: nothing is in doubt.
+fn not_written(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous => {
+            Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
+        }
+        outcome => outcome,
+    }
+}
+
+/// Whether the org publishes the event only when its transaction commits, so that it may travel with the records.
+fn in_graph(processing: &OrderProcessing) -> bool {
+    matches!(processing.platform_events.publish_behavior, PublishBehavior::AfterCommit)
+}
+
+fn partition(queue: Queue) -> u16 {
+    match queue {
+        Queue::Partition(index) | Queue::Inbox(index) => index,
+    }
+}

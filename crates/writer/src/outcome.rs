@@ -1,0 +1,151 @@
+//! From what Salesforce said to what it means for an order: the one translation.
+
+use std::time::Duration;
+
+use domain::failure::{Failure, FailureClass, Reason};
+use domain::outcome::Outcome;
+use salesforce::{ApiError, Error, ErrorKind};
+
+/// How long Salesforce is left alone when it says that there is too much at once.
+const THROTTLED_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an outage lasts before the next probe, by what is away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probes {
+    /// Salesforce cannot be reached or is too busy.
+    pub(crate) unavailable: Duration,
+    /// The request allocation is spent, or an administrator has to act.
+    pub(crate) quota: Duration,
+}
+
+/// What it means for one order that its graph was refused. Duplicates and existing records are decided elsewhere.
+pub(crate) fn of_refusal(error: &ApiError, probes: Probes) -> Outcome {
+    let failure = |class, reason| {
+        let mut failure = Failure::new(class, reason, error.operator_text()).coded(error.code.as_str());
+        if let Some(field) = error.fields.first() {
+            failure = failure.at(field.as_str());
+        }
+        failure
+    };
+    match error.kind() {
+        ErrorKind::Lock => Outcome::Failed(failure(FailureClass::Transient, Reason::RecordLocked)),
+        ErrorKind::Transient if error.is_ambiguous() => {
+            Outcome::Failed(failure(FailureClass::Ambiguous, Reason::AnswerLost))
+        }
+        ErrorKind::Transient => Outcome::Failed(failure(FailureClass::Transient, Reason::SalesforceUnavailable)),
+        ErrorKind::Throttled => {
+            let class = FailureClass::Throttled { retry_after: Some(THROTTLED_WAIT) };
+            Outcome::Failed(failure(class, Reason::SalesforceUnavailable))
+        }
+        ErrorKind::Quota => Outcome::Outage {
+            failure: failure(FailureClass::Throttled { retry_after: Some(probes.quota) }, Reason::QuotaExhausted),
+            retry_after: probes.quota,
+        },
+        ErrorKind::Maintenance => Outcome::Outage {
+            failure: failure(FailureClass::Transient, Reason::SalesforceUnavailable),
+            retry_after: probes.unavailable,
+        },
+        ErrorKind::Halted => Outcome::Halted,
+        ErrorKind::Session | ErrorKind::Authentication => Outcome::Outage {
+            failure: failure(FailureClass::Transient, Reason::AuthenticationFailed),
+            retry_after: probes.unavailable,
+        },
+        ErrorKind::Duplicate => Outcome::Failed(failure(FailureClass::Permanent, Reason::DuplicateDetected)),
+        // Another transaction created the same customer at the same time: the next attempt finds the record.
+        ErrorKind::AlreadyExists => Outcome::Failed(failure(FailureClass::Transient, Reason::RecordLocked)),
+        ErrorKind::Permanent => Outcome::Failed(failure(FailureClass::Permanent, Reason::SalesforceRefused)),
+        ErrorKind::Configuration => Outcome::Failed(failure(FailureClass::Permanent, Reason::SalesforceMisconfigured)),
+        ErrorKind::Unknown => Outcome::Failed(failure(FailureClass::Transient, Reason::UnknownSalesforceCode)),
+    }
+}
+
+/// What it means for every order of a request that the request failed as a whole.
+pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
+    if error.is_ambiguous() {
+        return Outcome::Failed(Failure::new(FailureClass::Ambiguous, Reason::AnswerLost, error.to_string()));
+    }
+    let outage = |reason, retry_after: Duration| {
+        let retry_after = error.retry_after().unwrap_or_default().max(retry_after);
+        Outcome::Outage { failure: coded(error, FailureClass::Transient, reason), retry_after }
+    };
+    match error.kind() {
+        ErrorKind::Lock => Outcome::Failed(coded(error, FailureClass::Transient, Reason::RecordLocked)),
+        ErrorKind::Transient | ErrorKind::Maintenance => outage(Reason::SalesforceUnavailable, probes.unavailable),
+        ErrorKind::Throttled => outage(Reason::SalesforceUnavailable, THROTTLED_WAIT),
+        ErrorKind::Quota => outage(Reason::QuotaExhausted, probes.quota),
+        ErrorKind::Session | ErrorKind::Authentication => outage(Reason::AuthenticationFailed, probes.unavailable),
+        ErrorKind::Halted => Outcome::Halted,
+        // A refusal of the whole request by our own fault or the org's: the halves tell whose order it was.
+        ErrorKind::Configuration if matches!(error, Error::Token(_) | Error::Redirected { .. }) => {
+            outage(Reason::AuthenticationFailed, probes.unavailable)
+        }
+        ErrorKind::Configuration => {
+            Outcome::Failed(coded(error, FailureClass::Permanent, Reason::SalesforceMisconfigured))
+        }
+        ErrorKind::Permanent | ErrorKind::Duplicate => {
+            Outcome::Failed(coded(error, FailureClass::Permanent, Reason::SalesforceRefused))
+        }
+        ErrorKind::AlreadyExists => Outcome::Failed(coded(error, FailureClass::Transient, Reason::RecordLocked)),
+        ErrorKind::Unknown => Outcome::Failed(coded(error, FailureClass::Transient, Reason::UnknownSalesforceCode)),
+    }
+}
+
+/// Whether a request that failed as a whole should be halved: the fault may lie in one order.
+pub(crate) fn lies_in_the_request(error: &Error) -> bool {
+    match error {
+        Error::Refused { .. } => matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown),
+        Error::TooLarge { .. } | Error::Invalid(_) => true,
+        Error::Unreachable(_)
+        | Error::AnswerLost { .. }
+        | Error::Unavailable { .. }
+        | Error::Redirected { .. }
+        | Error::Token(_)
+        | Error::Protocol(_) => false,
+    }
+}
+
+fn coded(error: &Error, class: FailureClass, reason: Reason) -> Failure {
+    let (message, code) = match error.cause() {
+        Some(cause) => (cause.operator_text(), Some(cause.code.clone())),
+        None => (error.to_string(), None),
+    };
+    Failure { salesforce_code: code, ..Failure::new(class, reason, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBES: Probes = Probes { unavailable: Duration::from_secs(30), quota: Duration::from_secs(900) };
+
+    fn refusal(code: &str) -> Outcome {
+        of_refusal(&ApiError::new(code, ""), PROBES)
+    }
+
+    #[test]
+    fn a_locked_row_is_tried_again_and_a_missing_field_is_not() {
+        assert!(matches!(refusal("UNABLE_TO_LOCK_ROW"), Outcome::Failed(f) if f.class == FailureClass::Transient));
+        assert!(matches!(refusal("REQUIRED_FIELD_MISSING"), Outcome::Failed(f) if f.class == FailureClass::Permanent));
+    }
+
+    #[test]
+    fn a_code_that_nobody_catalogued_is_tried_again_and_named() {
+        let Outcome::Failed(failure) = refusal("NEVER_HEARD_OF") else { panic!("no failure") };
+        assert_eq!(failure.class, FailureClass::Transient);
+        assert_eq!(failure.reason, Reason::UnknownSalesforceCode);
+        assert_eq!(failure.salesforce_code.as_deref(), Some("NEVER_HEARD_OF"));
+    }
+
+    #[test]
+    fn a_spent_allocation_pauses_intake_instead_of_using_up_attempts() {
+        let error = Error::Refused { status: 403, errors: vec![ApiError::new("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")] };
+        assert!(matches!(of_error(&error, PROBES), Outcome::Outage { retry_after, .. } if retry_after == PROBES.quota));
+    }
+
+    #[test]
+    fn a_lost_answer_is_ambiguous_and_an_unreachable_org_is_an_outage() {
+        let lost = Error::AnswerLost { after: Duration::from_secs(30), reason: "time-out".into() };
+        assert!(matches!(of_error(&lost, PROBES), Outcome::Failed(f) if f.class == FailureClass::Ambiguous));
+        assert!(matches!(of_error(&Error::Unreachable("refused".into()), PROBES), Outcome::Outage { .. }));
+    }
+}
