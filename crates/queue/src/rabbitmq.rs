@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::connect::InvalidUrl;
-use self::connect::{Address, Role};
+use self::connect::{Address, Link, Role};
 use self::ending::Ending;
 use self::publish::Publisher;
 use crate::error::{Error, PublishError};
@@ -41,6 +41,9 @@ use crate::topology::{Queue, Target, Topology};
 
 /// How often a session looks whether its connections still stand, besides listening to their events.
 const CHECK: Duration = Duration::from_secs(1);
+
+/// How long the broker may take to answer to a close, once for the channels and once for the connections.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// How a program talks to RabbitMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +111,18 @@ impl fmt::Debug for RabbitMq {
 impl Broker for RabbitMq {
     async fn connect(&self) -> Result<Arc<dyn Session>, Error> {
         let consuming = self.address.open(&self.settings, Role::Consume).await?;
-        declare::declare(&consuming, &self.address, &self.topology, self.settings.confirm_deadline).await?;
-        let publishing = self.address.open(&self.settings, Role::Publish).await?;
-        Ok(Arc::new(RabbitSession::begin(consuming, publishing, self)))
+        let second = async {
+            let deadline = self.settings.confirm_deadline;
+            declare::declare(&consuming.connection, &self.address, &self.topology, deadline).await?;
+            self.address.open(&self.settings, Role::Publish).await
+        };
+        match second.await {
+            Ok(publishing) => Ok(Arc::new(RabbitSession::begin(consuming, publishing, self))),
+            Err(error) => {
+                consuming.close(CLOSE).await;
+                Err(error)
+            }
+        }
     }
 
     fn topology(&self) -> &Topology {
@@ -131,17 +143,21 @@ struct RabbitSession {
 }
 
 impl RabbitSession {
-    fn begin(consuming: Connection, publishing: Connection, broker: &RabbitMq) -> Self {
+    fn begin(consuming: Link, publishing: Link, broker: &RabbitMq) -> Self {
         let ending = Ending::new(broker.place());
         let tasks = TaskTracker::new();
         let (blocked_sender, blocked) = watch::channel(false);
-        let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
-        let publisher =
-            Publisher::new(Arc::clone(&publishing), &broker.settings, blocked, ending.clone(), tasks.clone());
+        let publisher = Publisher::new(
+            Arc::clone(&publishing.connection),
+            &broker.settings,
+            blocked,
+            ending.clone(),
+            tasks.clone(),
+        );
         let session = Self {
             topology: broker.topology.clone(),
             deadline: broker.settings.confirm_deadline,
-            consuming: Arc::clone(&consuming),
+            consuming: Arc::clone(&consuming.connection),
             publisher: Arc::new(publisher),
             ending: ending.clone(),
             tasks: tasks.clone(),
@@ -153,7 +169,6 @@ impl RabbitSession {
             blocked: blocked_sender,
             ending,
             tasks,
-            deadline: session.deadline,
             closed: session.closed.clone(),
         };
         tokio::spawn(supervisor.run());
@@ -220,12 +235,11 @@ impl Drop for RabbitSession {
 
 /// Watches both connections, ends the session at the first fault of either, and closes what is left.
 struct Supervisor {
-    consuming: Arc<Connection>,
-    publishing: Arc<Connection>,
+    consuming: Link,
+    publishing: Link,
     blocked: watch::Sender<bool>,
     ending: Ending,
     tasks: TaskTracker,
-    deadline: Duration,
     closed: CancellationToken,
 }
 
@@ -234,19 +248,15 @@ impl Supervisor {
         self.watch().await;
         // Subscriptions close their channels first: only then may lapin's consumers go.
         self.tasks.close();
-        let _ = tokio::time::timeout(self.deadline, self.tasks.wait()).await;
-        let _ = tokio::time::timeout(
-            self.deadline,
-            futures::future::join(connect::close(&self.publishing), connect::close(&self.consuming)),
-        )
-        .await;
+        let _ = tokio::time::timeout(CLOSE, self.tasks.wait()).await;
+        futures::future::join(self.publishing.close(CLOSE), self.consuming.close(CLOSE)).await;
         self.closed.cancel();
     }
 
     async fn watch(&self) {
         let ended = self.ending.token();
-        let mut consuming = std::pin::pin!(self.consuming.events_listener());
-        let mut publishing = std::pin::pin!(self.publishing.events_listener());
+        let mut consuming = std::pin::pin!(self.consuming.connection.events_listener());
+        let mut publishing = std::pin::pin!(self.publishing.connection.events_listener());
         let mut check = tokio::time::interval(CHECK);
         loop {
             tokio::select! {
@@ -254,8 +264,8 @@ impl Supervisor {
                 event = consuming.next() => self.on(Role::Consume, event),
                 event = publishing.next() => self.on(Role::Publish, event),
                 _ = check.tick() => {
-                    for (role, connection) in [(Role::Consume, &self.consuming), (Role::Publish, &self.publishing)] {
-                        if !connection.status().connected() {
+                    for (role, link) in [(Role::Consume, &self.consuming), (Role::Publish, &self.publishing)] {
+                        if !link.connection.status().connected() {
                             self.ending.end(&format!("the {role} connection is closed"));
                         }
                     }

@@ -1,2 +1,7 @@
-//! The process.
-fn main() {}
+//! The operator's tool for dead letters.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    causeway_replayer::cli::main()
+}

@@ -23,6 +23,9 @@ struct Arguments {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDR")]
     listen: SocketAddr,
+    /// The instance_url that token answers name, when callers reach this org by another address than the one it listens on.
+    #[arg(long, env = "CAUSEWAY_SIMULATOR_INSTANCE_URL", value_name = "URL")]
+    instance_url: Option<String>,
     /// Seed of jitter and of faults with a probability.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_SEED", default_value_t = 0, value_name = "NUMBER")]
     seed: u64,
@@ -89,6 +92,7 @@ impl Arguments {
                 PublishBehavior::AfterCommit
             },
             refresh_rotation: self.refresh_rotation,
+            instance_url: self.instance_url.clone(),
             ..Settings::default()
         };
         let duplicate_rules = response.map_or_else(Vec::new, |response| {

@@ -1,11 +1,15 @@
 //! Where the broker is, and how a connection to it is made and closed.
 
-use std::fmt;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
+use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::types::{MAX_SHORT_STRING_LENGTH, ShortString};
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 use thiserror::Error;
 
 use super::RabbitMqSettings;
@@ -67,16 +71,20 @@ impl Address {
         &self.uri.authority.userinfo.username
     }
 
-    pub(super) async fn open(&self, settings: &RabbitMqSettings, role: Role) -> Result<Connection, Error> {
+    pub(super) async fn open(&self, settings: &RabbitMqSettings, role: Role) -> Result<Link, Error> {
         let mut uri = self.uri.clone();
         uri.query.heartbeat = Some(u16::try_from(settings.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1));
         uri.query.connection_timeout = u64::try_from(settings.connect_timeout.as_millis()).ok();
         let properties =
             ConnectionProperties::default().with_connection_name(format!("{} ({role})", settings.name).into());
-        match tokio::time::timeout(settings.connect_timeout, Connection::connect_uri(uri, properties)).await {
-            Ok(Ok(connection)) => Ok(connection),
+        let socket = Arc::new(Mutex::new(Socket::None));
+        match tokio::time::timeout(settings.connect_timeout, open(uri, properties, Arc::clone(&socket))).await {
+            Ok(Ok(connection)) => Ok(Link { connection: Arc::new(connection), socket }),
             Ok(Err(error)) => Err(self.unreachable(&error.to_string())),
-            Err(_) => Err(self.no_answer(settings.connect_timeout)),
+            Err(_) => {
+                Socket::give_up(&socket);
+                Err(self.no_answer(settings.connect_timeout))
+            }
         }
     }
 
@@ -91,6 +99,59 @@ impl Address {
     }
 }
 
+/// A second handle of a connection's socket. lapin serves each connection on a thread of its own, which waits for the peer as
+/// long as the socket is open, while one is made and while one is closed; against a peer that never answers, each try would
+/// leave a thread behind.
+enum Socket {
+    None,
+    Open(TcpStream),
+    GivenUp,
+}
+
+impl Socket {
+    fn give_up(socket: &Mutex<Self>) {
+        let before = std::mem::replace(&mut *socket.lock().unwrap_or_else(PoisonError::into_inner), Self::GivenUp);
+        if let Self::Open(stream) = before {
+            // It may be closed already; that is what is wanted.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn keep(socket: &Mutex<Self>, stream: TcpStream) -> io::Result<()> {
+        let mut socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+        match *socket {
+            Self::None | Self::Open(_) => {
+                *socket = Self::Open(stream);
+                Ok(())
+            }
+            Self::GivenUp => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+async fn open(uri: AMQPUri, properties: ConnectionProperties, socket: Arc<Mutex<Socket>>) -> lapin::Result<Connection> {
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let plain = AMQPUri { scheme: AMQPScheme::AMQP, ..uri.clone() };
+            let patience = Duration::from_millis(uri.query.connection_timeout.unwrap_or(u64::MAX));
+            let connecting = plain.connect_with_config_async(TLSConfig::default(), &runtime);
+            let stream = tokio::time::timeout(patience, connecting).await.map_err(io::Error::from)??;
+            if let AsyncTcpStream::Plain(stream) = &stream {
+                Socket::keep(&socket, stream.get_ref().as_fd().try_clone_to_owned()?.into())?;
+            }
+            Ok(match uri.scheme {
+                AMQPScheme::AMQP => stream,
+                AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, TLSConfig::default()).await?,
+            })
+        },
+        properties,
+    )
+    .await
+}
+
 fn place(host: &str, port: u16, vhost: &str) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     if vhost == "/" { format!("{host}:{port}") } else { format!("{host}:{port}, virtual host '{vhost}'") }
@@ -102,10 +163,22 @@ fn bracketed_host(url: &str) -> Option<String> {
     Some(host.strip_prefix('[')?.split_once(']')?.0.to_owned())
 }
 
-/// Closes a connection in good order, if it still stands.
-pub(super) async fn close(connection: &Connection) {
-    if let Err(error) = connection.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await {
-        tracing::debug!(%error, "closing a connection that was gone already");
+/// A connection and its socket.
+pub(super) struct Link {
+    pub(super) connection: Arc<Connection>,
+    socket: Arc<Mutex<Socket>>,
+}
+
+impl Link {
+    /// Closes it in good order, if it still stands, and after `deadline` without.
+    pub(super) async fn close(&self, deadline: Duration) {
+        let closing = self.connection.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK"));
+        match tokio::time::timeout(deadline, closing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "closing a connection that was gone already"),
+            Err(_) => tracing::debug!("closing a connection whose peer does not answer"),
+        }
+        Socket::give_up(&self.socket);
     }
 }
 

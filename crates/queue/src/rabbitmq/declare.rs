@@ -299,7 +299,10 @@ fn value(said: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use lapin::protocol::AMQPError;
+
     use super::*;
+    use crate::topology::Namespace;
 
     fn check(said: &str, argument: &str, wanted: Option<&str>, found: Option<&str>) {
         assert_eq!(Difference::parse(said), Some(Difference { argument, wanted, found }), "{said}");
@@ -319,6 +322,42 @@ mod tests {
         let none = "PRECONDITION_FAILED - inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received the value \
                     'reject-publish' of type 'longstr' but current is none";
         check(none, "x-overflow", Some("reject-publish"), Some("not set"));
+    }
+
+    fn explained(id: u16, said: &str, thing: &Thing) -> Error {
+        let topology = Topology::new(Namespace::parse("fleet").expect("a name"));
+        let address = Address::parse("amqp://causeway:s3cret@broker/orders").expect("an address");
+        let refusal = AMQPError::from_id(id, said.into()).expect("a code");
+        explain(&ErrorKind::ProtocolError(refusal).into(), thing, &address, &topology)
+    }
+
+    #[test]
+    fn a_missing_plugin_is_named_with_the_command_that_enables_it() {
+        let said = "COMMAND_INVALID - unknown exchange type 'x-consistent-hash'";
+        let error = explained(COMMAND_INVALID, said, &Thing::Orders("fleet.orders".to_owned()));
+        let Error::Topology { thing, difference, remedy } = error else { panic!("{error}") };
+        assert_eq!(thing, "exchange 'fleet.orders'");
+        assert_eq!(difference, "the broker does not know exchanges of type x-consistent-hash");
+        assert!(remedy.ends_with("rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"), "{remedy}");
+    }
+
+    #[test]
+    fn missing_permissions_are_named_with_the_command_that_gives_them() {
+        let said = "ACCESS_REFUSED - access to exchange 'fleet.outcomes' in vhost 'orders' refused for user 'causeway'";
+        let error = explained(ACCESS_REFUSED, said, &Thing::Outcomes("fleet.outcomes".to_owned()));
+        let Error::Topology { thing: _, difference: _, remedy } = error else { panic!("{error}") };
+        let command =
+            "rabbitmqctl set_permissions -p 'orders' 'causeway' '^fleet\\.' '^(fleet\\.|amq\\.default$)' '^fleet\\.'";
+        assert!(remedy.ends_with(command), "{remedy}");
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_tried_again() {
+        let journal = Thing::Journal { name: "fleet.journal".to_owned(), arguments: FieldTable::default() };
+        for (id, said) in [(PRECONDITION_FAILED, "PRECONDITION_FAILED - no leader yet"), (541, "INTERNAL_ERROR")] {
+            let error = explained(id, said, &journal);
+            assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -224,6 +224,8 @@ impl OpenChannel {
 
 #[async_trait]
 impl Channel for OpenChannel {
+    /// The broker answers after it has read everything before. A quorum queue takes in more than some thirty
+    /// acknowledgements at once only bit by bit; those that it has not taken in when the channel closes come again, in order.
     async fn flush(&self) -> Result<(), Error> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let asked = self.channel.queue_declare(short(&self.name), options, FieldTable::default());

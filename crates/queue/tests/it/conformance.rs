@@ -34,4 +34,4 @@ macro_rules! change {
     };
 }
 
-use {change, on_both_backends};
+pub(crate) use {change, on_both_backends};

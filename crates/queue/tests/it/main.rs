@@ -6,3 +6,4 @@ mod conformance;
 mod rabbitmq;
 mod reconnect;
 mod stage;
+mod work;

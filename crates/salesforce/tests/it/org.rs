@@ -39,8 +39,7 @@ fn login(org: &Simulator) -> LoginSettings {
 
 /// An account with its order event.
 fn order(id: &str) -> Graph {
-    let account =
-        NodeWrite::Upsert { object: "Account".into(), field: "LimioId__c".into(), value: id.to_owned() };
+    let account = NodeWrite::Upsert { object: "Account".into(), field: "LimioId__c".into(), value: id.to_owned() };
     let event = NodeWrite::Create { object: "i42as__OrderEvent__e".into() };
     Graph {
         id: id.to_owned(),

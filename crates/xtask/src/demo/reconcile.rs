@@ -1,0 +1,519 @@
+//! What became of every published order, from outside evidence alone: the publisher's list, the org, the journal and the
+//! outcomes. Pure.
+//!
+//! Each order is exactly one of written, rejected, dead-lettered or parked. Whatever is none of them is lost.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What is known from outside.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Evidence {
+    /// The publisher's list, in the sequence in which each order was published first.
+    pub(crate) published: Vec<Published>,
+    /// The org's order records, in the sequence of their creation: the order's identity of each.
+    pub(crate) records: Vec<String>,
+    /// The org's Accounts.
+    pub(crate) accounts: Vec<Account>,
+    /// The org's events in replay order.
+    pub(crate) events: Vec<Event>,
+    /// The open letters of the journal.
+    pub(crate) letters: Vec<Letter>,
+    /// Identities of orders that were announced as rejected.
+    pub(crate) rejected: HashSet<String>,
+}
+
+/// One order on the publisher's list.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    /// The sequence key.
+    pub(crate) key: String,
+    /// The order's identity.
+    pub(crate) id: String,
+    /// The human reference, which its event carries.
+    pub(crate) reference: String,
+    /// The order's type, for the table.
+    pub(crate) order_type: &'static str,
+    /// Whether Limio announces such an order by an event.
+    pub(crate) announced: bool,
+    /// The letter that its message becomes when it is given up as it was sent.
+    pub(crate) letter: String,
+}
+
+/// An Account.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Account {
+    /// The customer's Limio identity.
+    pub(crate) limio_id: Option<String>,
+    /// The customer's e-mail address.
+    pub(crate) email: Option<String>,
+}
+
+/// A platform event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Event {
+    /// The order's reference.
+    pub(crate) order_number: String,
+    /// The event's type.
+    pub(crate) order_type: String,
+}
+
+/// An open letter.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    /// Its id.
+    pub(crate) id: String,
+    /// The order's identity, where known.
+    pub(crate) order_id: Option<String>,
+    /// Whether its customer is known, so that it holds later orders up.
+    pub(crate) blocks: bool,
+    /// Whether it waits behind another letter.
+    pub(crate) held: bool,
+    /// Why it was given up; empty when it only waits.
+    pub(crate) reason: String,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Fate {
+    /// Its record is in the org.
+    Written,
+    /// A business answer settled it.
+    Rejected,
+    /// It was given up, and lies in the journal.
+    DeadLettered,
+    /// It waits in the journal behind a letter of its customer.
+    Parked,
+    /// Nobody knows.
+    Lost,
+}
+
+impl Fate {
+    /// All, in the order of the table.
+    pub(crate) const ALL: [Self; 5] = [Self::Written, Self::Rejected, Self::DeadLettered, Self::Parked, Self::Lost];
+}
+
+/// How many orders came to what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally([usize; Fate::ALL.len()]);
+
+impl Tally {
+    /// How many came to this.
+    pub(crate) fn of(&self, fate: Fate) -> usize {
+        self.0[fate as usize]
+    }
+
+    /// How many there are.
+    pub(crate) fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    fn add(&mut self, fate: Fate) {
+        self.0[fate as usize] += 1;
+    }
+}
+
+/// The result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reconciliation {
+    /// All orders.
+    pub(crate) total: Tally,
+    /// By order type.
+    pub(crate) by_type: BTreeMap<&'static str, Tally>,
+    /// Why orders were given up.
+    pub(crate) dead_reasons: BTreeMap<String, usize>,
+    /// Orders that came to two things at once, such as written and dead-lettered.
+    pub(crate) settled_twice: usize,
+    /// Order records with the same identity, and Accounts of one customer beyond the first.
+    pub(crate) records_duplicated: usize,
+    /// Order records and events that nobody ordered.
+    pub(crate) strays: usize,
+    /// Events on the bus.
+    pub(crate) events: usize,
+    /// Events of the same order and type beyond the first.
+    pub(crate) events_duplicated: usize,
+    /// Written orders that should have been announced by an event and were not.
+    pub(crate) events_missing: usize,
+    /// Orders and events of one customer that overtook an earlier one, or a letter that should have held them up.
+    pub(crate) sequence_violations: usize,
+    /// One sentence each about the first few things that are wrong.
+    pub(crate) findings: Vec<String>,
+}
+
+/// How many sentences of one kind are kept.
+const SENTENCES: usize = 5;
+
+impl Reconciliation {
+    /// Whether nothing was lost, doubled or reordered.
+    pub(crate) fn holds(&self) -> bool {
+        let wrong = [
+            self.total.of(Fate::Lost),
+            self.settled_twice,
+            self.records_duplicated,
+            self.strays,
+            self.events_duplicated,
+            self.events_missing,
+            self.sequence_violations,
+        ];
+        wrong.iter().all(|count| *count == 0)
+    }
+}
+
+/// Compares the publisher's list with what is found.
+pub(crate) fn reconcile(evidence: &Evidence) -> Reconciliation {
+    let mut found = Reconciliation { events: evidence.events.len(), ..Reconciliation::default() };
+    let places = Places::of(&evidence.published);
+    let fates = fates(evidence, &places, &mut found);
+    for (order, fate) in evidence.published.iter().zip(&fates) {
+        found.total.add(*fate);
+        found.by_type.entry(order.order_type).or_default().add(*fate);
+    }
+    let lost = evidence.published.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::Lost);
+    say(&mut found.findings, lost.map(|(order, _)| {
+        format!("lost: {} ({}) of {}", order.id, order.order_type, order.key)
+    }));
+    doubles(evidence, &mut found);
+    events(evidence, &places, &fates, &mut found);
+    sequence(evidence, &places, &fates, &mut found);
+    found
+}
+
+fn say(findings: &mut Vec<String>, sentences: impl Iterator<Item = String>) -> usize {
+    let mut count = 0;
+    for sentence in sentences {
+        if count < SENTENCES {
+            findings.push(sentence);
+        }
+        count += 1;
+    }
+    if count > SENTENCES {
+        findings.push(format!("… and {} more of the kind", count - SENTENCES));
+    }
+    count
+}
+
+/// Where on the list an order stands, by each of its names.
+struct Places<'a> {
+    by_letter: HashMap<&'a str, usize>,
+    by_id: HashMap<&'a str, Vec<usize>>,
+    by_reference: HashMap<&'a str, usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(published: &'a [Published]) -> Self {
+        let mut places = Self { by_letter: HashMap::new(), by_id: HashMap::new(), by_reference: HashMap::new() };
+        for (place, order) in published.iter().enumerate() {
+            places.by_letter.insert(&order.letter, place);
+            places.by_id.entry(&order.id).or_default().push(place);
+            places.by_reference.entry(&order.reference).or_insert(place);
+        }
+        places
+    }
+}
+
+fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -> Vec<Fate> {
+    let mut fates: Vec<Option<Fate>> = vec![None; evidence.published.len()];
+    let mut twice = HashSet::new();
+    let mut settle = |place: usize, fate: Fate| match &mut fates[place] {
+        Some(_) => {
+            twice.insert(place);
+        }
+        none => *none = Some(fate),
+    };
+    // A message that was given up as it was sent names its letter exactly, also where two orders share an identity.
+    let mut given_up_as_sent = HashSet::new();
+    let mut by_identity = Vec::new();
+    for letter in &evidence.letters {
+        if !letter.held {
+            *found.dead_reasons.entry(letter.reason.clone()).or_default() += 1;
+        }
+        let fate = if letter.held { Fate::Parked } else { Fate::DeadLettered };
+        match places.by_letter.get(letter.id.as_str()) {
+            Some(place) => {
+                given_up_as_sent.insert(*place);
+                settle(*place, fate);
+            }
+            None => by_identity.push((letter.order_id.as_deref(), fate)),
+        }
+    }
+    let bearer = |id: &str| {
+        let bearers = places.by_id.get(id)?;
+        bearers.iter().find(|place| !given_up_as_sent.contains(*place)).or(bearers.first()).copied()
+    };
+    for (place, fate) in by_identity.into_iter().filter_map(|(id, fate)| Some((bearer(id?)?, fate))) {
+        settle(place, fate);
+    }
+    let written: HashSet<&str> = evidence.records.iter().map(String::as_str).collect();
+    for place in written.iter().filter_map(|id| bearer(id)) {
+        settle(place, Fate::Written);
+    }
+    for place in evidence.rejected.iter().filter_map(|id| bearer(id)) {
+        settle(place, Fate::Rejected);
+    }
+    let mut twice: Vec<usize> = twice.into_iter().collect();
+    twice.sort_unstable();
+    let sentences = twice.into_iter().map(|place| format!("settled twice: {}", evidence.published[place].id));
+    found.settled_twice = say(&mut found.findings, sentences);
+    fates.into_iter().map(|fate| fate.unwrap_or(Fate::Lost)).collect()
+}
+
+fn doubles(evidence: &Evidence, found: &mut Reconciliation) {
+    let mut seen = HashSet::new();
+    let records = evidence.records.iter().filter(|id| !seen.insert(*id)).map(|id| format!("recorded twice: {id}"));
+    let mut count = say(&mut found.findings, records);
+    let names: [fn(&Account) -> Option<&String>; 2] =
+        [|account| account.limio_id.as_ref(), |account| account.email.as_ref()];
+    for name in names {
+        let mut seen = HashSet::new();
+        let more = evidence.accounts.iter().filter_map(name).filter(|name| !seen.insert(*name));
+        count += say(&mut found.findings, more.map(|_| "a customer has two Accounts".to_owned()));
+    }
+    found.records_duplicated = count;
+}
+
+fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
+    let mut seen = HashSet::new();
+    let doubled = evidence.events.iter().filter(|event| !seen.insert(*event));
+    found.events_duplicated = say(&mut found.findings, doubled.map(|event| {
+        format!("announced twice: {} of {}", event.order_type, event.order_number)
+    }));
+    let announced: HashSet<&str> = evidence.events.iter().map(|event| event.order_number.as_str()).collect();
+    let missing = evidence.published.iter().zip(fates).filter(|(order, fate)| {
+        **fate == Fate::Written && order.announced && !announced.contains(order.reference.as_str())
+    });
+    found.events_missing = say(&mut found.findings, missing.map(|(order, _)| {
+        format!("written and not announced: {} ({})", order.id, order.order_type)
+    }));
+    let unknown_records = evidence.records.iter().filter(|id| !places.by_id.contains_key(id.as_str()));
+    let unordered = evidence.events.iter().filter(|event| {
+        let place = places.by_reference.get(event.order_number.as_str());
+        place.is_none_or(|place| fates[*place] != Fate::Written)
+    });
+    let sentences = unknown_records.map(|id| format!("nobody ordered the record {id}")).chain(
+        unordered.map(|event| format!("announced without a record: {} of {}", event.order_type, event.order_number)),
+    );
+    found.strays = say(&mut found.findings, sentences);
+}
+
+fn sequence(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
+    let published = &evidence.published;
+    // Of two orders with one identity the first is the one that is written.
+    let recorded = evidence.records.iter().filter_map(|id| places.by_id.get(id.as_str())?.first().copied());
+    let records = overtaken(published, recorded).map(|(earlier, later)| {
+        format!("written after {}, which was published later: {}", published[later].id, published[earlier].id)
+    });
+    let announced = evidence.events.iter().filter_map(|event| places.by_reference.get(event.order_number.as_str()).copied());
+    let events = overtaken(published, announced).map(|(earlier, later)| {
+        format!("announced after {}, which was published later: {}", published[later].id, published[earlier].id)
+    });
+    let mut held_up: HashMap<&str, usize> = HashMap::new();
+    for letter in evidence.letters.iter().filter(|letter| letter.blocks && !letter.held) {
+        let place = places.by_letter.get(letter.id.as_str()).or_else(|| {
+            places.by_id.get(letter.order_id.as_deref()?)?.last()
+        });
+        if let Some(place) = place {
+            let first = held_up.entry(&published[*place].key).or_insert(*place);
+            *first = (*first).min(*place);
+        }
+    }
+    let passed = published.iter().enumerate().zip(fates).filter(|((place, order), fate)| {
+        matches!(fate, Fate::Written | Fate::Rejected)
+            && held_up.get(order.key.as_str()).is_some_and(|letter| place > letter)
+    });
+    let passed = passed.map(|((_, order), _)| format!("passed a dead letter of its customer: {}", order.id));
+    let sentences: Vec<String> = records.chain(events).chain(passed).collect();
+    found.sequence_violations = say(&mut found.findings, sentences.into_iter());
+}
+
+/// Places that come after a higher one of the same customer, each with that one.
+fn overtaken(published: &[Published], places: impl Iterator<Item = usize>) -> impl Iterator<Item = (usize, usize)> {
+    let mut last: HashMap<&str, usize> = HashMap::new();
+    places.filter_map(move |place| {
+        let highest = last.entry(&published[place].key).or_insert(place);
+        let before = *highest;
+        *highest = before.max(place);
+        (place < before).then_some((place, before))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(key: &str, name: &str, order_type: &'static str) -> Published {
+        Published {
+            key: key.into(),
+            id: format!("order-{name}"),
+            reference: format!("REF-{name}"),
+            order_type,
+            announced: true,
+            letter: format!("letter-{name}"),
+        }
+    }
+
+    fn event(name: &str) -> Event {
+        Event { order_number: format!("REF-{name}"), order_type: "RENEWAL".into() }
+    }
+
+    fn letter(name: &str, held: bool) -> Letter {
+        Letter {
+            id: format!("letter-{name}"),
+            order_id: Some(format!("order-{name}")),
+            blocks: true,
+            held,
+            reason: if held { String::new() } else { "missing_field".into() },
+        }
+    }
+
+    /// Two customers with three orders each, all written and announced.
+    fn sound() -> Evidence {
+        let names = ["a1", "b1", "a2", "b2", "a3", "b3"];
+        Evidence {
+            published: names.iter().map(|name| published(&name[..1], name, "renew")).collect(),
+            records: names.iter().map(|name| format!("order-{name}")).collect(),
+            accounts: ["a", "b"].map(|name| Account { limio_id: Some(name.into()), email: Some(name.into()) }).into(),
+            events: names.iter().map(|name| event(name)).collect(),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn a_sound_run_holds() {
+        let found = reconcile(&sound());
+        assert!(found.holds(), "{found:?}");
+        assert_eq!((found.total.of(Fate::Written), found.total.total(), found.events), (6, 6, 6));
+        assert!(found.findings.is_empty());
+    }
+
+    #[test]
+    fn a_planted_loss_is_found_and_named() {
+        let mut evidence = sound();
+        evidence.records.retain(|id| id != "order-b2");
+        evidence.events.retain(|event| event.order_number != "REF-b2");
+        let found = reconcile(&evidence);
+        assert_eq!(found.total.of(Fate::Lost), 1);
+        assert!(!found.holds());
+        assert_eq!(found.findings, ["lost: order-b2 (renew) of b"]);
+    }
+
+    #[test]
+    fn a_planted_double_record_is_found() {
+        let mut evidence = sound();
+        evidence.records.push("order-b3".into());
+        assert_eq!(reconcile(&evidence).records_duplicated, 1);
+        let mut evidence = sound();
+        evidence.accounts.push(Account { limio_id: None, email: Some("a".into()) });
+        assert_eq!(reconcile(&evidence).records_duplicated, 1);
+    }
+
+    #[test]
+    fn a_planted_double_event_is_found() {
+        let mut evidence = sound();
+        evidence.events.push(event("b3"));
+        let found = reconcile(&evidence);
+        assert_eq!((found.events_duplicated, found.events), (1, 7));
+        assert!(!found.holds());
+    }
+
+    #[test]
+    fn an_event_that_is_missing_is_found_where_one_is_due() {
+        let mut evidence = sound();
+        evidence.events.retain(|event| event.order_number != "REF-a1");
+        assert_eq!(reconcile(&evidence).events_missing, 1);
+        evidence.published[0].announced = false;
+        assert!(reconcile(&evidence).holds());
+    }
+
+    #[test]
+    fn a_planted_reorder_is_found_in_records_and_in_events() {
+        let mut evidence = sound();
+        evidence.records.swap(2, 4);
+        assert_eq!(reconcile(&evidence).sequence_violations, 1);
+        let mut evidence = sound();
+        evidence.events.swap(0, 4);
+        assert_eq!(reconcile(&evidence).sequence_violations, 2);
+    }
+
+    #[test]
+    fn customers_may_overtake_each_other() {
+        let mut evidence = sound();
+        evidence.records.swap(0, 1);
+        evidence.events.swap(2, 3);
+        assert!(reconcile(&evidence).holds());
+    }
+
+    /// The second order of a customer is dead, the third waits behind it.
+    fn with_letters() -> Evidence {
+        let mut evidence = sound();
+        evidence.records.retain(|id| !["order-a2", "order-a3"].contains(&id.as_str()));
+        evidence.events.retain(|event| !["REF-a2", "REF-a3"].contains(&event.order_number.as_str()));
+        evidence.letters = vec![letter("a2", false), letter("a3", true)];
+        evidence
+    }
+
+    #[test]
+    fn letters_account_for_what_is_not_written() {
+        let found = reconcile(&with_letters());
+        assert!(found.holds(), "{found:?}");
+        assert_eq!((found.total.of(Fate::DeadLettered), found.total.of(Fate::Parked)), (1, 1));
+        assert_eq!(found.dead_reasons.get("missing_field"), Some(&1));
+    }
+
+    #[test]
+    fn an_order_that_passes_a_dead_letter_of_its_customer_is_a_violation() {
+        let mut evidence = with_letters();
+        evidence.letters.pop();
+        evidence.records.push("order-a3".into());
+        evidence.events.push(event("a3"));
+        assert_eq!(reconcile(&evidence).sequence_violations, 1);
+        // Nobody can know whose a torn message is.
+        evidence.letters[0].blocks = false;
+        assert!(reconcile(&evidence).holds());
+    }
+
+    #[test]
+    fn an_order_that_is_both_written_and_dead_is_settled_twice() {
+        let mut evidence = sound();
+        evidence.letters = vec![letter("b3", false)];
+        assert_eq!(reconcile(&evidence).settled_twice, 1);
+    }
+
+    #[test]
+    fn of_two_orders_with_one_identity_one_is_written_and_the_other_is_the_letter() {
+        let mut evidence = sound();
+        evidence.published.push(Published { letter: "letter-twin".into(), ..evidence.published[4].clone() });
+        let lost = reconcile(&evidence);
+        assert_eq!(lost.total.of(Fate::Lost), 1);
+        evidence.letters = vec![Letter { id: "letter-twin".into(), ..letter("a3", false) }];
+        let found = reconcile(&evidence);
+        assert!(found.holds(), "{found:?}");
+        assert_eq!((found.total.of(Fate::Written), found.total.of(Fate::DeadLettered)), (6, 1));
+    }
+
+    #[test]
+    fn a_letter_whose_message_was_rewritten_on_the_way_is_found_by_the_orders_identity() {
+        let mut evidence = with_letters();
+        for letter in &mut evidence.letters {
+            letter.id = format!("rewritten-{}", letter.id);
+        }
+        assert!(reconcile(&evidence).holds());
+    }
+
+    #[test]
+    fn what_nobody_ordered_is_found() {
+        let mut evidence = sound();
+        evidence.records.push("order-x".into());
+        evidence.events.push(event("x"));
+        assert_eq!(reconcile(&evidence).strays, 2);
+    }
+
+    #[test]
+    fn a_rejected_order_is_settled() {
+        let mut evidence = sound();
+        evidence.records.retain(|id| id != "order-b3");
+        evidence.events.retain(|event| event.order_number != "REF-b3");
+        evidence.rejected.insert("order-b3".into());
+        let found = reconcile(&evidence);
+        assert!(found.holds());
+        assert_eq!(found.total.of(Fate::Rejected), 1);
+    }
+}
