@@ -17,7 +17,9 @@ impl LetterId {
         digest.update([0]);
         digest.update(body);
         let digest = digest.finalize();
-        Self(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Self(format!("{:016x}", u64::from_be_bytes(first)))
     }
 
     /// An id as an operator typed it or as a header carries it.

@@ -205,6 +205,9 @@ impl FailureClass {
     }
 }
 
+/// The longest message, in characters. It travels in headers, which a broker bounds.
+pub const MAX_MESSAGE_CHARS: usize = 1000;
+
 /// Why an order was not written. It holds no personal data: values are described by their shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -226,9 +229,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this class, with the rest left empty.
+    /// A failure of this class, with the rest left empty. A message beyond [`MAX_MESSAGE_CHARS`] is cut.
     pub fn new(class: FailureClass, reason: Reason, message: impl Into<String>) -> Self {
-        Self { class, reason, message: message.into(), salesforce_code: None, field: None, rule: None }
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { class, reason, message, salesforce_code: None, field: None, rule: None }
     }
 
     /// A failure that no repetition heals.
@@ -274,6 +282,12 @@ impl std::error::Error for Failure {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let failure = Failure::permanent(Reason::InvalidValue, "é".repeat(5000));
+        assert_eq!(failure.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+    }
 
     #[test]
     fn every_reason_reads_back_from_its_wire_form() {

@@ -22,7 +22,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: 8, initial: Duration::from_secs(1), max: Duration::from_secs(60), factor: 2.0 }
+        Self { max_attempts: 8, initial: Duration::from_secs(1), max: Duration::from_mins(1), factor: 2.0 }
     }
 }
 

@@ -110,6 +110,7 @@ fn shown_value(name: &str, value: &FieldValue) -> Value {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test binary has no command line of its own")]
 fn every_order_is_written_as_its_case_says() {
     let bless = std::env::var_os("CAUSEWAY_BLESS").is_some();
     let mut differences = String::new();

@@ -10,7 +10,7 @@ use service::{Address, Problems};
 
 /// Takes Limio's order events from RabbitMQ, checks and normalises them, and hands them on in order per customer.
 ///
-/// Publishers send to the exchange <namespace>.orders: a CloudEvent in structured mode, or a bare Limio object as body with
+/// Publishers send to the exchange `<namespace>.orders`: a `CloudEvent` in structured mode, or a bare Limio object as body with
 /// the headers `tenant` and `event`. Put the customer into the header `sequencekey`, so that one customer's orders stay in
 /// order from the first hop on. What cannot be accepted becomes a dead letter (see `causeway-replayer list`).
 #[derive(Debug, Parser)]
@@ -42,7 +42,7 @@ pub struct Args {
     /// How long RabbitMQ and Redis may be unreachable at start.
     #[arg(long, env = "CAUSEWAY_PATIENCE", default_value = "60s", value_name = "TIME")]
     patience: String,
-    /// Unacknowledged messages per inbox, 1 to 2000.
+    /// Unacknowledged messages per inbox, 1 to 2000; the same for every ingest of a fleet.
     #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
     prefetch: String,
     /// The largest body, in bytes. Larger ones become dead letters.
@@ -63,6 +63,7 @@ pub struct Config {
 
 impl Config {
     /// Checks everything and notes every problem; nothing is opened.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of what `service::run` calls")]
     pub fn read(args: Args, problems: &mut Problems) -> Option<Self> {
         let amqp = problems.address("CAUSEWAY_AMQP_URL", &args.amqp_url, &["amqp", "amqps"]);
         let redis = problems.address("CAUSEWAY_REDIS_URL", &args.redis_url, &["redis", "rediss"]);

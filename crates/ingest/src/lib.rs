@@ -28,8 +28,8 @@ use ledger::{Ledger, RedisLedger};
 use queue::lanes::BatchSettings;
 use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use queue::work::{Letters, Stop, WorkSettings};
+use service::patience::{Attempt, patiently};
 use service::{Condition, Lifecycle, Stopped};
-use tokio::time::Instant;
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderIntake;
@@ -51,11 +51,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let metrics = Arc::new(metrics);
     lifecycle.health().not_ready("rabbitmq", "not connected yet");
     lifecycle.health().not_ready("redis", "not connected yet");
-    let drained = lifecycle.draining().clone();
-    let ledger: Arc<dyn Ledger> = tokio::select! {
-        ledger = open_ledger(&config) => Arc::new(ledger?),
-        () = drained.cancelled() => return Ok(()),
-    };
+    let Some(ledger) = open_ledger(&config, &lifecycle).await? else { return Ok(()) };
+    let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     lifecycle.health().set("redis", Condition::Ready);
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
     let broker = RabbitMq::new(config.amqp.expose(), config.topology.clone(), RabbitMqSettings::new(&name))
@@ -77,22 +74,15 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     })
 }
 
-/// Connects to Redis and waits until it answers, no longer than the patience.
-async fn open_ledger(config: &Config) -> Result<RedisLedger, Stopped> {
-    let namespace = format!("{}:{}", config.topology.namespace, config.decode.tenant);
-    let began = Instant::now();
-    let mut wait = Duration::from_millis(200);
-    loop {
-        let error = match RedisLedger::connect(config.redis.expose(), &namespace, ledger::Settings::RECOMMENDED).await {
-            Ok(ledger) => return Ok(ledger),
-            Err(error @ ledger::Error::Broken(_)) => return Err(Stopped::settings(error.to_string())),
-            Err(error @ ledger::Error::Unavailable { .. }) => error,
-        };
-        if began.elapsed() + wait > config.patience {
-            return Err(Stopped::unavailable(error.to_string()));
-        }
-        tracing::warn!(%error, "trying again");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(5));
-    }
+/// Connects to Redis; waits for it no longer than the patience. `None` when the process drains first.
+async fn open_ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Option<RedisLedger>, Stopped> {
+    let namespace = &format!("{}:{}", config.topology.namespace, config.decode.tenant);
+    patiently(config.patience, lifecycle.draining(), || async move {
+        let settings = ledger::Settings::RECOMMENDED;
+        RedisLedger::connect(config.redis.expose(), namespace, settings).await.map_err(|error| match error {
+            ledger::Error::Broken(_) => Attempt::Never(Stopped::settings(error.to_string())),
+            ledger::Error::Unavailable { .. } => Attempt::Later(Stopped::unavailable(error.to_string())),
+        })
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! What `ingest` counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels.
 
-use domain::failure::Failure;
+use domain::failure::{Failure, Reason};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use queue::error::Error;
 use queue::handler::Observer;
@@ -63,9 +63,12 @@ impl Metrics {
 }
 
 impl Observer for Metrics {
+    fn turned(&self) {
+        self.health.beat();
+    }
+
     fn received(&self, _: Queue) {
         self.received.inc();
-        self.health.beat();
     }
 
     fn settled(&self, settlement: &'static str) {
@@ -77,7 +80,6 @@ impl Observer for Metrics {
 
     fn lanes(&self, _: usize, _: usize, in_flight: usize) {
         self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
-        self.health.beat();
     }
 
     fn connected(&self, state: Result<(), &Error>) {
@@ -91,6 +93,11 @@ impl Observer for Metrics {
         self.paused.reset();
         if let Some(failure) = why {
             self.paused.with_label_values(&[failure.reason.as_str()]).set(1);
+        }
+        // An org that is away is no reason to restart or unroute a process; a ledger that is away is one not to count on it.
+        match why.filter(|failure| failure.reason == Reason::LedgerUnavailable) {
+            Some(failure) => self.health.not_ready("redis", failure.message.as_str()),
+            None => self.health.set("redis", Condition::Ready),
         }
     }
 }

@@ -37,6 +37,7 @@ impl Clock {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this clock is the wall clock, unless a test sets another one")]
     fn now(&self) -> Duration {
         match self {
             Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),

@@ -118,6 +118,8 @@ pub struct Announcement {
 
 /// What the loop tells whoever counts. Every method may stay empty.
 pub trait Observer: Send + Sync + 'static {
+    /// The loop turned: at least every five seconds, whatever is away.
+    fn turned(&self) {}
     /// A delivery came.
     fn received(&self, queue: Queue) {
         let _ = queue;

@@ -69,6 +69,7 @@ struct Pause {
 
 /// The lanes of one process.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the lanes' lanes are what they are")]
 pub struct Lanes {
     settings: BatchSettings,
     lanes: HashMap<Arc<str>, Lane>,
@@ -214,16 +215,11 @@ impl Lanes {
                 return Command::Wait(Some(pause.until));
             }
             let probe = self.take(1);
-            return match probe.first() {
-                Some(id) => {
-                    self.pause = Some(Pause { probe: Some(*id), ..pause });
-                    Command::Send(probe)
-                }
-                None => {
-                    self.pause = None;
-                    Command::Wait(self.waiting.first().map(|(time, _)| *time))
-                }
-            };
+            self.pause = probe.first().map(|id| Pause { probe: Some(*id), ..pause });
+            if probe.is_empty() {
+                return Command::Wait(self.waiting.first().map(|(time, _)| *time));
+            }
+            return Command::Send(probe);
         }
         let next_timer = self.waiting.first().map(|(time, _)| *time);
         let Some((oldest, _)) = self.ready.first() else { return Command::Wait(next_timer) };
@@ -448,7 +444,7 @@ mod tests {
             let mut key_of: HashMap<ItemId, u8> = HashMap::new();
             let mut flying: Vec<ItemId> = Vec::new();
             let mut settled: HashMap<u8, Vec<u64>> = HashMap::new();
-            let mut run = |lanes: &mut Lanes, now: Time, limit: usize, flying: &mut Vec<ItemId>, key_of: &HashMap<ItemId, u8>| {
+            let run = |lanes: &mut Lanes, now: Time, limit: usize, flying: &mut Vec<ItemId>, key_of: &HashMap<ItemId, u8>| {
                 if let Command::Send(batch) = lanes.next(now, limit) {
                     assert!(!batch.is_empty() && batch.len() <= limit);
                     flying.extend(batch);

@@ -17,6 +17,9 @@ pub const REFUSAL: &str = "refusal";
 /// The `type` property of a control message: drain the key in [`SEQUENCE_KEY`] from the journal.
 pub const RELEASE: &str = "causeway.release";
 
+/// How much of a publisher's own headers travels on with an order that is refused, held or given up, in bytes.
+pub const KEPT_HEADER_BYTES: usize = 16 * 1024;
+
 /// Body, properties and headers. Headers are text: streams drop or rewrite nested ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
@@ -40,6 +43,19 @@ impl Message {
     /// The header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    /// The headers that fit into so many bytes, in their order. RabbitMQ bounds all properties of a message together, so
+    /// what is put beside a publisher's own headers has to leave room.
+    pub fn headers_within(&self, bytes: usize) -> BTreeMap<String, String> {
+        let mut left = bytes;
+        let fitting = self.headers.iter().filter(|(name, value)| {
+            let size = name.len() + value.len();
+            let fits = size <= left;
+            left -= if fits { size } else { 0 };
+            fits
+        });
+        fitting.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// The message as decoding takes it.

@@ -39,6 +39,9 @@ use crate::message::Message;
 use crate::session::{Broker, JournalItem, JournalStart, Session, Subscription};
 use crate::topology::{Queue, Target, Topology};
 
+/// Log targets of the client library that write out whole messages. A program has to silence them.
+pub const LOG_TARGETS_WITH_CONTENTS: [&str; 1] = ["lapin::returned_messages"];
+
 /// How often a session looks whether its connections still stand, besides listening to their events.
 const CHECK: Duration = Duration::from_secs(1);
 

@@ -78,7 +78,8 @@ pub struct Subscription {
 /// The channel of a subscription.
 #[async_trait]
 pub trait Channel: Send + Sync + 'static {
-    /// One round trip: proves that the channel lives, and that the broker has read every acknowledgement sent before.
+    /// One round trip: proves that the channel lives, and that the broker's channel has read every acknowledgement sent
+    /// before. A queue under load may still hand a few of them out again; they are folded as doubles.
     async fn flush(&self) -> Result<(), Error>;
 
     /// Closes it without cancelling. Unsettled deliveries return to the front of their queue in order.

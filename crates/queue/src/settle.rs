@@ -13,7 +13,7 @@ use crate::error::{Error, PublishError};
 use crate::handler::{Announcement, Handler, Job, Observer, Verdict};
 use crate::journal::entry::{Entry, EntryKind, letter_of};
 use crate::journal::tail::JournalTail;
-use crate::message::{Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
+use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 use crate::session::{Channel, Session};
 use crate::topology::{Queue, Target, Topology};
 
@@ -96,7 +96,7 @@ impl Settler {
         if !known {
             let entry = self.letter_entry(job, letter, EntryKind::Held { behind });
             if let Err(error) = tail.append(entry).await {
-                return unpublished(error);
+                return unpublished(&error);
             }
             self.observer.settled("held");
         }
@@ -112,7 +112,7 @@ impl Settler {
                 let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
                 let entry = Entry { message: handler.kept(&job.message), ..entry };
                 if let Err(error) = self.session.publish(&Target::Journal, &entry.to_message()).await {
-                    return unpublished(error);
+                    return unpublished(&error);
                 }
                 self.finish_letter(handler, job, failure, &letter).await
             }
@@ -122,13 +122,11 @@ impl Settler {
                 if !known {
                     let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
                     if let Err(error) = tail.append(entry).await {
-                        return unpublished(error);
+                        return unpublished(&error);
                     }
                 }
-                match self.finish_letter(handler, job, failure, &letter).await {
-                    Answer::Settled if job.letter.is_some() => Answer::ChainStopped,
-                    answer => answer,
-                }
+                let answer = self.finish_letter(handler, job, failure, &letter).await;
+                if matches!(answer, Answer::Settled) && job.letter.is_some() { Answer::ChainStopped } else { answer }
             }
         }
     }
@@ -145,14 +143,14 @@ impl Settler {
             Settlement::Ack => {
                 for announcement in &verdict.announcements {
                     if let Err(error) = self.announce(announcement).await {
-                        return unpublished(error);
+                        return unpublished(&error);
                     }
                 }
                 if let (Some(letter), Some(tail)) = (&job.letter, &self.tail) {
                     let kind = EntryKind::Resolved { how: verdict.resolution.to_owned() };
                     let entry = Entry { message: Message::default(), ..self.letter_entry(job, letter.clone(), kind) };
                     if let Err(error) = tail.append(entry).await {
-                        return unpublished(error);
+                        return unpublished(&error);
                     }
                 }
                 self.observer.settled("acknowledged");
@@ -200,7 +198,7 @@ impl Settler {
         if let Some(announcement) = handler.letter_announcement(job, failure, letter)
             && let Err(error) = self.announce(&announcement).await
         {
-            return unpublished(error);
+            return unpublished(&error);
         }
         tracing::warn!(
             order.id = job.order_id.as_deref().unwrap_or("unknown"),
@@ -216,6 +214,7 @@ impl Settler {
     /// Sends a refused order on in its customer's lane, so that it blocks the customer at its own place.
     async fn forward_refused<H: Handler>(&self, handler: &H, job: &Job<H::Item>, key: &str, failure: &Failure) -> Answer {
         let mut message = handler.kept(&job.message);
+        message.headers = message.headers_within(KEPT_HEADER_BYTES);
         message.headers.insert(SEQUENCE_KEY.to_owned(), key.to_owned());
         message.headers.insert(REFUSAL.to_owned(), serde_json::to_string(failure).unwrap_or_default());
         if let Some(order_id) = &job.order_id {
@@ -223,7 +222,7 @@ impl Settler {
         }
         let partition = Target::Partition(self.topology.partition_of(key));
         if let Err(error) = self.session.publish(&partition, &message).await {
-            return unpublished(error);
+            return unpublished(&error);
         }
         self.observer.settled("refused");
         self.acknowledge(job).await
@@ -246,7 +245,7 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::rng().random_range(0.75..1.25))
 }
 
-fn unpublished(error: PublishError) -> Answer {
+fn unpublished(error: &PublishError) -> Answer {
     match error {
         PublishError::Refused => Answer::Again(jittered(REFUSED_WAIT)),
         PublishError::Unroutable(_) | PublishError::Unknown(_) => Answer::Lost(error.to_string()),

@@ -30,7 +30,8 @@ use crate::topology::Queue;
 pub struct WorkSettings {
     /// The queues it subscribes to.
     pub queues: Vec<Queue>,
-    /// Unacknowledged deliveries per queue, at most. This bounds the memory: queues × prefetch × body.
+    /// Unacknowledged deliveries per queue, at most. This bounds the memory: queues × prefetch × body. The same for every
+    /// process of a fleet: RabbitMQ may reverse what consumers of different prefetch hand back one after the other.
     pub prefetch: u16,
     /// How batches are made.
     pub batches: BatchSettings,
@@ -63,6 +64,9 @@ pub struct Stop {
     pub aborting: CancellationToken,
 }
 
+/// How long the loop waits for anything before it turns.
+const TURN: Duration = Duration::from_secs(5);
+
 /// How many letters of a customer are fetched from the journal at a time.
 const CHAIN_STEP: usize = 256;
 
@@ -79,7 +83,8 @@ pub async fn run<H: Handler>(
 ) -> Result<(), Error> {
     let mut patience = Some(settings.patience);
     loop {
-        let session = match reconnect::connect(broker.as_ref(), patience, &stop.draining).await {
+        let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining);
+        let session = match turning(observer.as_ref(), connecting).await {
             Ok(Some(session)) => session,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -88,7 +93,8 @@ pub async fn run<H: Handler>(
             }
         };
         patience = None;
-        let generation = Generation::start(&session, &broker, &handler, &settings, &observer).await;
+        let starting = Generation::start(&session, &broker, &handler, &settings, &observer);
+        let generation = turning(observer.as_ref(), starting).await;
         let lost = match generation {
             Ok(generation) => {
                 observer.connected(Ok(()));
@@ -209,7 +215,9 @@ impl<H: Handler> Generation<H> {
             }
             let wake = self.send_what_may_go();
             self.observer.lanes(self.lanes.len(), self.lanes.waiting(), self.lanes.in_flight());
-            let wake = [wake, drain_deadline, self.retake.iter().map(|(at, _)| *at).min()].into_iter().flatten().min();
+            self.observer.turned();
+            let wakes = [wake, drain_deadline, self.retake.iter().map(|(at, _)| *at).min()];
+            let wake = wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + TURN).min(Instant::now() + TURN);
             tokio::select! {
                 biased;
                 () = stop.aborting.cancelled() => break Ok(()),
@@ -235,7 +243,7 @@ impl<H: Handler> Generation<H> {
                     self.observer.received(delivery.queue);
                     self.admit(delivery);
                 }
-                () = sleep_until(wake) => {
+                () = tokio::time::sleep_until(wake) => {
                     if drain_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         tracing::warn!(in_flight = self.lanes.in_flight(), "the drain deadline passed; unfinished orders are released");
                         break Ok(());
@@ -286,7 +294,9 @@ impl<H: Handler> Generation<H> {
     }
 
     fn enqueue(&mut self, delivery: Delivery) {
-        let control = delivery.message.kind.as_deref() == Some(RELEASE);
+        // Only a partition has control messages; in an inbox it would be somebody's message, to be judged as any other.
+        let control =
+            self.settings.letters == Letters::Block && delivery.message.kind.as_deref() == Some(RELEASE);
         let job = if control {
             let key = delivery.message.header(SEQUENCE_KEY).map(str::to_owned);
             let item = Err(Failure::permanent(domain::failure::Reason::NotAnOrder, "a control message"));
@@ -510,9 +520,13 @@ async fn read(
     drop(subscription.deliveries);
 }
 
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
+/// Waits for something, and tells the observer meanwhile that the loop turns.
+async fn turning<T>(observer: &dyn Observer, waited: impl Future<Output = T>) -> T {
+    let mut waited = std::pin::pin!(waited);
+    loop {
+        observer.turned();
+        if let Ok(value) = tokio::time::timeout(TURN, waited.as_mut()).await {
+            return value;
+        }
     }
 }

@@ -141,7 +141,11 @@ fn shaped(value: &Value) -> Value {
 
 /// A key. One that looks like an e-mail address is data, not a name.
 fn key(name: &str) -> String {
-    if name.contains('@') { format!("(a key of {})", counted(name.chars().count(), "character")) } else { printable(name) }
+    if name.contains('@') {
+        format!("(a key of {})", counted(name.chars().count(), "character"))
+    } else {
+        printable(name)
+    }
 }
 
 fn describe(value: &Value, depth: usize, lines: &mut Vec<String>) {
@@ -179,8 +183,10 @@ fn hex(bytes: &[u8]) -> String {
             let _ = write!(digits, "{byte:02x} ");
             digits
         });
-        let plain: String =
-            chunk.iter().map(|byte| if byte.is_ascii_graphic() || **byte == b' ' { char::from(**byte) } else { '.' }).collect();
+        let plain: String = chunk
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() || **byte == b' ' { char::from(**byte) } else { '.' })
+            .collect();
         let _ = write!(text, "\n{:08x}  {digits:<48} {plain}", start + row * 16);
     }
     if start + EXCERPT < bytes.len() {
@@ -229,7 +235,10 @@ mod tests {
         let text = body.reveal();
         assert!(text.starts_with("1000 bytes, the first that is not UTF-8 at 600\n000001d0  61 61"), "{text}");
         assert!(text.contains("61 ff 61") || text.contains("ff 61"), "{text}");
-        assert!(text.ends_with("280 bytes more, --raw writes all") || text.contains("more, --raw writes all"), "{text}");
+        assert!(
+            text.ends_with("280 bytes more, --raw writes all") || text.contains("more, --raw writes all"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What a code means, what Causeway does about it, and what an operator should do.
 
 use domain::failure::Reason;
-use salesforce::ErrorKind;
-use salesforce::catalogue::{Catalogue, Entry};
+use salesforce::{Catalogue, Entry, ErrorKind};
 use serde::Serialize;
 
 use crate::forecast::Outlook;
@@ -56,7 +55,11 @@ pub struct UnknownCode {
 
 impl std::fmt::Display for UnknownCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is neither a reason nor a Salesforce code that the catalogue knows", crate::shown::printable(&self.name))?;
+        write!(
+            f,
+            "{} is neither a reason nor a Salesforce code that the catalogue knows",
+            crate::shown::printable(&self.name)
+        )?;
         if self.near.is_empty() { Ok(()) } else { write!(f, "; did you mean {}?", self.near.join(" or ")) }
     }
 }
@@ -86,7 +89,8 @@ pub fn all() -> Vec<Explanation> {
 
 fn near(name: &str) -> Vec<String> {
     let name = name.to_ascii_lowercase();
-    let codes = Reason::ALL.into_iter().map(Reason::as_str).chain(Catalogue::entries().iter().map(|entry| entry.code.as_str()));
+    let codes =
+        Reason::ALL.into_iter().map(Reason::as_str).chain(Catalogue::entries().iter().map(|entry| entry.code.as_str()));
     let mut near: Vec<(f64, &str)> = codes
         .map(|code| (strsim::jaro_winkler(&name, &code.to_ascii_lowercase()), code))
         .filter(|(likeness, _)| *likeness > 0.85)
@@ -133,13 +137,12 @@ fn of_entry(entry: &Entry) -> Explanation {
 }
 
 const GIVE_UP: &str = "The order becomes a dead letter at once; the customer's later orders wait behind it.";
-const RETRY: &str =
-    "The order is tried again with growing pauses, as [retry] says; the customer's later orders wait. Then it becomes a dead letter.";
-const PAUSE: &str = "Intake pauses and probes from time to time. No attempt is counted, and no order becomes a dead letter by it.";
+const RETRY: &str = "The order is tried again with growing pauses, as [retry] says; the customer's later orders wait. Then it becomes a dead letter.";
+const PAUSE: &str =
+    "Intake pauses and probes from time to time. No attempt is counted, and no order becomes a dead letter by it.";
 const REJECT: &str =
     "The order is settled as rejected: order.rejected goes out with the text for the customer. It blocks nobody.";
-const LOOK_UP: &str =
-    "The order is looked up in Salesforce before anything is sent again, so that nothing happens twice; then as for a retry.";
+const LOOK_UP: &str = "The order is looked up in Salesforce before anything is sent again, so that nothing happens twice; then as for a retry.";
 
 /// What Causeway does about a kind of Salesforce error.
 const fn we_do(kind: ErrorKind) -> &'static str {
@@ -159,22 +162,29 @@ const fn we_do(kind: ErrorKind) -> &'static str {
 
 /// Class, meaning, what Causeway does.
 const fn words(reason: Reason) -> (&'static str, &'static str, &'static str) {
-    const MALFORMED: &str =
-        "The message becomes a dead letter with its bytes untouched. Where its customer can be told, later orders wait behind it.";
+    const MALFORMED: &str = "The message becomes a dead letter with its bytes untouched. Where its customer can be told, later orders wait behind it.";
     match reason {
         Reason::BodyTooLarge => ("permanent", "The body is larger than the limit.", MALFORMED),
         Reason::InvalidUtf8 => ("permanent", "The body is not UTF-8.", MALFORMED),
         Reason::UnreadableJson => ("permanent", "The body is not JSON, or ends too early.", MALFORMED),
-        Reason::NotAnOrder => ("permanent", "The body is JSON, but neither a CloudEvent nor a Limio object.", MALFORMED),
+        Reason::NotAnOrder => {
+            ("permanent", "The body is JSON, but neither a CloudEvent nor a Limio object.", MALFORMED)
+        }
         Reason::WrongTenant => ("permanent", "The message belongs to another tenant than this fleet.", MALFORMED),
-        Reason::UnknownEventType => ("permanent", "The CloudEvent's type is not one that this version knows.", MALFORMED),
+        Reason::UnknownEventType => {
+            ("permanent", "The CloudEvent's type is not one that this version knows.", MALFORMED)
+        }
         Reason::UnknownOrderType => ("permanent", "The order_type is not one that this version knows.", MALFORMED),
         Reason::MissingField => ("permanent", "A field that the order needs is absent or empty.", MALFORMED),
         Reason::WrongType => ("permanent", "A field has another JSON type than Limio sends.", MALFORMED),
-        Reason::InvalidValue => ("permanent", "A field has the right type and a value that cannot be meant.", MALFORMED),
-        Reason::IdentityConflict => {
-            ("permanent", "The same order identity came before with another content. Neither is chosen silently.", GIVE_UP)
+        Reason::InvalidValue => {
+            ("permanent", "A field has the right type and a value that cannot be meant.", MALFORMED)
         }
+        Reason::IdentityConflict => (
+            "permanent",
+            "The same order identity came before with another content. Neither is chosen silently.",
+            GIVE_UP,
+        ),
         Reason::DuplicateDetected => {
             ("rejection", "Salesforce found a duplicate, and includeDuplicateCheck is off.", REJECT)
         }
@@ -187,9 +197,11 @@ const fn words(reason: Reason) -> (&'static str, &'static str, &'static str) {
             ("permanent", "The org or its permissions are not set up for what Causeway writes.", GIVE_UP)
         }
         Reason::RecordLocked => ("transient", "Another transaction held the record.", RETRY),
-        Reason::SalesforceUnavailable => {
-            ("transient", "Salesforce was too busy, in maintenance, or failed inside.", "An outage pauses intake; a single order is tried again with growing pauses, as [retry] says, and then becomes a dead letter.")
-        }
+        Reason::SalesforceUnavailable => (
+            "transient",
+            "Salesforce was too busy, in maintenance, or failed inside.",
+            "An outage pauses intake; a single order is tried again with growing pauses, as [retry] says, and then becomes a dead letter.",
+        ),
         Reason::QuotaExhausted => ("outage", "The org's request allocation is spent.", PAUSE),
         Reason::LedgerUnavailable => ("outage", "Redis does not answer.", PAUSE),
         Reason::BrokerUnavailable => ("outage", "RabbitMQ does not answer.", PAUSE),

@@ -44,9 +44,10 @@ impl Outlook {
     /// Of a failure.
     pub const fn of(failure: &Failure) -> Self {
         match (Self::of_reason(failure.reason), failure.class) {
-            (Self::NeedsCorrection, FailureClass::Transient | FailureClass::Throttled { .. } | FailureClass::Ambiguous) => {
-                Self::MaySucceed
-            }
+            (
+                Self::NeedsCorrection,
+                FailureClass::Transient | FailureClass::Throttled { .. } | FailureClass::Ambiguous,
+            ) => Self::MaySucceed,
             (outlook, _) => outlook,
         }
     }

@@ -1,6 +1,7 @@
 //! What is open, as an operator sees it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
 use std::time::Duration;
 
 use domain::dead_letter::LetterId;
@@ -92,7 +93,8 @@ impl OpenLetters {
             let open = OpenLetter { letter, behind: 0, waits_for: None, cause: None, released_at: None };
             OpenLetter { cause: open.failure().cloned(), ..open }
         };
-        let letters = letters.into_iter().map(|letter| places.remove(&letter.id).unwrap_or_else(|| alone(letter))).collect();
+        let letters =
+            letters.into_iter().map(|letter| places.remove(&letter.id).unwrap_or_else(|| alone(letter))).collect();
         Self { letters, now }
     }
 
@@ -133,7 +135,10 @@ impl OpenLetters {
             order_type: letter.order_type.as_deref().map(shown::printable),
             customer: letter.key.as_deref().map(|key| shown::customer(key, reveal)),
             reason: open.failure().map(|failure| failure.reason.as_str()),
-            salesforce_code: open.failure().and_then(|failure| failure.salesforce_code.as_deref()).map(shown::printable),
+            salesforce_code: open
+                .failure()
+                .and_then(|failure| failure.salesforce_code.as_deref())
+                .map(shown::printable),
             at: shown::moment(letter.at),
             age_seconds: self.age(letter).as_secs(),
             times_dead: letter.times_dead,
@@ -226,10 +231,10 @@ impl Summary {
             shown::counted(self.customers, "customer")
         );
         if self.without_customer > 0 {
-            line.push_str(&format!(", {} without a customer", self.without_customer));
+            let _ = write!(line, ", {} without a customer", self.without_customer);
         }
         if self.released > 0 {
-            line.push_str(&format!(", {} released and not settled yet", self.released));
+            let _ = write!(line, ", {} released and not settled yet", self.released);
         }
         line
     }

@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //!
-//! - Everything but [`cli`] and [`terminal`] is pure: letters and the time come in as arguments.
+//! - Everything but [`cli`], [`journal`] and [`terminal`] is pure: letters and the time come in as arguments.
 //! - Nothing that may be personal data is shown without `--reveal`: customers are masked, bodies and headers are described.
 //! - Text from outside never reaches the terminal with control characters in it ([`shown::printable`]).
 //! - Standard output holds the answer, and with `--json` one document; everything said on the way goes to standard error.
@@ -21,6 +21,7 @@ pub mod confirm;
 pub mod explain;
 pub mod follow;
 pub mod forecast;
+pub mod journal;
 pub mod letters;
 pub mod selection;
 pub mod settings;

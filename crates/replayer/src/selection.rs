@@ -16,10 +16,10 @@ const SHORTEST: usize = 4;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Filters")]
 pub struct Filter {
-    /// Dead letters with this reason, such as salesforce_refused (`explain` lists them).
+    /// Dead letters with this reason, such as `salesforce_refused` (`explain` lists them).
     #[arg(long, value_name = "REASON", hide_possible_values = true, value_parser = reasons())]
     pub reason: Vec<Reason>,
-    /// Orders of this type, such as new or cancel_subscription.
+    /// Orders of this type, such as `new` or `cancel_subscription`.
     #[arg(long = "type", value_name = "TYPE")]
     pub order_type: Vec<String>,
     /// Letters written longer ago than this: 30m, 2h, 3d.
@@ -96,7 +96,10 @@ impl Filter {
             && self.older_than.is_none_or(|limit| age > limit)
             && self.newer_than.is_none_or(|limit| age <= limit)
             && (self.customer.is_empty()
-                || letter.key.as_deref().is_some_and(|key| self.customer.iter().any(|text| shown::means_customer(text, key))))
+                || letter
+                    .key
+                    .as_deref()
+                    .is_some_and(|key| self.customer.iter().any(|text| shown::means_customer(text, key))))
             && self.state.is_none_or(|state| match state {
                 State::Dead => candidate.is_dead(),
                 State::Held => !candidate.is_dead(),
@@ -200,4 +203,41 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 fn reasons() -> impl TypedValueParser<Value = Reason> {
     PossibleValuesParser::new(Reason::ALL.map(Reason::as_str))
         .map(|name| Reason::parse(&name).expect("only names of reasons are possible"))
+}
+
+/// What an act is about: letters by name, by filter, or all. One of the three.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Choice {
+    /// Letters by id or its first characters (at least 4), or orders by id.
+    #[arg(value_name = "LETTER|ORDER")]
+    pub names: Vec<String>,
+    /// Every open letter.
+    #[arg(long)]
+    pub all: bool,
+    /// By what they are.
+    #[command(flatten)]
+    pub filter: Filter,
+}
+
+impl Choice {
+    /// Checks that exactly one way of choosing is used; the message says what is wrong.
+    ///
+    /// # Errors
+    /// None or several are used.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match (self.names.is_empty(), self.all, self.filter.is_empty()) {
+            (true, false, true) => Err("say which letters: name them, give a filter, or say --all"),
+            (false, true, _) | (_, true, false) => Err("--all means every letter: leave out the names and filters"),
+            (false, false, false) => Err("names and filters do not go together: leave one of them out"),
+            (false, false, true) | (true, true, true) | (true, false, false) => Ok(()),
+        }
+    }
+
+    /// The letters that are meant, oldest first.
+    ///
+    /// # Errors
+    /// Every name that means no letter.
+    pub fn select<'a>(&self, open: &'a OpenLetters) -> Result<Vec<&'a OpenLetter>, Vec<Unfound>> {
+        if self.names.is_empty() { Ok(self.filter.select(open)) } else { find_all(open, &self.names) }
+    }
 }

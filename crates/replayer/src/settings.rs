@@ -42,7 +42,11 @@ impl ConnectionArgs {
     /// Checks everything and notes every problem; nothing is opened.
     pub fn read(&self, problems: &mut Problems) -> Option<Connection> {
         let url = problems
-            .required("CAUSEWAY_AMQP_URL", self.amqp_url.as_deref(), "name the fleet's broker: amqp://user:password@host:5672/vhost")
+            .required(
+                "CAUSEWAY_AMQP_URL",
+                self.amqp_url.as_deref(),
+                "name the fleet's broker: amqp://user:password@host:5672/vhost",
+            )
             .and_then(|url| problems.address("CAUSEWAY_AMQP_URL", &url, &["amqp", "amqps"]));
         let namespace = Namespace::parse(self.namespace.trim());
         if namespace.is_none() {
@@ -53,7 +57,12 @@ impl ConnectionArgs {
         let patience = problems.duration("CAUSEWAY_PATIENCE", &self.patience);
         let (url, patience) = (url?, patience?);
         let topology = Topology { partitions: partitions?, inboxes: inboxes?, ..Topology::new(namespace?) };
-        match RabbitMq::new(url.expose(), topology.clone(), RabbitMqSettings::new("causeway-replayer")) {
+        let settings = RabbitMqSettings {
+            // So that a host that swallows packets is given up within the patience, too.
+            connect_timeout: (patience / 2).clamp(Duration::from_millis(500), Duration::from_secs(10)),
+            ..RabbitMqSettings::new("causeway-replayer")
+        };
+        match RabbitMq::new(url.expose(), topology.clone(), settings) {
             Ok(broker) => Some(Connection { broker, topology, patience }),
             Err(error) => {
                 problems.note("CAUSEWAY_AMQP_URL", error.to_string(), "write amqp://user:password@host:5672/vhost");

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 /// A text from outside as a terminal may get it: control characters, which could move the cursor or change colours, and
 /// marks that reverse the direction of writing are replaced.
 pub fn printable(text: &str) -> String {
-    let risky = |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let risky = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
     text.chars().map(|c| if risky(c) { '\u{fffd}' } else { c }).collect()
 }
 
@@ -61,7 +64,10 @@ mod tests {
     fn an_email_address_is_masked_and_can_still_be_asked_for() {
         let key = "jane.doe@example.com";
         let masked = customer(key, false);
-        assert!(masked.starts_with("email:") && masked.ends_with("@example.com") && !masked.contains("jane"), "{masked}");
+        assert!(
+            masked.starts_with("email:") && masked.ends_with("@example.com") && !masked.contains("jane"),
+            "{masked}"
+        );
         assert_eq!(customer(key, true), key);
         assert_eq!(customer("id-af385c5f", false), "id-af385c5f");
         let logged = SequenceKey::parse(key).expect("a key").masked();
@@ -80,7 +86,9 @@ mod tests {
 
     #[test]
     fn an_age_has_one_unit() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86_399, "23h"), (172_800, "2d")] {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (86_399, "23h"), (172_800, "2d")]
+        {
             assert_eq!(age(Duration::from_secs(seconds)), text);
         }
     }

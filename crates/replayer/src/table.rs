@@ -133,7 +133,9 @@ impl Table {
                 break;
             }
             left_out.extend(
-                kept.iter().filter(|(index, _)| self.columns[*index].leave_out == last).map(|(index, _)| self.columns[*index].title),
+                kept.iter()
+                    .filter(|(index, _)| self.columns[*index].leave_out == last)
+                    .map(|(index, _)| self.columns[*index].title),
             );
             kept.retain(|(index, _)| self.columns[*index].leave_out != last);
             for (index, width) in &mut kept {
@@ -153,7 +155,11 @@ impl Table {
         while excess > 0 {
             let spare = |(index, width): &(usize, usize)| {
                 let column = &self.columns[*index];
-                if column.squeeze == Squeeze::Never { 0 } else { width.saturating_sub(column.least.max(columns_of(column.title))) }
+                if column.squeeze == Squeeze::Never {
+                    0
+                } else {
+                    width.saturating_sub(column.least.max(columns_of(column.title)))
+                }
             };
             let Some(widest) = kept.iter_mut().filter(|column| spare(column) > 0).max_by_key(|column| column.1) else {
                 return false;
@@ -172,7 +178,9 @@ impl Table {
         } else {
             rendered.force_no_tty();
         }
-        rendered.set_header(kept.iter().map(|(index, _)| Painted::new(self.columns[*index].title).add_attribute(Attribute::Bold)));
+        rendered.set_header(
+            kept.iter().map(|(index, _)| Painted::new(self.columns[*index].title).add_attribute(Attribute::Bold)),
+        );
         let none = Cell::default();
         for row in &self.rows {
             rendered.add_row(kept.iter().map(|(index, width)| {
@@ -183,7 +191,11 @@ impl Table {
         for (place, (index, _)) in kept.iter().enumerate() {
             if let Some(column) = rendered.column_mut(place) {
                 column.set_padding((0, if place + 1 == kept.len() { 0 } else { 2 }));
-                column.set_cell_alignment(if self.columns[*index].right { CellAlignment::Right } else { CellAlignment::Left });
+                column.set_cell_alignment(if self.columns[*index].right {
+                    CellAlignment::Right
+                } else {
+                    CellAlignment::Left
+                });
             }
         }
         rendered.trim_fmt() + "\n"

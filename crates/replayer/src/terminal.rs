@@ -1,5 +1,6 @@
 //! Where answers go, and whether a person reads them.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -65,7 +66,9 @@ impl Terminal {
         let room = self.width.unwrap_or(100).min(100).saturating_sub(indent).max(20);
         let mut lines = vec![String::new()];
         for word in text.split_whitespace() {
-            let full = lines.last().is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
+            let full = lines
+                .last()
+                .is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
             if full {
                 lines.push(String::new());
             }
@@ -83,7 +86,7 @@ impl Terminal {
     pub fn field(&self, out: &mut String, label: &str, text: &str) {
         const LABEL: usize = 15;
         if !text.is_empty() {
-            out.push_str(&format!("{label:<LABEL$}{}\n", self.wrap(text, LABEL)));
+            let _ = writeln!(out, "{label:<LABEL$}{}", self.wrap(text, LABEL));
         }
     }
 }

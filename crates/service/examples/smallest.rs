@@ -97,5 +97,5 @@ async fn count(config: Config, counted: IntCounter, lifecycle: Lifecycle) -> Res
 }
 
 fn main() -> ExitCode {
-    service::run(Program { name: "smallest", admin_listen: "127.0.0.1:9469" }, read, go)
+    service::run(Program { name: "smallest", admin_listen: "127.0.0.1:9469", silenced: &[] }, read, go)
 }

@@ -1,7 +1,6 @@
 //! The admin port: `/live`, `/ready`, `/metrics`. For probes and scrapers inside the deployment, not for the world.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
@@ -11,6 +10,7 @@ use axum::routing::get;
 use prometheus::TextEncoder;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::health::Condition;
 use crate::lifecycle::Lifecycle;

@@ -29,7 +29,7 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     service::run(service::Program { name: "example", admin_listen: "127.0.0.1:9469" }, read, go)
+//!     service::run(service::Program { name: "example", admin_listen: "127.0.0.1:9469", silenced: &[] }, read, go)
 //! }
 //! # use causeway_service as service;
 //! ```
@@ -49,6 +49,7 @@ mod admin;
 pub mod exit;
 pub mod health;
 pub mod lifecycle;
+pub mod patience;
 mod run;
 pub mod settings;
 pub mod telemetry;

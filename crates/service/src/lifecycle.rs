@@ -94,9 +94,9 @@ impl Lifecycle {
     /// whole process drains, and its exit code says why.
     pub fn spawn<E: Failure>(&self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static) {
         let lifecycle = self.clone();
-        let task = tokio::spawn(task);
+        // Counted before it runs: it may look at the count.
         self.0.tasks.spawn(async move {
-            match task.await {
+            match tokio::spawn(task).await {
                 Ok(Ok(())) if lifecycle.draining().is_cancelled() => tracing::debug!(task = name, "ended"),
                 Ok(Ok(())) => {
                     tracing::error!(task = name, "ended without having been asked to");
@@ -127,9 +127,8 @@ impl Lifecycle {
     /// Runs something that ends by itself, such as one batch. The process waits for it; only a panic is a failure.
     pub fn spawn_job(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
         let lifecycle = self.clone();
-        let job = tokio::spawn(job);
         self.0.tasks.spawn(async move {
-            if let Err(panic) = job.await {
+            if let Err(panic) = tokio::spawn(job).await {
                 lifecycle.panicked(name, &panic);
             }
         });
@@ -207,6 +206,29 @@ mod tests {
         let lifecycle = Lifecycle::new();
         lifecycle.spawn("loop", async { Ok::<_, Stopped>(()) });
         assert_eq!(lifecycle.ended().await, Exit::Failed);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_program_that_has_spawned_its_parts_may_be_done() {
+        for _ in 0..500 {
+            let lifecycle = Lifecycle::new();
+            let parts = lifecycle.clone();
+            let (started, running) = tokio::sync::oneshot::channel();
+            lifecycle.spawn_program(async move {
+                let draining = parts.draining().clone();
+                parts.spawn("part", async move {
+                    // The program that spawned it is done by then, or about to be.
+                    tokio::task::yield_now().await;
+                    let _ = started.send(());
+                    draining.cancelled().await;
+                    Ok::<_, Stopped>(())
+                });
+                Ok::<_, Stopped>(())
+            });
+            running.await.expect("the part runs");
+            lifecycle.drain();
+            assert_eq!(lifecycle.ended().await, Exit::Done);
+        }
     }
 
     #[tokio::test]

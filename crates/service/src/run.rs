@@ -22,6 +22,8 @@ pub struct Program {
     pub name: &'static str,
     /// The default of `--admin-listen`; another one for each program, so that all of them run on one machine.
     pub admin_listen: &'static str,
+    /// Modules of libraries that would log message contents: never logged, whatever the filter.
+    pub silenced: &'static [&'static str],
 }
 
 /// The settings that every process has. [`run`] adds them to the program's own.
@@ -132,7 +134,7 @@ where
         eprint!("causeway-{}: {problems}", program.name);
         return Exit::Settings;
     };
-    common.log.start();
+    common.log.start(program.silenced);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

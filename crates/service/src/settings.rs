@@ -186,6 +186,7 @@ impl Problems {
     }
 
     /// A variable of the environment; blank counts as missing.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read, for secrets")]
     fn variable(&self, name: &str) -> Option<String> {
         let value = match &self.environment {
             Some(environment) => environment.get(name).cloned(),

@@ -88,8 +88,12 @@ impl LogArgs {
 
 impl Log {
     /// From now on, what is logged appears on standard error. A second call in one process changes nothing.
-    pub fn start(self) {
-        let logs = tracing_subscriber::fmt().with_env_filter(self.filter).with_writer(std::io::stderr);
+    ///
+    /// `silenced` are modules of libraries that would log contents; no filter brings them back.
+    pub fn start(self, silenced: &[&str]) {
+        let off = silenced.iter().filter_map(|module| format!("{module}=off").parse().ok());
+        let filter = off.fold(self.filter, EnvFilter::add_directive);
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let started = if self.json {
             logs.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
         } else {

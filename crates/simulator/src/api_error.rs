@@ -63,7 +63,6 @@ impl ApiError {
         )
     }
 
-
     /// The REST form: an array of one object with `errorCode`.
     pub(crate) fn body(&self) -> Value {
         let mut object = Map::new();

@@ -129,7 +129,13 @@ impl DuplicateRule {
 
     /// Name of business accounts.
     pub fn standard_account(on_create: RuleResponse) -> Self {
-        Self::standard("Standard_Account_Duplicate_Rule", "Account", "Standard_Account_Match_Rule_v1_0", &["Name"], on_create)
+        Self::standard(
+            "Standard_Account_Duplicate_Rule",
+            "Account",
+            "Standard_Account_Match_Rule_v1_0",
+            &["Name"],
+            on_create,
+        )
     }
 
     /// First name, last name and e-mail of contacts.
@@ -203,6 +209,7 @@ pub(crate) struct Report {
 }
 
 /// Refuses the save if a rule says so; otherwise says what to report.
+#[expect(clippy::too_many_arguments, reason = "one save has this many sides, and each is used once")]
 pub(crate) fn check(
     org: &Org,
     state: &State,
@@ -245,6 +252,7 @@ pub(crate) fn check(
     Ok(report)
 }
 
+#[expect(clippy::too_many_arguments, reason = "one save has this many sides, and each is used once")]
 fn refusal(
     org: &Org,
     state: &State,

@@ -21,6 +21,7 @@ pub enum FaultKind {
     /// The connection closes; nothing was carried out.
     DropBefore,
     /// The request is carried out and committed, then answered with an HTML 503.
+    #[serde(rename = "commit_then_503")]
     CommitThen503,
     /// 401 as for an expired session; the token stays good for the next request.
     ExpiredSession,
@@ -36,6 +37,16 @@ pub enum FaultKind {
     UnavailableHtml,
     /// 500 `UNKNOWN_EXCEPTION`; nothing was carried out.
     UnknownException,
+    /// The request is refused as a whole with an error of the test's choice; nothing was carried out.
+    RefuseRequest {
+        /// Error code.
+        code: String,
+        /// Message.
+        message: String,
+        /// HTTP status, 400 if absent.
+        #[serde(default = "bad_request")]
+        status: u16,
+    },
     /// The token endpoint answers `unknown_error`; elsewhere like [`FaultKind::UnknownException`].
     UnknownOauthError,
     /// The request waits before it is carried out.
@@ -84,6 +95,7 @@ impl FaultKind {
             Self::UnavailableJson => "unavailable_json",
             Self::UnavailableHtml => "unavailable_html",
             Self::UnknownException => "unknown_exception",
+            Self::RefuseRequest { .. } => "refuse_request",
             Self::UnknownOauthError => "unknown_oauth_error",
             Self::Slow { .. } => "slow",
             Self::TruncatedBody => "truncated_body",
@@ -227,9 +239,7 @@ impl Faults {
                 None => path.starts_with("/services/data"),
             };
             let names = |text: &str| path.contains(text) || contains(body, text.as_bytes());
-            path_fits
-                && fault.object.as_deref().is_none_or(names)
-                && fault.containing.as_deref().is_none_or(names)
+            path_fits && fault.object.as_deref().is_none_or(names) && fault.containing.as_deref().is_none_or(names)
         })
     }
 
@@ -258,16 +268,14 @@ impl Faults {
                 text.contains(wanted)
             })
         })?;
-        match kind {
-            FaultKind::RefuseRow { code, message, status, fields } => {
-                Some(ApiError::new(status, &code, message).with_fields(fields))
-            }
-            _ => Some(ApiError::lock(match target {
-                Target::Id(id) => id.to_string(),
-                Target::New | Target::ExternalId { .. } => "001000000000000AAA".to_owned(),
-            }
-            .as_str())),
+        if let FaultKind::RefuseRow { code, message, status, fields } = kind {
+            return Some(ApiError::new(status, &code, message).with_fields(fields));
         }
+        let row = match target {
+            Target::Id(id) => id.to_string(),
+            Target::New | Target::ExternalId { .. } => "001000000000000AAA".to_owned(),
+        };
+        Some(ApiError::lock(&row))
     }
 
     fn first(&self, mut fits: impl FnMut(&Fault) -> bool) -> Option<FaultKind> {

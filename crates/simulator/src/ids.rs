@@ -70,8 +70,11 @@ impl fmt::Display for RecordId {
         let mut text = [0u8; 18];
         text[..15].copy_from_slice(&self.0);
         for (place, chunk) in self.0.chunks(5).enumerate() {
-            let mask =
-                chunk.iter().enumerate().filter(|(_, b)| b.is_ascii_uppercase()).fold(0, |mask, (bit, _)| mask | 1 << bit);
+            let mask = chunk
+                .iter()
+                .enumerate()
+                .filter(|(_, b)| b.is_ascii_uppercase())
+                .fold(0, |mask, (bit, _)| mask | 1 << bit);
             text[15 + place] = SUFFIX[mask];
         }
         f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
@@ -85,6 +88,7 @@ impl fmt::Debug for RecordId {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::RecordId;
 

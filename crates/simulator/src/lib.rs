@@ -9,6 +9,13 @@
 //!
 //! Reading order: [`mod@schema`] says what exists, [`mod@records`] how it is kept, [`mod@transaction`] how it is
 //! written, [`mod@routes`] how it is asked for.
+//!
+//! # Invariants
+//!
+//! - What the schema does not have is refused, as the org would refuse it; a misspelt field never passes.
+//! - A request is written as a whole or not at all, as far as its all-or-none unit reaches; row locks are held until then.
+//! - The same seed and the same requests give the same faults.
+//! - It depends on nothing of Causeway.
 
 mod api_error;
 mod call;

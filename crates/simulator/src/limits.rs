@@ -3,9 +3,10 @@
 //! Source: Salesforce Developer Limits Quick Reference, "API Request Limits and Allocations".
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 

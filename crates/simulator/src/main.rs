@@ -4,8 +4,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::Parser;
 use causeway_simulator::{Config, DuplicateRule, PublishBehavior, RuleResponse, Settings, Simulator};
+use clap::Parser;
 
 /// Settings were understood but cannot be used.
 const BAD_SETTINGS: u8 = 78;
@@ -14,7 +14,7 @@ const USAGE: u8 = 64;
 
 /// A Salesforce org on a port, faithful and breakable on purpose.
 ///
-/// When it is ready it prints one JSON line with its base_url. The connected app is causeway-dev with the secret
+/// When it is ready it prints one JSON line with its `base_url`. The connected app is causeway-dev with the secret
 /// causeway-dev-secret, the user integration@causeway.test with the password causeway. A page for people is at /,
 /// the control plane under /_sim/ (described at /_sim/openapi.json). Rows live in memory until the program ends.
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ struct Arguments {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDR")]
     listen: SocketAddr,
-    /// The instance_url that token answers name, when callers reach this org by another address than the one it listens on.
+    /// The `instance_url` that token answers name, when callers reach this org by another address than the one it listens on.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_INSTANCE_URL", value_name = "URL")]
     instance_url: Option<String>,
     /// Seed of jitter and of faults with a probability.

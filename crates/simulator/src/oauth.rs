@@ -43,7 +43,8 @@ pub(crate) struct Issued {
     pub(crate) access_token: String,
     pub(crate) refresh_token: Option<String>,
     pub(crate) scope: String,
-    pub(crate) issued_at_ms: i64,
+    /// Time of issue.
+    pub(crate) at_ms: i64,
 }
 
 /// A session as introspection tells it.
@@ -182,7 +183,7 @@ impl OAuth {
             id
         });
         let access_token = sessions.open(client_id, scope, grant, organization, now_ms, settings);
-        Issued { access_token, refresh_token, scope: scope.to_owned(), issued_at_ms: now_ms }
+        Issued { access_token, refresh_token, scope: scope.to_owned(), at_ms: now_ms }
     }
 
     /// Exchanges a refresh token; with rotation the answer holds its successor.
@@ -213,15 +214,14 @@ impl OAuth {
             }
         }
         let access_token = sessions.open(client_id, &scope, Some(id), organization, now_ms, settings);
-        Ok(Issued { access_token, refresh_token: successor, scope, issued_at_ms: now_ms })
+        Ok(Issued { access_token, refresh_token: successor, scope, at_ms: now_ms })
     }
 
     /// Checks a JWT bearer assertion against the app's public key; returns the app's consumer key.
     pub(crate) fn check_assertion(&self, assertion: &str, base_url: &str, now_ms: i64) -> Result<String, OauthError> {
         let invalid = || OauthError::new("invalid_grant", "invalid assertion");
         let issuer = issuer(assertion).ok_or_else(invalid)?;
-        let app =
-            self.app(&issuer).ok_or_else(|| OauthError::new("invalid_client_id", "client identifier invalid"))?;
+        let app = self.app(&issuer).ok_or_else(|| OauthError::new("invalid_client_id", "client identifier invalid"))?;
         let pem = app.public_key_pem.as_deref().ok_or_else(invalid)?;
         let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| invalid())?;
         let mut rules = Validation::new(Algorithm::RS256);
@@ -235,7 +235,10 @@ impl OAuth {
         let audience = match &token.claims.aud {
             serde_json::Value::String(aud) => fits(aud),
             serde_json::Value::Array(all) => all.iter().filter_map(|aud| aud.as_str()).any(fits),
-            _ => false,
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Object(_) => false,
         };
         if !audience {
             return Err(OauthError::new("invalid_grant", "Audience validation failed"));
@@ -325,12 +328,8 @@ impl Sessions {
         if self.access.len() >= 10_000 {
             self.access.retain(|_, session| session.expires_at_ms > now_ms);
         }
-        let token = format!(
-            "{organization}!{}{}{}",
-            Uuid::new_v4().simple(),
-            Uuid::new_v4().simple(),
-            Uuid::new_v4().simple()
-        );
+        let token =
+            format!("{organization}!{}{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let session = Session {
             client_id: client_id.to_owned(),
             scope: scope.to_owned(),

@@ -127,16 +127,14 @@ pub(crate) fn hidden_contact(
         return None;
     }
     let id = contact_of(schema, account_row).unwrap_or_else(|| state.next_id(schema, schema.contact).0);
-    let mut row =
-        state.table(schema.contact).get(id, Some(reader)).map(|row| Row::clone(row)).unwrap_or_default();
+    let mut row = state.table(schema.contact).get(id, Some(reader)).map(|row| Row::clone(row)).unwrap_or_default();
     for (from, field) in account.each_field() {
         let to = field.person.as_deref().and_then(|name| contact.find(name));
         if let Some(to) = to.filter(|_| field.kind != FieldType::Id) {
             row.set(to, account_row.get(from).cloned().unwrap_or(Value::Null));
         }
     }
-    for (name, value) in
-        [("AccountId", Value::String(account_id.to_string())), ("IsPersonAccount", Value::Bool(true))]
+    for (name, value) in [("AccountId", Value::String(account_id.to_string())), ("IsPersonAccount", Value::Bool(true))]
     {
         if let Some(field) = contact.find(name) {
             row.set(field, value);

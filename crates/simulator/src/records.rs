@@ -155,7 +155,12 @@ impl Table {
     }
 
     /// A row that another transaction is giving or taking `key`, if any: its fate is not known yet.
-    pub(crate) fn contested(&self, index: usize, key: &str, reader: TransactionId) -> Option<(RecordId, TransactionId)> {
+    pub(crate) fn contested(
+        &self,
+        index: usize,
+        key: &str,
+        reader: TransactionId,
+    ) -> Option<(RecordId, TransactionId)> {
         let ids = self.indexes.get(index)?.entries.get(key)?;
         ids.iter().find_map(|id| {
             let pending = self.rows.get(id)?.pending.as_ref()?;

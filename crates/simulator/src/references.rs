@@ -38,10 +38,11 @@ pub(crate) fn resolve_text(text: &str, results: &Results) -> Result<String, ApiE
     while let Some((before, after)) = rest.split_once("@{") {
         let Some((inner, tail)) = after.split_once('}') else { break };
         out.push_str(before);
-        match find(inner, results)? {
-            Value::String(found) => out.push_str(&found),
-            Value::Null => {}
-            other => out.push_str(&other.to_string()),
+        let found = find(inner, results)?;
+        match found.as_str() {
+            Some(text) => out.push_str(text),
+            None if found.is_null() => {}
+            None => out.push_str(&found.to_string()),
         }
         rest = tail;
     }
@@ -90,6 +91,7 @@ fn find(inner: &str, results: &Results) -> Result<Value, ApiError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use std::collections::HashMap;
 
@@ -100,7 +102,8 @@ mod tests {
     #[test]
     fn references_are_resolved_wherever_they_stand() {
         let results = HashMap::from([("q".to_owned(), Some(json!({ "records": [{ "Id": "001" }], "n": 2 })))]);
-        let mut body = json!({ "a": "@{q.records[0].Id}", "b": ["x @{q.n} y @{q.records[0].Id}"], "c": "@{q.n}", "d": "@{open" });
+        let mut body =
+            json!({ "a": "@{q.records[0].Id}", "b": ["x @{q.n} y @{q.records[0].Id}"], "c": "@{q.n}", "d": "@{open" });
         resolve(&mut body, &results).unwrap();
         assert_eq!(body, json!({ "a": "001", "b": ["x 2 y 001"], "c": 2, "d": "@{open" }));
     }

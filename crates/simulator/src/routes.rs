@@ -12,7 +12,7 @@ pub(crate) mod query;
 pub(crate) mod sobjects;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -20,6 +20,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
+use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
@@ -117,7 +118,9 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
                     cut.now();
                     response
                 }
-                Some(FaultKind::CommitThen503) => text_response(503, "text/html; charset=UTF-8", MAINTENANCE.to_owned()),
+                Some(FaultKind::CommitThen503) => {
+                    text_response(503, "text/html; charset=UTF-8", MAINTENANCE.to_owned())
+                }
                 Some(FaultKind::TruncatedBody) => truncated(response).await,
                 _ => response,
             }
@@ -163,13 +166,12 @@ fn refusal(fault: &FaultKind, path: &str) -> Option<(u16, &'static str, String)>
             error(401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
         }
         FaultKind::DailyLimit => error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
-        FaultKind::ConcurrentLimit => error(
-            403,
-            "REQUEST_LIMIT_EXCEEDED",
-            "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
-        ),
+        FaultKind::ConcurrentLimit => {
+            error(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
+        }
         FaultKind::UnavailableJson => error(503, "SERVER_UNAVAILABLE", "Server too busy"),
         FaultKind::UnavailableHtml => Some((503, "text/html; charset=UTF-8", MAINTENANCE.to_owned())),
+        FaultKind::RefuseRequest { code, message, status } => error(*status, code, message),
         FaultKind::UnknownOauthError if path.starts_with("/services/oauth2/") => {
             let body = serde_json::json!({ "error": "unknown_error", "error_description": "retry your request" });
             Some((400, JSON, body.to_string()))
@@ -213,10 +215,8 @@ pub(crate) fn text_response(status: u16, content_type: &'static str, body: Strin
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache,must-revalidate,max-age=0,no-store,private"),
-    );
+    headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache,must-revalidate,max-age=0,no-store,private"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("none"));
     response

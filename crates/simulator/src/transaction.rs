@@ -226,8 +226,11 @@ impl Transaction {
         let mut bus = org.bus();
         let now = org.clock.now_ms();
         if bus.published_last_hour(now) + self.events.len() as u64 >= call.settings.event_hourly_limit {
-            return Err(ApiError::bad_request("LIMIT_EXCEEDED", "You have exceeded the event publishing limit for your org.")
-                .with_fields([""; 0]));
+            return Err(ApiError::bad_request(
+                "LIMIT_EXCEEDED",
+                "You have exceeded the event publishing limit for your org.",
+            )
+            .with_fields([""; 0]));
         }
         let uuid = event.uuid.clone();
         match call.settings.publish_behavior {
@@ -428,7 +431,8 @@ impl Transaction {
             id
         });
         if object == schema.account
-            && let Some((contact, contact_row)) = person_accounts::hidden_contact(schema, state, self.id, id, &mut row, &now)
+            && let Some((contact, contact_row)) =
+                person_accounts::hidden_contact(schema, state, self.id, id, &mut row, &now)
         {
             self.put(state, schema.contact, contact, contact_row);
         }
@@ -487,8 +491,12 @@ impl Transaction {
     ) -> Result<Attempt<()>, ApiError> {
         let schema = &org.schema;
         if schema.object(object).read_only {
-            return Err(ApiError::new(403, "INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
-                .with_fields([""; 0]));
+            return Err(ApiError::new(
+                403,
+                "INSUFFICIENT_ACCESS_OR_READONLY",
+                "insufficient access rights on object id",
+            )
+            .with_fields([""; 0]));
         }
         let row = self.existing(state, object, id)?;
         if let Some((row, on)) = self.lock(state, &[id]) {

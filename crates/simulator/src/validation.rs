@@ -129,13 +129,13 @@ pub(crate) fn read_value(field: &Field, value: &Value) -> Result<Value, ApiError
             Value::Bool(_) => Ok(value.clone()),
             Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
             Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
-            _ => Err(mismatch()),
+            Value::String(_) | Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(mismatch()),
         },
         FieldType::Double | FieldType::Currency | FieldType::Int => {
             let number = match value {
                 Value::Number(number) => number.as_f64(),
                 Value::String(text) => text.trim().parse::<f64>().ok().filter(|number| number.is_finite()),
-                _ => None,
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
             };
             let number = number.ok_or_else(mismatch)?;
             if field.kind == FieldType::Int && number.fract() != 0.0 {
@@ -144,13 +144,14 @@ pub(crate) fn read_value(field: &Field, value: &Value) -> Result<Value, ApiError
             let digits = i32::try_from(field.precision.saturating_sub(field.scale)).unwrap_or(18);
             if number.abs() >= 10f64.powi(digits) {
                 let message = format!("{}: value outside of valid range on numeric field: {number}", field.label);
-                return Err(ApiError::bad_request("NUMBER_OUTSIDE_VALID_RANGE", message)
-                    .with_fields([field.name.clone()]));
+                return Err(
+                    ApiError::bad_request("NUMBER_OUTSIDE_VALID_RANGE", message).with_fields([field.name.clone()])
+                );
             }
-            match value {
-                Value::Number(_) => Ok(value.clone()),
-                _ => Ok(serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number)),
+            if value.is_number() {
+                return Ok(value.clone());
             }
+            Ok(serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number))
         }
         FieldType::Date => {
             let text = value.as_str().ok_or_else(mismatch)?;
@@ -179,11 +180,10 @@ pub(crate) fn read_value(field: &Field, value: &Value) -> Result<Value, ApiError
                 None => Err(malformed_id(field, text)),
             }
         }
-        FieldType::Textarea => match value {
-            Value::String(text) if text.is_empty() => Ok(Value::Null),
-            Value::String(_) => Ok(value.clone()),
-            _ => Err(mismatch()),
-        },
+        FieldType::Textarea => {
+            let text = value.as_str().ok_or_else(mismatch)?;
+            Ok(if text.is_empty() { Value::Null } else { value.clone() })
+        }
         FieldType::String | FieldType::Phone | FieldType::Url | FieldType::Email | FieldType::Picklist => {
             let text = value.as_str().ok_or_else(mismatch)?.trim();
             Ok(if text.is_empty() { Value::Null } else { Value::String(text.to_owned()) })
@@ -271,9 +271,8 @@ pub(crate) fn check_references(
         let row = state.table(target).get(id, Some(reader));
         let personal = object == schema.contact
             && target == schema.account
-            && row.is_some_and(|row| {
-                schema.object(target).find("IsPersonAccount").is_some_and(|field| row.flag(field))
-            });
+            && row
+                .is_some_and(|row| schema.object(target).find("IsPersonAccount").is_some_and(|field| row.flag(field)));
         match row {
             Some(row) if row.deleted => {
                 return Err(ApiError::bad_request("ENTITY_IS_DELETED", "entity is deleted").with_fields([""; 0]));
@@ -349,12 +348,7 @@ pub(crate) fn is_email(text: &str) -> bool {
 }
 
 /// Required fields have a value; an update is held only to the fields it clears.
-pub(crate) fn check_required(
-    definition: &Object,
-    row: &Row,
-    update: bool,
-    changes: &Changes,
-) -> Result<(), ApiError> {
+pub(crate) fn check_required(definition: &Object, row: &Row, update: bool, changes: &Changes) -> Result<(), ApiError> {
     let missing: Vec<&str> = definition
         .each_field()
         .filter(|(ix, field)| field.required && row.get(*ix).is_none() && (!update || changes.get(*ix).is_some()))
@@ -448,7 +442,9 @@ mod tests {
         for good in ["jane@example.com", "o'neil+tag@mail.example.co.uk", "jürgen@müller.de"] {
             assert!(is_email(good), "{good}");
         }
-        for bad in ["123", "jane@example", "jane@@example.com", "@example.com", "jane@.com", "jane doe@example.com", "a@b..c"] {
+        for bad in
+            ["123", "jane@example", "jane@@example.com", "@example.com", "jane@.com", "jane doe@example.com", "a@b..c"]
+        {
             assert!(!is_email(bad), "{bad}");
         }
     }

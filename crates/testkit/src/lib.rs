@@ -12,8 +12,12 @@
 //! - Nodes end with the process that started them, also when it is killed (see [`process`]).
 //! - Parallel tests share the nodes and keep apart by [`namespace`].
 
+#![expect(clippy::disallowed_methods, reason = "real processes take real time and are found by the environment")]
+
 pub mod eventually;
+pub mod fleet;
 pub mod install;
+pub mod orders;
 pub mod port;
 pub mod process;
 pub mod proxy;
@@ -22,6 +26,7 @@ pub mod redis_node;
 pub mod services;
 
 pub use eventually::{eventually, eventually_some};
+pub use fleet::Fleet;
 pub use proxy::TcpProxy;
 pub use rabbitmq::RabbitMq;
 pub use redis_node::Redis;

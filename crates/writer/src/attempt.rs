@@ -35,7 +35,7 @@ pub(crate) enum Stage {
     /// It is over.
     Over {
         /// What came of it.
-        outcome: Outcome,
+        outcome: Box<Outcome>,
         /// Whether the ledger had it as settled before.
         already: bool,
     },
@@ -53,7 +53,7 @@ impl<'a> Attempt<'a> {
             ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),
             ClaimAnswer::Settled(stored) => {
                 let ending = serde_json::from_str(&stored).unwrap_or_else(|_| Ending::Written(Written::default()));
-                attempt(None, 0, Stage::Over { outcome: Outcome::Settled(ending), already: true })
+                attempt(None, 0, Stage::Over { outcome: Box::new(Outcome::Settled(ending)), already: true })
             }
             ClaimAnswer::Busy { left } => attempt(None, 0, Stage::over(Outcome::Busy { left })),
             ClaimAnswer::Conflict => {
@@ -98,7 +98,7 @@ impl<'a> Attempt<'a> {
     /// How its claim is closed. An attempt that is not over was not tried.
     pub(crate) fn closing(&self) -> Closing {
         let Stage::Over { outcome, .. } = &self.stage else { return Closing::Release };
-        match outcome {
+        match outcome.as_ref() {
             Outcome::Settled(ending) => match serde_json::to_string(ending) {
                 Ok(stored) => Closing::Settle(stored),
                 // It cannot be kept, so it has to be looked up.
@@ -117,7 +117,7 @@ impl<'a> Attempt<'a> {
 
 impl Stage {
     /// The attempt is over, and the ledger did not know.
-    pub(crate) const fn over(outcome: Outcome) -> Self {
-        Self::Over { outcome, already: false }
+    pub(crate) fn over(outcome: Outcome) -> Self {
+        Self::Over { outcome: Box::new(outcome), already: false }
     }
 }

@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, env = "CAUSEWAY_PATIENCE", default_value = "60s", value_name = "TIME")]
     patience: String,
 
-    /// Where to sign in: https://login.salesforce.com, https://test.salesforce.com, or the org's My Domain.
+    /// Where to sign in: <https://login.salesforce.com>, <https://test.salesforce.com>, or the org's My Domain.
     #[arg(long, env = "CAUSEWAY_SALESFORCE_LOGIN_URL", value_name = "URL", help_heading = "Salesforce")]
     salesforce_login_url: Option<String>,
     /// How to sign in: client-credentials, jwt-bearer or refresh-token.
@@ -104,7 +104,7 @@ pub struct Args {
     /// How long an order waits for company while other calls are in flight.
     #[arg(long, env = "CAUSEWAY_LINGER", default_value = "25ms", value_name = "TIME", help_heading = "Work")]
     linger: String,
-    /// Unacknowledged orders per partition, 1 to 2000.
+    /// Unacknowledged orders per partition, 1 to 2000; the same for every writer of a fleet.
     #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
     prefetch: String,
     /// How long a claim on an order protects it after its writer died; longer than the deadline of a call.

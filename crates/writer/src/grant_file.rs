@@ -84,7 +84,7 @@ impl RefreshTokenStore for GrantFile {
             file.lock().map_err(|error| this.failed("locked", &error))?;
             Ok(Lease::new(file))
         };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), tokio::task::spawn_blocking(lock)).await;
+        let waited = tokio::time::timeout(std::time::Duration::from_mins(1), tokio::task::spawn_blocking(lock)).await;
         match waited {
             Ok(Ok(lease)) => lease,
             Ok(Err(_)) => Err(StoreError("the lock was not taken".to_owned())),

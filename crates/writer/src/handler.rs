@@ -36,6 +36,8 @@ pub const MAX_BATCH: usize = 75;
 /// The batch at which no request can be halted: Salesforce stops a request after the fourteenth refused graph.
 const SAFE_BATCH: usize = 14;
 
+type Fields = serde_json::Map<String, serde_json::Value>;
+
 /// What the handler is told once.
 #[derive(Debug, Clone)]
 pub struct HandlerSettings {
@@ -135,19 +137,21 @@ impl OrderWriter {
         let found = resolve::written_orders(&self.client, &processing.external_ids, &unknown).await;
         for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
             match &found {
-                Ok(found) => match found.get(attempt.event.order_id()) {
-                    Some(written) => {
+                Ok(found) => {
+                    if let Some(written) = found.get(attempt.event.order_id()) {
                         self.metrics.resolved("done");
                         attempt.found(written.clone(), processing, in_graph);
-                    }
-                    None => {
+                    } else {
                         self.metrics.resolved("not_done");
                         attempt.stage = Stage::Send;
                     }
-                },
-                // Not knowing stays not knowing: the claim goes back as unknown, and no attempt is counted.
+                }
+                // Not knowing stays not knowing: the claim goes back as unknown. Only an org that refuses to be asked costs
+                // attempts, so that it ends as a dead letter that says so.
                 Err(error) => attempt.end(match of_error(error, self.probes()) {
-                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => Outcome::Failed(failure),
+                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => {
+                        Outcome::Failed(Failure { class: FailureClass::Ambiguous, ..failure })
+                    }
                     Outcome::Outage { failure, retry_after } => Outcome::Outage { failure, retry_after },
                     Outcome::Failed(failure) => Outcome::Outage { failure, retry_after: self.probes().unavailable },
                     Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => Outcome::Halted,
@@ -309,15 +313,17 @@ impl OrderWriter {
         self.send(processing, attempts).await;
         for (index, explanation) in explanations {
             match attempts.get_mut(index).map(|attempt| &mut attempt.stage) {
-                Some(Stage::Over { outcome: Outcome::Settled(Ending::Written(written)), .. }) => {
-                    written.explanation = Some(explanation);
+                Some(Stage::Over { outcome, .. }) => {
+                    if let Outcome::Settled(Ending::Written(written)) = outcome.as_mut() {
+                        written.explanation = Some(explanation);
+                    }
                 }
                 Some(Stage::Publish(publish)) => publish.0.explanation = Some(explanation),
                 Some(Stage::Duplicate(error)) => {
                     let outcome = of_refusal(error, self.probes());
                     attempts[index].end(outcome);
                 }
-                Some(Stage::Over { .. } | Stage::LookUp | Stage::Send | Stage::NotOwner) | None => {}
+                Some(Stage::LookUp | Stage::Send | Stage::NotOwner) | None => {}
             }
         }
     }
@@ -348,16 +354,15 @@ impl OrderWriter {
     /// the event once more: consumers fold the double by order number and type. An org whose event is published after
     /// commit has no such case.
     async fn publish(&self, attempts: &mut [Attempt<'_>]) {
-        let mut by_event: HashMap<String, Vec<(usize, serde_json::Map<String, serde_json::Value>)>> = HashMap::new();
+        let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
         for (index, attempt) in attempts.iter_mut().enumerate() {
             let Stage::Publish(publish) = &attempt.stage else { continue };
             let (written, plan) = publish.as_ref();
-            match batch::event(plan, written) {
-                Some((event, fields)) => by_event.entry(event).or_default().push((index, fields)),
-                None => {
-                    let written = written.clone();
-                    attempt.end_written(written);
-                }
+            if let Some((event, fields)) = batch::event(plan, written) {
+                by_event.entry(event).or_default().push((index, fields));
+            } else {
+                let written = written.clone();
+                attempt.end_written(written);
             }
         }
         for (event, rows) in by_event {
@@ -395,7 +400,8 @@ impl OrderWriter {
                 closings.push((ticket.clone(), attempt.closing()));
                 places.push(index);
             }
-            if let Stage::Over { outcome: Outcome::Settled(Ending::Written(written)), already: false } = &attempt.stage
+            if let Stage::Over { outcome, already: false } = &attempt.stage
+                && let Outcome::Settled(Ending::Written(written)) = outcome.as_ref()
                 && let Some(crm_id) = &written.crm_id
             {
                 accounts.push((attempt.event.order.identity_aliases(), crm_id.as_str().to_owned()));
@@ -414,7 +420,7 @@ impl OrderWriter {
 
     fn verdict(&self, processing: &OrderProcessing, attempt: &Attempt<'_>, stale: bool, released: bool) -> Verdict {
         let (outcome, already) = match &attempt.stage {
-            Stage::Over { outcome, already } => (outcome, *already),
+            Stage::Over { outcome, already } => (outcome.as_ref(), *already),
             Stage::NotOwner => {
                 return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
             }
@@ -425,7 +431,9 @@ impl OrderWriter {
             // Whoever holds the claim now looks the effect up; here it is asked for again.
             return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
         }
-        let settlement = settle(outcome, attempt.attempts + 1, &processing.retry);
+        // Attempts outlive a dead letter; a released one begins a new round of them.
+        let attempts = attempt.attempts % processing.retry.max_attempts.max(1) + 1;
+        let settlement = settle(outcome, attempts, &processing.retry);
         let mut verdict = Verdict::of(settlement);
         if let Outcome::Settled(ending) = outcome {
             verdict.resolution = match (already, ending) {
@@ -563,7 +571,7 @@ fn not_written(outcome: Outcome) -> Outcome {
         Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous => {
             Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
         }
-        outcome => outcome,
+        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => outcome,
     }
 }
 

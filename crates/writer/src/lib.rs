@@ -33,8 +33,8 @@ use ledger::{Ledger, RedisLedger};
 use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use queue::work::{Letters, Stop, WorkSettings};
 use salesforce::Client;
+use service::patience::{Attempt, patiently};
 use service::{Condition, Lifecycle, Stopped};
-use tokio::time::Instant;
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderWriter;
@@ -52,11 +52,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     lifecycle.health().not_ready("redis", "not connected yet");
     let client = Client::observed(config.salesforce.clone(), Arc::clone(&config.tokens), Some(metrics.clone()))
         .map_err(|error| Stopped::settings(error.to_string()))?;
-    let drained = lifecycle.draining().clone();
-    let ledger: Arc<dyn Ledger> = tokio::select! {
-        reached = reach(&config) => Arc::new(reached?),
-        () = drained.cancelled() => return Ok(()),
-    };
+    let Some(ledger) = reach(&config, &lifecycle).await? else { return Ok(()) };
+    let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     lifecycle.health().set("redis", Condition::Ready);
 
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
@@ -77,29 +74,25 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(stopped)
 }
 
-/// Waits until Redis answers and Salesforce gives a token, no longer than the patience.
-async fn reach(config: &Config) -> Result<RedisLedger, Stopped> {
-    let namespace = format!("{}:{}", config.topology.namespace, config.handler.decode.tenant);
-    let began = Instant::now();
-    let mut wait = Duration::from_millis(200);
-    loop {
-        let missing = match RedisLedger::connect(config.redis.expose(), &namespace, ledger::Settings::RECOMMENDED).await {
-            Err(error @ ledger::Error::Broken(_)) => return Err(Stopped::settings(error.to_string())),
-            Err(error @ ledger::Error::Unavailable { .. }) => error.to_string(),
-            Ok(ledger) => match config.tokens.token().await {
-                Ok(_) => return Ok(ledger),
-                Err(error) => error.to_string(),
-            },
-        };
-        if began.elapsed() + wait > config.patience {
-            return Err(Stopped::unavailable(missing));
-        }
-        tracing::warn!("{missing}; trying again");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(5));
-    }
+/// Connects to Redis and signs in to Salesforce; waits for them no longer than the patience. `None` when the process
+/// drains first.
+async fn reach(config: &Config, lifecycle: &Lifecycle) -> Result<Option<RedisLedger>, Stopped> {
+    let namespace = &format!("{}:{}", config.topology.namespace, config.handler.decode.tenant);
+    patiently(config.patience, lifecycle.draining(), || async move {
+        let settings = ledger::Settings::RECOMMENDED;
+        let connected = RedisLedger::connect(config.redis.expose(), namespace, settings).await;
+        let ledger = connected.map_err(|error| match error {
+            ledger::Error::Broken(_) => Attempt::Never(Stopped::settings(error.to_string())),
+            ledger::Error::Unavailable { .. } => Attempt::Later(Stopped::unavailable(error.to_string())),
+        })?;
+        // Whatever refuses the sign-in now, an administrator may heal it within the patience.
+        let signed_in = config.tokens.token().await;
+        signed_in.map(|_| ledger).map_err(|error| Attempt::Later(Stopped::unavailable(error.to_string())))
+    })
+    .await
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of what `map_err` calls")]
 fn stopped(error: queue::error::Error) -> Stopped {
     match error {
         queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),

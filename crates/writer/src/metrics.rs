@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::failure::Failure;
+use domain::failure::{Failure, Reason};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use queue::error::Error;
 use queue::handler::Observer;
@@ -122,9 +122,12 @@ fn gauge(number: usize) -> i64 {
 }
 
 impl Observer for Metrics {
+    fn turned(&self) {
+        self.health.beat();
+    }
+
     fn received(&self, _: Queue) {
         self.received.inc();
-        self.health.beat();
     }
 
     fn settled(&self, settlement: &'static str) {
@@ -138,7 +141,6 @@ impl Observer for Metrics {
         self.lanes.with_label_values(&["all"]).set(gauge(items));
         self.lanes.with_label_values(&["waiting"]).set(gauge(waiting));
         self.lanes.with_label_values(&["in_flight"]).set(gauge(in_flight));
-        self.health.beat();
     }
 
     fn letters(&self, open: usize, blocked_keys: usize) {
@@ -157,6 +159,11 @@ impl Observer for Metrics {
         self.paused.reset();
         if let Some(failure) = why {
             self.paused.with_label_values(&[failure.reason.as_str()]).set(1);
+        }
+        // An org that is away is no reason to restart or unroute a process; a ledger that is away is one not to count on it.
+        match why.filter(|failure| failure.reason == Reason::LedgerUnavailable) {
+            Some(failure) => self.health.not_ready("redis", failure.message.as_str()),
+            None => self.health.set("redis", Condition::Ready),
         }
     }
 }

@@ -28,7 +28,10 @@ pub(crate) fn of_refusal(error: &ApiError, probes: Probes) -> Outcome {
         failure
     };
     match error.kind() {
-        ErrorKind::Lock => Outcome::Failed(failure(FailureClass::Transient, Reason::RecordLocked)),
+        // An existing record: another transaction created the same customer meanwhile, and the next attempt finds it.
+        ErrorKind::Lock | ErrorKind::AlreadyExists => {
+            Outcome::Failed(failure(FailureClass::Transient, Reason::RecordLocked))
+        }
         ErrorKind::Transient if error.is_ambiguous() => {
             Outcome::Failed(failure(FailureClass::Ambiguous, Reason::AnswerLost))
         }
@@ -51,8 +54,6 @@ pub(crate) fn of_refusal(error: &ApiError, probes: Probes) -> Outcome {
             retry_after: probes.unavailable,
         },
         ErrorKind::Duplicate => Outcome::Failed(failure(FailureClass::Permanent, Reason::DuplicateDetected)),
-        // Another transaction created the same customer at the same time: the next attempt finds the record.
-        ErrorKind::AlreadyExists => Outcome::Failed(failure(FailureClass::Transient, Reason::RecordLocked)),
         ErrorKind::Permanent => Outcome::Failed(failure(FailureClass::Permanent, Reason::SalesforceRefused)),
         ErrorKind::Configuration => Outcome::Failed(failure(FailureClass::Permanent, Reason::SalesforceMisconfigured)),
         ErrorKind::Unknown => Outcome::Failed(failure(FailureClass::Transient, Reason::UnknownSalesforceCode)),
@@ -69,7 +70,9 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
         Outcome::Outage { failure: coded(error, FailureClass::Transient, reason), retry_after }
     };
     match error.kind() {
-        ErrorKind::Lock => Outcome::Failed(coded(error, FailureClass::Transient, Reason::RecordLocked)),
+        ErrorKind::Lock | ErrorKind::AlreadyExists => {
+            Outcome::Failed(coded(error, FailureClass::Transient, Reason::RecordLocked))
+        }
         ErrorKind::Transient | ErrorKind::Maintenance => outage(Reason::SalesforceUnavailable, probes.unavailable),
         ErrorKind::Throttled => outage(Reason::SalesforceUnavailable, THROTTLED_WAIT),
         ErrorKind::Quota => outage(Reason::QuotaExhausted, probes.quota),
@@ -85,7 +88,6 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
         ErrorKind::Permanent | ErrorKind::Duplicate => {
             Outcome::Failed(coded(error, FailureClass::Permanent, Reason::SalesforceRefused))
         }
-        ErrorKind::AlreadyExists => Outcome::Failed(coded(error, FailureClass::Transient, Reason::RecordLocked)),
         ErrorKind::Unknown => Outcome::Failed(coded(error, FailureClass::Transient, Reason::UnknownSalesforceCode)),
     }
 }

@@ -1,10 +1,19 @@
 //! The tasks of this project: `cargo xtask <TASK>`. One file per task; the `Makefile` is the menu.
+//!
+//! # Invariants
+//!
+//! - Whatever a task starts ends with it, also when it fails or is interrupted; only `services up` leaves something.
+//! - `test` and `services run` end with the exit code of the command that they run.
 
+#![expect(clippy::disallowed_methods, reason = "tasks talk to cargo by its environment, and take real time")]
+
+mod check;
 mod child;
+mod demo;
 mod services;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,16 +29,20 @@ struct Cli {
 /// Each is described where it is defined.
 #[derive(Debug, Subcommand)]
 enum Task {
+    Demo(demo::Demo),
     #[command(subcommand)]
     Services(services::Services),
     Test(test::Test),
+    Check(check::Check),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().task {
+        Task::Demo(demo) => demo.run().await,
         Task::Services(services) => services.run().await,
         Task::Test(test) => test.run().await,
+        Task::Check(check) => check.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -39,5 +52,10 @@ async fn main() -> ExitCode {
 
 /// Where the project keeps what tasks make, beside what cargo builds.
 fn target() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")).components().collect()
+    root().join("target")
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }

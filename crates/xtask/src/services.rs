@@ -76,6 +76,6 @@ pub(crate) async fn run(mut command: Command) -> Result<ExitCode> {
 }
 
 /// Below the build's folder, so that `cargo clean` removes it and no repository sees it.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     crate::target().join("services")
 }

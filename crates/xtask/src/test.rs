@@ -11,7 +11,7 @@ use crate::services;
 /// Run the workspace's tests with private services.
 ///
 /// Arguments go to `cargo test` as they are: `cargo xtask test -p causeway-queue -- restart`. Without a package, all are
-/// tested. The last lines are cargo's own, and so is the exit code.
+/// tested, also after one has failed. The last lines are cargo's own, and so is the exit code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
     /// Arguments for `cargo test`.
@@ -26,6 +26,9 @@ impl Test {
         let own = self.arguments.split(|argument| argument == "--").next().unwrap_or_default();
         if !own.iter().any(selects_packages) {
             command.arg("--workspace");
+            if !own.iter().any(|argument| argument == "--no-fail-fast") {
+                command.arg("--no-fail-fast");
+            }
         }
         services::run({
             command.args(&self.arguments);

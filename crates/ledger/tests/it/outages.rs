@@ -1,11 +1,12 @@
 //! What only a server can do wrong.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use causeway_ledger as ledger;
 use ledger::{Closed, Closing, Error, Ledger, RedisLedger, Settings};
 use testkit::{Redis, TcpProxy, eventually};
+use tokio::time::Instant;
 
 use crate::{LONG, PATIENT, claim, owner, take, take_unknown};
 

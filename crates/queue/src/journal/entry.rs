@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 
-use crate::message::{Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
+use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 
 /// What an entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +85,9 @@ const ORDER_TYPE: &str = "order-type";
 const BY: &str = "by";
 const AT: &str = "at";
 const DETAIL: &str = "detail";
+/// The longest customer, order or type in a header, in characters.
+const MAX_NAME_CHARS: usize = 512;
+
 const ORIGINAL: &str = "original-headers";
 
 impl Entry {
@@ -102,7 +105,8 @@ impl Entry {
         }
     }
 
-    /// The entry as a message for the journal. The delivered message's own headers travel as one JSON text.
+    /// The entry as a message for the journal. The delivered message's own headers travel as one JSON text, as far as they
+    /// fit; a customer, order or type that is longer than any real one is cut.
     pub fn to_message(&self) -> Message {
         let detail = match &self.kind {
             EntryKind::Dead { failure } => serde_json::to_string(failure).unwrap_or_default(),
@@ -124,9 +128,10 @@ impl Entry {
             (ORDER_ID, self.order_id.clone()),
             (ORDER_TYPE, self.order_type.clone()),
         ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))));
-        if !self.message.headers.is_empty() {
-            headers.insert(ORIGINAL.to_owned(), serde_json::to_string(&self.message.headers).unwrap_or_default());
+        headers.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
+        let original = self.message.headers_within(KEPT_HEADER_BYTES);
+        if !original.is_empty() {
+            headers.insert(ORIGINAL.to_owned(), serde_json::to_string(&original).unwrap_or_default());
         }
         Message { headers, ..self.message.clone() }
     }
@@ -179,6 +184,13 @@ impl Entry {
     }
 }
 
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_NAME_CHARS) {
+        text.truncate(end);
+    }
+    text
+}
+
 /// The letter's message as it goes through the normal path again: without the refusal of before.
 pub fn for_replay(mut message: Message) -> Message {
     message.headers.remove(REFUSAL);
@@ -186,6 +198,7 @@ pub fn for_replay(mut message: Message) -> Message {
 }
 
 /// Milliseconds since 1970 by this machine's clock.
+#[expect(clippy::disallowed_methods, reason = "entries are dated for people, and nothing is decided by the date")]
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -224,6 +237,17 @@ mod tests {
     fn an_entry_reads_back_with_the_original_bytes_properties_and_headers() {
         let entry = letter();
         assert_eq!(Entry::from_message(&entry.to_message()), Some(entry));
+    }
+
+    #[test]
+    fn headers_that_no_broker_would_take_do_not_keep_a_letter_from_being_written() {
+        let mut entry = letter();
+        entry.message.headers.insert("big".into(), "x".repeat(100_000));
+        entry.order_type = Some("y".repeat(100_000));
+        let message = entry.to_message();
+        assert!(message.headers.values().map(String::len).sum::<usize>() < 20_000);
+        let read = Entry::from_message(&message).expect("an entry");
+        assert_eq!(read.message.header("tenant"), Some("acme"));
     }
 
     #[test]

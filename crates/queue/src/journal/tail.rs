@@ -17,7 +17,7 @@ use crate::session::{JournalStart, Session};
 use crate::topology::Target;
 
 /// How long a barrier, or a letter's message, may take to be read.
-const READ_DEADLINE: Duration = Duration::from_secs(60);
+const READ_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A reader of the journal that has caught up with everything written before it started, and goes on reading until its
 /// session ends.

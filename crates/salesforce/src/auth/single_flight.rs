@@ -1,10 +1,10 @@
 //! One request for a token at a time, whoever waits for it and whoever stops waiting.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::endpoint::Granted;
 use super::{Token, TokenError, TokenErrorKind};

@@ -1,8 +1,12 @@
 //! A process as its operator meets it: started, probed, signalled, and judged by its exit code.
 
+#![expect(clippy::disallowed_methods, reason = "the process under test is what has to be careful, not its observer")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -29,8 +33,19 @@ fn program() -> Command {
     command
 }
 
+/// Runs it to its end, which must come soon.
 fn finished(command: &mut Command) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let (done, ended) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it was started");
+    drop(done);
+    watch.join().expect("the watch does not panic");
     (status.code(), String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned())
 }
 

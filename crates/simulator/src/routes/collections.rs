@@ -29,12 +29,8 @@ enum Row {
 
 /// A call of its own: one transaction, committed whatever single rows came to.
 pub(crate) async fn run(org: &Arc<Org>, resource: &Resource, call: &Call, size: &mut Size) -> Reply {
-    size.nodes = resource
-        .body
-        .as_ref()
-        .and_then(|body| body.get("records"))
-        .and_then(Value::as_array)
-        .map_or(1, Vec::len);
+    size.nodes =
+        resource.body.as_ref().and_then(|body| body.get("records")).and_then(Value::as_array).map_or(1, Vec::len);
     let mut transaction = Transaction::begin(org);
     let reply = handle(org, &mut transaction, resource, call).await;
     if reply.is_success() {
@@ -46,12 +42,7 @@ pub(crate) async fn run(org: &Arc<Org>, resource: &Resource, call: &Call, size: 
 }
 
 /// Answers inside `transaction`.
-pub(crate) async fn handle(
-    org: &Arc<Org>,
-    transaction: &mut Transaction,
-    resource: &Resource,
-    call: &Call,
-) -> Reply {
+pub(crate) async fn handle(org: &Arc<Org>, transaction: &mut Transaction, resource: &Resource, call: &Call) -> Reply {
     let parts: Vec<&str> = resource.segments.iter().skip(2).map(String::as_str).collect();
     let result = match (resource.method.as_str(), parts.as_slice()) {
         ("POST", []) => write(org, transaction, resource, Kind::Create, call).await,
@@ -102,7 +93,9 @@ async fn write(
     let all_or_none = match body.get("allOrNone") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(flag)) => *flag,
-        Some(_) => return Err(ApiError::json("Cannot deserialize instance of boolean: allOrNone at [line:1, column:1]")),
+        Some(_) => {
+            return Err(ApiError::json("Cannot deserialize instance of boolean: allOrNone at [line:1, column:1]"));
+        }
     };
     if records.len() > ROWS {
         let message = format!("The request has {} records; the limit is {ROWS}.", records.len());
@@ -127,7 +120,10 @@ async fn write(
         if let Kind::Upsert(expected, _) = kind
             && object != expected
         {
-            return Err(ApiError::bad_request("INVALID_TYPE", "All records of an upsert must be of the type in the URL."));
+            return Err(ApiError::bad_request(
+                "INVALID_TYPE",
+                "All records of an upsert must be of the type in the URL.",
+            ));
         }
         chunks += usize::from(rows.last().is_none_or(|(last, _)| *last != object));
         rows.push((object, fields));
@@ -210,9 +206,11 @@ async fn write_row(
         }
         Kind::Upsert(_, field) => {
             let name = &definition.field(field).name;
-            let (key, value) = take(name).filter(|(_, value)| value.as_str().is_some_and(|v| !v.is_empty())).ok_or_else(
-                || ApiError::bad_request("MISSING_ARGUMENT", format!("{name} not specified")).with_fields([name.clone()]),
-            )?;
+            let (key, value) =
+                take(name).filter(|(_, value)| value.as_str().is_some_and(|v| !v.is_empty())).ok_or_else(|| {
+                    ApiError::bad_request("MISSING_ARGUMENT", format!("{name} not specified"))
+                        .with_fields([name.clone()])
+                })?;
             let value = value.as_str().unwrap_or_default().to_owned();
             (Target::ExternalId { field, value, update_only: false }, Some(key.clone()))
         }
@@ -241,7 +239,8 @@ async fn delete(
     resource: &Resource,
     call: &Call,
 ) -> Result<Reply, ApiError> {
-    let ids: Vec<&str> = resource.query.filled("ids").unwrap_or_default().split(',').filter(|id| !id.is_empty()).collect();
+    let ids: Vec<&str> =
+        resource.query.filled("ids").unwrap_or_default().split(',').filter(|id| !id.is_empty()).collect();
     if ids.is_empty() {
         return Err(ApiError::json("Required parameter is missing: ids"));
     }
@@ -255,8 +254,10 @@ async fn delete(
         let found = RecordId::parse(text).and_then(|id| Some((id, org.schema.by_prefix(id.prefix())?)));
         let result = match found {
             Some((id, object)) => transaction.delete(object, id, call).await.map(|()| id),
-            None => Err(ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}"))
-                .with_fields(["Id"])),
+            None => {
+                Err(ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}"))
+                    .with_fields(["Id"]))
+            }
         };
         results.push(match result {
             Ok(id) => Row::Done(json!({ "id": id.to_string(), "success": true, "errors": [] })),

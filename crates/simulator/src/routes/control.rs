@@ -149,7 +149,9 @@ async fn arm(State(org): Shared, body: Bytes) -> Response {
     let control = Control::new(org);
     match parse_several::<Fault>(&body) {
         Ok(faults) => {
-            faults.into_iter().for_each(|fault| control.arm(fault));
+            for fault in faults {
+                control.arm(fault);
+            }
             json_response(StatusCode::CREATED, &to_value(control.faults()))
         }
         Err(error) => bad(&error),

@@ -88,13 +88,12 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
 
 fn respond(reply: Reply, used: u64, limit: u64) -> Response {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = match &reply.body {
-        Some(body) => json_response(status, body),
-        None => {
-            let mut response = Response::new(axum::body::Body::empty());
-            *response.status_mut() = status;
-            response
-        }
+    let mut response = if let Some(body) = &reply.body {
+        json_response(status, body)
+    } else {
+        let mut response = Response::new(axum::body::Body::empty());
+        *response.status_mut() = status;
+        response
     };
     if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -122,8 +121,11 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
         match serde_json::from_slice(&incoming.body) {
             Ok(body) => Some(body),
             Err(error) => {
-                let message =
-                    format!("Unexpected character or end of input at [line:{}, column:{}]", error.line(), error.column());
+                let message = format!(
+                    "Unexpected character or end of input at [line:{}, column:{}]",
+                    error.line(),
+                    error.column()
+                );
                 return ApiError::json(message).into();
             }
         }
@@ -201,7 +203,8 @@ fn versions() -> Value {
 
 fn resources(call: &Call) -> Value {
     let all = ["sobjects", "query", "queryAll", "limits", "composite"];
-    let entries = all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
+    let entries =
+        all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
     Value::Object(entries.collect())
 }
 

@@ -39,10 +39,7 @@ fn summary(object: &Object, call: &Call) -> serde_json::Map<String, Value> {
         "updateable": writable && !object.event,
         "urls": { "sobject": url, "describe": format!("{url}/describe"), "rowTemplate": format!("{url}/{{ID}}") },
     });
-    match value {
-        Value::Object(map) => map,
-        _ => serde_json::Map::new(),
-    }
+    value.as_object().cloned().unwrap_or_default()
 }
 
 pub(crate) fn object(org: &Org, ix: ObjectIx, call: &Call) -> Value {

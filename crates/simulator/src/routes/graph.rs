@@ -143,10 +143,8 @@ async fn run_node(
         return ApiError::bad_request("OPERATION_NOT_ALLOWED", message).into();
     }
     let resource = Resource { method: node.method, segments, query: Form::parse(query), body: node.body };
-    let call = if version == call.version { None } else { Some(Call { version, ..call.clone() }) }.map_or_else(
-        || std::borrow::Cow::Borrowed(call),
-        std::borrow::Cow::Owned,
-    );
+    let call = if version == call.version { None } else { Some(Call { version, ..call.clone() }) }
+        .map_or_else(|| std::borrow::Cow::Borrowed(call), std::borrow::Cow::Owned);
     sobjects::handle(org, transaction, &resource, &call).await
 }
 

@@ -1,6 +1,6 @@
 //! `/services/oauth2`: tokens in and out, and the page on which a person approves an app.
 //!
-//! Source: Help, "OAuth Authorization Flows" and "OAuth 2.0 Error Codes"-style tables of each flow.
+//! Source: Help, "OAuth Authorization Flows" and "OAuth 2.0 Error Codes".
 
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ fn answer(org: &Org, issued: &Issued, secret: Option<&str>) -> Value {
             fields.insert("refresh_token".into(), json!(token));
         }
         if let Some(secret) = secret {
-            let issued_at = issued.issued_at_ms.to_string();
+            let issued_at = issued.at_ms.to_string();
             fields.insert("signature".into(), json!(signature(secret, &id, &issued_at)));
             fields.insert("issued_at".into(), json!(issued_at));
         }
@@ -319,11 +319,12 @@ fn authorize(org: &Org, form: &Form, answer: Option<&Form>) -> Response {
 }
 
 fn approval_page(form: &Form, problem: Option<&str>) -> Response {
-    let hidden: String = ["client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge"]
-        .iter()
-        .filter_map(|key| Some((key, form.filled(key)?)))
-        .map(|(key, value)| format!("<input type=\"hidden\" name=\"{key}\" value=\"{}\">", escape(value)))
-        .collect();
+    let mut hidden = String::new();
+    for key in ["client_id", "redirect_uri", "response_type", "scope", "state", "code_challenge"] {
+        if let Some(value) = form.filled(key) {
+            hidden.extend(["<input type=\"hidden\" name=\"", key, "\" value=\"", &escape(value), "\">"]);
+        }
+    }
     let problem = problem.map_or(String::new(), |text| format!("<p role=\"alert\">{}</p>", escape(text)));
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Allow access?</title>\

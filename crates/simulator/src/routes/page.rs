@@ -63,11 +63,7 @@ pub(crate) async fn show(State(org): State<Arc<Org>>, Query(view): Query<View>) 
         usage.api_limit,
         control.live_sessions(),
         usage.running,
-        control
-            .faults()
-            .iter()
-            .filter(|armed| armed.fault.times.is_none_or(|times| armed.applied < times))
-            .count(),
+        control.faults().iter().filter(|armed| armed.fault.times.is_none_or(|times| armed.applied < times)).count(),
     );
     html.push_str("<section><h2>Records</h2><nav>");
     for object in control.stored_objects() {
@@ -156,8 +152,15 @@ fn record_table(html: &mut String, records: &[Map<String, Value>]) {
             columns.push(name);
         }
     }
-    let system =
-        ["IsDeleted", "CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "OwnerId"];
+    let system = [
+        "IsDeleted",
+        "CreatedDate",
+        "CreatedById",
+        "LastModifiedDate",
+        "LastModifiedById",
+        "SystemModstamp",
+        "OwnerId",
+    ];
     columns.sort_by_key(|name| system.contains(name));
     html.push_str("<div class=\"wide\"><table><thead><tr>");
     for column in &columns {
@@ -181,11 +184,9 @@ fn record_table(html: &mut String, records: &[Map<String, Value>]) {
 
 /// The payload with JSON text inside it unfolded, so that a person can read the order.
 fn decoded(payload: &Map<String, Value>) -> Map<String, Value> {
-    let unfold = |value: &Value| match value {
-        Value::String(text) if text.starts_with('{') => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
-        }
-        other => other.clone(),
+    let unfold = |value: &Value| {
+        let text = value.as_str().filter(|text| text.starts_with('{'));
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| value.clone())
     };
     payload.iter().map(|(key, value)| (key.clone(), unfold(value))).collect()
 }

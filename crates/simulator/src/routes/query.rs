@@ -50,9 +50,10 @@ pub(crate) fn handle(
     let all = parts.first() == Some(&"queryAll");
     match parts.get(1..).unwrap_or_default() {
         [] => {
-            let statement = resource.query.filled("q").ok_or_else(|| {
-                ApiError::bad_request("MALFORMED_QUERY", "A query string has to be specified")
-            })?;
+            let statement = resource
+                .query
+                .filled("q")
+                .ok_or_else(|| ApiError::bad_request("MALFORMED_QUERY", "A query string has to be specified"))?;
             let query = soql::parse(statement)?;
             let answer = soql::run(org, reader, statement, &query, all, call)?;
             Ok(first_page(org, answer, call))

@@ -8,8 +8,8 @@ use super::data::Resource;
 use super::describe;
 use crate::api_error::ApiError;
 use crate::call::Call;
-use crate::ids::RecordId;
 use crate::form::encode;
+use crate::ids::RecordId;
 use crate::org::Org;
 use crate::records::{Row, push_folded};
 use crate::reply::Reply;
@@ -17,12 +17,7 @@ use crate::schema::{FieldIx, Object, ObjectIx};
 use crate::transaction::{Saved, Target, Transaction, deleted};
 
 /// Answers one request below `/sobjects`, inside `transaction`.
-pub(crate) async fn handle(
-    org: &Arc<Org>,
-    transaction: &mut Transaction,
-    resource: &Resource,
-    call: &Call,
-) -> Reply {
+pub(crate) async fn handle(org: &Arc<Org>, transaction: &mut Transaction, resource: &Resource, call: &Call) -> Reply {
     answer(org, transaction, resource, call).await.into()
 }
 
@@ -209,15 +204,20 @@ fn read(
                 fields.push(field.ok_or_else(|| ApiError::unknown_field(name, &definition.name))?);
             }
         }
-        None => fields.extend(definition.each_field().map(|(ix, _)| ix).filter(|ix| {
-            definition.is_visible(*ix, &call.settings)
-        })),
+        None => fields
+            .extend(definition.each_field().map(|(ix, _)| ix).filter(|ix| definition.is_visible(*ix, &call.settings))),
     }
     Ok(Reply::json(200, Value::Object(record(definition, id, &row, &fields, call))))
 }
 
 /// A row as REST prints it: attributes, then the fields, null where there is no value.
-pub(crate) fn record(definition: &Object, id: RecordId, row: &Row, fields: &[FieldIx], call: &Call) -> Map<String, Value> {
+pub(crate) fn record(
+    definition: &Object,
+    id: RecordId,
+    row: &Row,
+    fields: &[FieldIx],
+    call: &Call,
+) -> Map<String, Value> {
     let mut record = Map::new();
     let url = call.record_url(&definition.name, encode(&id.to_string()));
     record.insert("attributes".into(), json!({ "type": definition.name, "url": url }));

@@ -89,16 +89,14 @@ pub(crate) fn run(
     };
     rows.sort_by(|(_, left), (_, right)| {
         order.iter().fold(Ordering::Equal, |so_far, (bound, descending, nulls_last)| {
-            so_far.then_with(|| {
-                match (reader.value(bound, left), reader.value(bound, right)) {
-                    (None, None) => Ordering::Equal,
-                    (None, Some(_)) if *nulls_last => Ordering::Greater,
-                    (None, Some(_)) => Ordering::Less,
-                    (Some(_), None) if *nulls_last => Ordering::Less,
-                    (Some(_), None) => Ordering::Greater,
-                    (Some(left), Some(right)) if *descending => compare(right, left),
-                    (Some(left), Some(right)) => compare(left, right),
-                }
+            so_far.then_with(|| match (reader.value(bound, left), reader.value(bound, right)) {
+                (None, None) => Ordering::Equal,
+                (None, Some(_)) if *nulls_last => Ordering::Greater,
+                (None, Some(_)) => Ordering::Less,
+                (Some(_), None) if *nulls_last => Ordering::Less,
+                (Some(_), None) => Ordering::Greater,
+                (Some(left), Some(right)) if *descending => compare(right, left),
+                (Some(left), Some(right)) => compare(left, right),
             })
         })
     });
@@ -206,9 +204,11 @@ impl Reader<'_> {
     fn candidates(&self, object: ObjectIx, test: &Test) -> Option<BTreeSet<RecordId>> {
         match test {
             Test::All(tests) => tests.iter().find_map(|test| self.candidates(object, test)),
-            Test::Compare { bound, kind, operator: Operator::Equal | Operator::In, values } if bound.hops.is_empty() => {
+            Test::Compare { bound, kind, operator: Operator::Equal | Operator::In, values }
+                if bound.hops.is_empty() =>
+            {
                 let texts = values.iter().map(|value| match value {
-                    Literal::Text(text) => Some(text),
+                    Literal::Text(wanted) => Some(wanted),
                     Literal::Number(_)
                     | Literal::Flag(_)
                     | Literal::Null
@@ -246,7 +246,10 @@ impl Reader<'_> {
                 let value = self.value(bound, row);
                 let equal = |literal: &Literal| self.order(*kind, value, literal) == Some(Ordering::Equal);
                 let first = |wanted: &[Ordering]| {
-                    values.first().and_then(|literal| self.order(*kind, value, literal)).is_some_and(|o| wanted.contains(&o))
+                    values
+                        .first()
+                        .and_then(|literal| self.order(*kind, value, literal))
+                        .is_some_and(|o| wanted.contains(&o))
                 };
                 match operator {
                     Operator::Equal | Operator::In => values.iter().any(equal),
@@ -256,7 +259,7 @@ impl Reader<'_> {
                     Operator::Greater => first(&[Ordering::Greater]),
                     Operator::GreaterOrEqual => first(&[Ordering::Greater, Ordering::Equal]),
                     Operator::Like => match (value.and_then(Value::as_str), values.first()) {
-                        (Some(text), Some(Literal::Text(pattern))) => like(&folded(pattern), &folded(text)),
+                        (Some(found), Some(Literal::Text(pattern))) => like(&folded(pattern), &folded(found)),
                         _ => false,
                     },
                 }
@@ -270,9 +273,13 @@ impl Reader<'_> {
             return matches!(literal, Literal::Null).then_some(Ordering::Equal);
         };
         let day = |ms: i64| ms.div_euclid(DAY_MS);
-        let stored = || match kind {
-            FieldType::Datetime => value.as_str().and_then(parse_datetime),
-            _ => value.as_str().and_then(|text| parse_datetime(&format!("{text}T00:00:00Z"))),
+        let stored = || {
+            let text = value.as_str()?;
+            if kind == FieldType::Datetime {
+                parse_datetime(text)
+            } else {
+                parse_datetime(&format!("{text}T00:00:00Z"))
+            }
         };
         match literal {
             Literal::Null => None,
@@ -318,7 +325,14 @@ impl Reader<'_> {
         json!({ "type": name, "url": self.call.record_url(name, id) })
     }
 
-    fn print_path(&self, record: &mut Map<String, Value>, object: ObjectIx, row: &Arc<Row>, bound: &Bound, depth: usize) {
+    fn print_path(
+        &self,
+        record: &mut Map<String, Value>,
+        object: ObjectIx,
+        row: &Arc<Row>,
+        bound: &Bound,
+        depth: usize,
+    ) {
         let definition = self.org.schema.object(object);
         let Some((hop, target)) = bound.hops.get(depth) else {
             let value = row.get(bound.field).cloned().unwrap_or(Value::Null);

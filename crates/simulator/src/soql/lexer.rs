@@ -48,7 +48,8 @@ pub(super) fn tokens(statement: &str) -> Result<Vec<(usize, Token)>, ApiError> {
             let (text, end) = quoted(&chars, at)?;
             at = end;
             Token::Text(text)
-        } else if c.is_ascii_digit() || (matches!(c, '-' | '+') && chars.get(at + 1).is_some_and(char::is_ascii_digit)) {
+        } else if c.is_ascii_digit() || (matches!(c, '-' | '+') && chars.get(at + 1).is_some_and(char::is_ascii_digit))
+        {
             at += 1;
             while chars.get(at).is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '+')) {
                 at += 1;

@@ -87,29 +87,26 @@ impl Parser {
         let limit = if self.accept("LIMIT") { Some(self.whole()?) } else { None };
         let offset = if self.accept("OFFSET") { self.whole()? } else { 0 };
         if offset > 2_000 {
-            return Err(ApiError::bad_request(
-                "NUMBER_OUTSIDE_VALID_RANGE",
-                "Maximum SOQL offset allowed is 2000",
-            ));
+            return Err(ApiError::bad_request("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
         }
         Ok(Query { select, count, object, filter, order, limit, offset })
     }
 
     fn path(&mut self) -> Result<Path, ApiError> {
         let (at, token) = self.take()?;
-        match token {
-            Token::Word(text) if !text.contains(':') && text.split('.').all(|name| !name.is_empty()) => {
-                Ok(Path { names: text.split('.').map(str::to_owned).collect(), at })
-            }
-            other => Err(unexpected(&other.shown())),
+        if let Token::Word(text) = &token
+            && !text.contains(':')
+            && text.split('.').all(|name| !name.is_empty())
+        {
+            return Ok(Path { names: text.split('.').map(str::to_owned).collect(), at });
         }
+        Err(unexpected(&token.shown()))
     }
 
     fn whole(&mut self) -> Result<usize, ApiError> {
-        match self.take()? {
-            (_, Token::Number(text)) => text.parse().map_err(|_| unexpected(&text)),
-            (_, other) => Err(unexpected(&other.shown())),
-        }
+        let (_, token) = self.take()?;
+        let Token::Number(text) = &token else { return Err(unexpected(&token.shown())) };
+        text.parse().map_err(|_| unexpected(text))
     }
 
     fn order(&mut self) -> Result<Order, ApiError> {
@@ -232,6 +229,7 @@ impl Parser {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::parse;
 

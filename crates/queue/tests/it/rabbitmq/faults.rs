@@ -123,10 +123,48 @@ async fn a_hung_broker_is_noticed_by_its_missing_heartbeats() {
 async fn a_cut_line_ends_the_session_at_once() {
     let stage = Stage::rabbitmq(|_| {}).await;
     let session = stage.connect().await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     stage.proxy().cut();
     within(session.ended().cancelled()).await;
     assert!(began.elapsed() < Duration::from_secs(5), "after {:?}", began.elapsed());
     stage.proxy().restore();
     stage.connect().await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_short_of_memory_holds_publishes_back_and_takes_acknowledgements() {
+    // A node of its own: the alarm would stop every other test.
+    let dir = std::env::temp_dir().join(testkit::namespace("alarm"));
+    let node = testkit::RabbitMq::start(&dir).await.expect("a node");
+    let watermark = async |arguments: &[&str]| {
+        let mut ctl = node.ctl().expect("rabbitmqctl");
+        ctl.arg("set_vm_memory_high_watermark").args(arguments);
+        let output = tokio::task::spawn_blocking(move || ctl.output()).await.expect("it runs").expect("it ran");
+        assert!(output.status.success(), "{output:?}");
+    };
+    let deadline = Duration::from_secs(1);
+    let hasty = RabbitMqSettings { confirm_deadline: deadline, ..settings() };
+    let broker = RabbitMq::new(&node.amqp_url(), topology(|_| {}), hasty).expect("an address");
+    let session = within(broker.connect()).await.expect("a session");
+    publish(&session, &TO_PARTITION, 1..=3).await;
+    let mut subscription = subscribe(&session, PARTITION, 10).await;
+    let held = take(&mut subscription, 3).await;
+
+    watermark(&["absolute", "1MB"]).await;
+    let last = message(4, "k");
+    let mut publishing = std::pin::pin!(session.publish(&TO_PARTITION, &last));
+    let confirmed = tokio::time::timeout(deadline * 3, &mut publishing).await;
+    assert!(confirmed.is_err(), "nothing is confirmed while the alarm lasts: {confirmed:?}");
+    for delivery in held {
+        crate::stage::ack(delivery).await;
+    }
+    within(subscription.channel.flush()).await.expect("flushed");
+    assert!(!session.ended().is_cancelled(), "an alarm is no fault");
+
+    watermark(&["0.8"]).await;
+    within(publishing).await.expect("confirmed after the alarm");
+    assert_eq!(ids(&take(&mut subscription, 1).await), [4]);
+    session.close().await;
+    drop(node);
+    let _ = std::fs::remove_dir_all(dir);
 }

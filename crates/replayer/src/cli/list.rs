@@ -1,0 +1,213 @@
+//! `list`: what is open.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Report, Tools, connection, short};
+use crate::journal;
+use crate::letters::{Group, GroupBy, OpenLetter, OpenLetters, Row, Summary, groups};
+use crate::selection::Filter;
+use crate::settings::ConnectionArgs;
+use crate::shown;
+use crate::table::{Cell, Column, Squeeze, Table, Tone};
+use crate::terminal::Terminal;
+
+/// List open letters, oldest first, or how many there are of what.
+///
+/// A letter is dead (given up), held (parked behind a dead one of its customer) or released (let go by an operator and
+/// not settled yet). BEHIND counts what waits behind a letter. E-mail addresses of customers are masked; in a filter the
+/// masked form is as good as the address.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    causeway-replayer list --by reason\n  \
+    causeway-replayer list --reason salesforce_refused --newer-than 2h\n  \
+    causeway-replayer list --customer id-af385c5f --json | jq '.letters[].order_id'\n\n\
+    JSON (the summary is of all that match):\n  \
+    {as_of, summary: {dead, held, customers, without_customer, stranded, released}, matched,\n   \
+    letters: [{letter, state, order_id, order_type, customer, reason, salesforce_code, at,\n   \
+    age_seconds, times_dead, behind, waits_for, stranded, released_at}]}\n  \
+    With --by, in place of letters: by, groups: [{value, dead, held, customers, oldest_at,\n   \
+    oldest_age_seconds, oldest}]")]
+pub struct List {
+    /// Count letters by this instead of listing them.
+    #[arg(long, value_name = "WHAT")]
+    by: Option<GroupBy>,
+    /// Show e-mail addresses of customers.
+    #[arg(long)]
+    reveal: bool,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Serialize)]
+struct Document {
+    as_of: String,
+    summary: Summary,
+    matched: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    letters: Option<Vec<Row>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<Group>>,
+}
+
+impl List {
+    /// Answers.
+    ///
+    /// # Errors
+    /// The settings are wrong, or RabbitMQ is not reached.
+    pub async fn run(self, tools: &Tools) -> anyhow::Result<Report> {
+        let connection = connection(&self.connection)?;
+        let letters = journal::open(&connection, "causeway-replayer list", &|text| tools.say(text)).await?;
+        let open = journal::look(&letters);
+        letters.close().await;
+        if tools.json {
+            Report::json(&document(&open, &self.filter, self.by, self.reveal))
+        } else {
+            Ok(Report::text(render(&open, &self.filter, self.by, self.reveal, &tools.terminal)))
+        }
+    }
+}
+
+/// The answer as JSON.
+pub fn document(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: bool) -> impl Serialize + use<> {
+    let matching = filter.matching(open);
+    let rows = || matching.iter().take(filter.most()).map(|letter| open.row(letter, reveal)).collect();
+    Document {
+        as_of: shown::moment(open.now()),
+        summary: Summary::of(matching.iter().copied()),
+        matched: matching.len(),
+        letters: by.is_none().then(rows),
+        by: by.map(GroupBy::as_str),
+        groups: by.map(|by| {
+            let mut groups = groups(open, &matching, by, reveal);
+            groups.truncate(filter.most());
+            groups
+        }),
+    }
+}
+
+/// The answer in words.
+pub fn render(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: bool, terminal: &Terminal) -> String {
+    let matching = filter.matching(open);
+    if matching.is_empty() {
+        return if open.all().is_empty() {
+            "No dead letters. No customer is blocked.\n".to_owned()
+        } else {
+            format!("No open letter matches; {} in all.\n", shown::count(open.all().len(), "is open", "are open"))
+        };
+    }
+    let (table, of, what) = match by {
+        None => {
+            (table(open, &matching[..matching.len().min(filter.most())], reveal, terminal), matching.len(), "letter")
+        }
+        Some(by) => {
+            let groups = groups(open, &matching, by, reveal);
+            (group_table(&groups[..groups.len().min(filter.most())], by, terminal), groups.len(), "group")
+        }
+    };
+    let fitted = table.fit(terminal.width, terminal.colour);
+    let mut out = fitted.text;
+    out.push('\n');
+    let summary = Summary::of(matching.iter().copied());
+    if matching.len() < open.all().len() {
+        let _ = write!(out, "{} of {} match: ", matching.len(), shown::counted(open.all().len(), "open letter"));
+    }
+    let _ = writeln!(out, "{}", summary.line());
+    if of > filter.most() {
+        let _ = writeln!(out, "Only the first {} are listed (--limit).", shown::counted(filter.most(), what));
+    }
+    if summary.stranded > 0 {
+        let wait = shown::count(summary.stranded, "parked order waits", "parked orders wait");
+        let _ = writeln!(out, "{wait} behind nothing any more: replay lets them go.");
+    }
+    if terminal.hints {
+        if !fitted.left_out.is_empty() {
+            let _ = writeln!(out, "Left out for lack of room: {}.", fitted.left_out.join(", ").to_lowercase());
+        }
+        if let (None, Some(first)) = (by, matching.first()) {
+            let _ = writeln!(out, "Next: causeway-replayer show {}", short(terminal, first.letter.id.as_str()));
+        }
+    }
+    out
+}
+
+/// Letters as a table; also of what is about to be replayed or discarded.
+pub(crate) fn table(open: &OpenLetters, letters: &[&OpenLetter], reveal: bool, terminal: &Terminal) -> Table {
+    let mut table = Table::new([
+        Column::new("LETTER").squeezed(Squeeze::Prefix, 8),
+        Column::new("STATE"),
+        Column::new("ORDER").squeezed(Squeeze::Middle, 14),
+        Column::new("TYPE").squeezed(Squeeze::End, 12).left_out(3),
+        Column::new("CUSTOMER").squeezed(Squeeze::Middle, 13).left_out(1),
+        Column::new("REASON").squeezed(Squeeze::End, 18),
+        Column::new("CODE").squeezed(Squeeze::End, 18).left_out(4),
+        Column::new("AGE").right(),
+        Column::new("TIMES").right().left_out(2),
+        Column::new("BEHIND").right(),
+    ]);
+    for letter in letters {
+        let row = open.row(letter, reveal);
+        let reason = match (&letter.waits_for, row.reason) {
+            (_, Some(reason)) => reason.to_owned(),
+            _ if row.stranded => "waits for a replay".to_owned(),
+            (Some(first), None) => format!("behind {}", short(terminal, first.as_str())),
+            (None, None) => "-".to_owned(),
+        };
+        let state = match (row.released_at.is_some(), letter.is_dead()) {
+            (true, _) => Cell::toned("released", Tone::Good),
+            (false, true) => Cell::toned("dead", Tone::Bad),
+            (false, false) => Cell::toned("held", Tone::Waiting),
+        };
+        let or_dash = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".to_owned()));
+        table.row([
+            row.letter.into(),
+            state,
+            or_dash(row.order_id),
+            or_dash(row.order_type),
+            or_dash(row.customer),
+            reason.into(),
+            or_dash(row.salesforce_code),
+            shown::age(Duration::from_secs(row.age_seconds)).into(),
+            row.times_dead.to_string().into(),
+            row.behind.to_string().into(),
+        ]);
+    }
+    table
+}
+
+fn group_table(groups: &[Group], by: GroupBy, terminal: &Terminal) -> Table {
+    let title = match by {
+        GroupBy::Reason => "REASON",
+        GroupBy::Type => "TYPE",
+        GroupBy::Customer => "CUSTOMER",
+    };
+    let mut table = Table::new([
+        Column::new(title).squeezed(Squeeze::Middle, 16),
+        Column::new("DEAD").right(),
+        Column::new("PARKED").right(),
+        Column::new("CUSTOMERS").right(),
+        Column::new("OLDEST").right(),
+        Column::new("EXAMPLE").squeezed(Squeeze::Prefix, 8).left_out(1),
+    ]);
+    for group in groups {
+        let unknown = match by {
+            GroupBy::Reason => "(waits for a replay)",
+            GroupBy::Type | GroupBy::Customer => "(unknown)",
+        };
+        table.row([
+            group.value.clone().unwrap_or_else(|| unknown.to_owned()).into(),
+            group.dead.to_string().into(),
+            group.held.to_string().into(),
+            group.customers.to_string().into(),
+            shown::age(Duration::from_secs(group.oldest_age_seconds)).into(),
+            Cell::from(short(terminal, &group.oldest)),
+        ]);
+    }
+    table
+}

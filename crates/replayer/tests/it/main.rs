@@ -1,0 +1,8 @@
+//! The views, with a fixed clock, and the program itself against a real RabbitMQ.
+
+mod acts;
+mod command_line;
+mod fleet;
+mod forecasts;
+mod letters;
+mod views;

@@ -1,0 +1,177 @@
+use causeway_simulator::GraphErrorStyle;
+use serde_json::{Value, json};
+
+use crate::client::{Client, code, order_graph};
+
+async fn send(org: &Client, graphs: Vec<Value>) -> (u16, Value) {
+    org.post("composite/graph", json!({ "graphs": graphs })).await
+}
+
+fn bad_graph(n: usize) -> Value {
+    let mut graph = order_graph(n);
+    graph["compositeRequest"][1]["body"]["OrderType__c"] = json!("x".repeat(41));
+    graph
+}
+
+#[tokio::test]
+async fn seventy_five_orders_cost_one_api_call() {
+    let org = Client::new().await;
+    let (status, body) = send(&org, (0..75).map(order_graph).collect()).await;
+    assert_eq!(status, 200);
+    assert!(body["graphs"].as_array().unwrap().iter().all(|graph| graph["isSuccessful"] == true), "{body}");
+    assert_eq!(org.control().api_calls(), 1);
+    assert_eq!(org.records("Account").len(), 75);
+    assert_eq!(org.records("LimioOrder__c").len(), 75);
+    assert_eq!(org.control().events().len(), 75);
+    assert_eq!(org.control().requests().last().map(|r| (r.graphs, r.nodes)), Some((75, 225)));
+}
+
+#[tokio::test]
+async fn a_failed_graph_leaves_nothing_and_its_neighbours_stand() {
+    let org = Client::new().await;
+    let (_, body) = send(&org, vec![order_graph(0), bad_graph(1), order_graph(2)]).await;
+    let successful: Vec<_> = body["graphs"].as_array().unwrap().iter().map(|g| g["isSuccessful"].clone()).collect();
+    assert_eq!(successful, [json!(true), json!(false), json!(true)]);
+    assert_eq!(org.records("Account").len(), 2);
+    assert_eq!(org.records("Contact").len(), 2);
+    assert_eq!(org.control().events().len(), 2);
+}
+
+#[tokio::test]
+async fn every_node_of_a_failed_graph_repeats_the_root_error() {
+    let org = Client::new().await;
+    let (_, body) = send(&org, vec![bad_graph(0)]).await;
+    let parts = body["graphs"][0]["graphResponse"]["compositeResponse"].as_array().unwrap().clone();
+    assert_eq!(parts.iter().map(|p| p["referenceId"].as_str().unwrap()).collect::<Vec<_>>(), ["acct", "ord", "evt"]);
+    assert!(parts.iter().all(|part| code(&part["body"]) == "STRING_TOO_LONG" && part["httpStatusCode"] == 400));
+}
+
+#[tokio::test]
+async fn the_other_error_style_halts_the_innocent_nodes() {
+    let org = Client::with_settings(|settings| settings.graph_error_style = GraphErrorStyle::ProcessingHalted).await;
+    let (_, body) = send(&org, vec![bad_graph(0)]).await;
+    let parts = body["graphs"][0]["graphResponse"]["compositeResponse"].as_array().unwrap().clone();
+    let codes: Vec<_> = parts.iter().map(|part| code(&part["body"])).collect();
+    assert_eq!(codes, ["PROCESSING_HALTED", "STRING_TOO_LONG", "PROCESSING_HALTED"]);
+}
+
+#[tokio::test]
+async fn more_than_fourteen_failed_graphs_halt_the_rest() {
+    let org = Client::new().await;
+    let mut graphs: Vec<Value> = (0..14).map(bad_graph).collect();
+    graphs.push(order_graph(14));
+    graphs.push(bad_graph(15));
+    graphs.extend((16..20).map(order_graph));
+    let (_, body) = send(&org, graphs).await;
+    let graphs = body["graphs"].as_array().unwrap();
+    assert_eq!(graphs[14]["isSuccessful"], true);
+    for graph in &graphs[16..] {
+        assert_eq!(graph["isSuccessful"], false);
+        for part in graph["graphResponse"]["compositeResponse"].as_array().unwrap() {
+            assert_eq!((code(&part["body"]), &part["httpStatusCode"]), ("PROCESSING_HALTED", &json!(400)));
+        }
+    }
+    assert_eq!(org.records("Account").len(), 1);
+}
+
+#[tokio::test]
+async fn references_are_resolved_in_urls_and_deep_in_bodies() {
+    let org = Client::new().await;
+    let graph = json!({ "graphId": "g", "compositeRequest": [
+        { "method": "POST", "url": "/services/data/v62.0/sobjects/Account", "referenceId": "a", "body": { "Name": "A" } },
+        { "method": "PATCH", "url": "/services/data/v62.0/sobjects/Account/@{a.id}", "referenceId": "b", "body": { "Site": "for @{a.id}!" } },
+        { "method": "GET", "url": "/services/data/v62.0/sobjects/Account/@{a.id}", "referenceId": "c" },
+        { "method": "POST", "url": "/services/data/v62.0/sobjects/Contact", "referenceId": "d",
+          "body": { "LastName": "@{c.Name}", "AccountId": "@{c.Id}" } },
+    ] });
+    let (_, body) = send(&org, vec![graph]).await;
+    assert_eq!(body["graphs"][0]["isSuccessful"], true, "{body}");
+    let parts = &body["graphs"][0]["graphResponse"]["compositeResponse"];
+    assert_eq!(parts[1], json!({ "body": null, "httpHeaders": {}, "httpStatusCode": 204, "referenceId": "b" }));
+    let id = parts[0]["body"]["id"].as_str().unwrap();
+    assert_eq!(org.records("Account")[0]["Site"], format!("for {id}!"));
+    assert_eq!(org.records("Contact")[0]["LastName"], "A");
+}
+
+#[tokio::test]
+async fn shopper_text_that_looks_like_a_reference_fails_its_graph() {
+    let org = Client::new().await;
+    let mut graph = order_graph(0);
+    graph["compositeRequest"][2]["body"]["i42as__LimioOrder__c"] = json!("{\"note\":\"@{nobody.id}\"}");
+    let (_, body) = send(&org, vec![graph]).await;
+    assert_eq!(body["graphs"][0]["isSuccessful"], false);
+    let part = &body["graphs"][0]["graphResponse"]["compositeResponse"][2];
+    assert_eq!(part["body"][0]["message"], "Invalid reference specified. No value for nobody.id found in nobody");
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
+async fn envelopes_beyond_the_documented_limits_are_refused_whole() {
+    let org = Client::new().await;
+    let node = |reference: String, body: Value| json!({ "method": "POST", "url": "/services/data/v62.0/sobjects/Account", "referenceId": reference, "body": body });
+    let chain: Vec<Value> = (0..16)
+        .map(|n| {
+            node(
+                format!("n{n}"),
+                if n == 0 {
+                    json!({ "Name": "A" })
+                } else {
+                    json!({ "Name": "A", "ParentId": format!("@{{n{}.id}}", n - 1) })
+                },
+            )
+        })
+        .collect();
+    let many = |n: usize| (0..n).map(|i| node(format!("n{i}"), json!({ "Name": "A" }))).collect::<Vec<_>>();
+    let different: Vec<Value> = (40..56)
+        .map(|v| json!({ "method": "POST", "url": format!("/services/data/v{v}.0/sobjects/Account"), "referenceId": format!("r{v}"), "body": { "Name": "A" } }))
+        .collect();
+    let graph = |nodes: Vec<Value>| json!({ "graphId": "g", "compositeRequest": nodes });
+    let mut with_header = order_graph(0);
+    with_header["compositeRequest"][0]["httpHeaders"] = json!({});
+    let cases = [
+        ("graphs", (0..76).map(order_graph).collect()),
+        ("nodes", vec![graph(many(501))]),
+        ("depth", vec![graph(chain)]),
+        ("different nodes", vec![graph(different)]),
+        ("the same id twice", vec![order_graph(0), order_graph(0)]),
+        ("no graphs", vec![]),
+        ("an id with a dot", vec![json!({ "graphId": "a.b", "compositeRequest": many(1) })]),
+        ("a node with headers", vec![with_header]),
+    ];
+    for (name, graphs) in cases {
+        let (status, body) = send(&org, graphs).await;
+        assert_eq!(status, 400, "{name}: {body}");
+        assert!(body.is_array(), "{name}");
+    }
+    assert!(org.records("Account").is_empty());
+    assert_eq!(send(&org, vec![graph(many(500))]).await.0, 200);
+    assert_eq!(org.records("Account").len(), 500);
+}
+
+#[tokio::test]
+async fn urls_that_a_graph_may_not_use_fail_their_graph() {
+    let org = Client::new().await;
+    for (url, expected) in [
+        ("sobjects/Account", "PROCESSING_HALTED"),
+        ("/v62.0/sobjects/Account", "OPERATION_NOT_ALLOWED"),
+        ("/services/data/v62.0/query?q=x", "OPERATION_NOT_ALLOWED"),
+        ("/services/data/v62.0/composite/sobjects", "OPERATION_NOT_ALLOWED"),
+    ] {
+        let graph = json!({ "graphId": "g", "compositeRequest": [
+            { "method": "POST", "url": url, "referenceId": "a", "body": { "Name": "A" } }] });
+        let (_, body) = send(&org, vec![graph]).await;
+        let part = &body["graphs"][0]["graphResponse"]["compositeResponse"][0];
+        assert_eq!(code(&part["body"]), expected, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_replayed_graph_changes_nothing_but_the_events() {
+    let org = Client::new().await;
+    send(&org, vec![order_graph(0)]).await;
+    let (_, body) = send(&org, vec![order_graph(0)]).await;
+    let parts = &body["graphs"][0]["graphResponse"]["compositeResponse"];
+    assert_eq!((&parts[0]["httpStatusCode"], &parts[0]["body"]["created"]), (&json!(200), &json!(false)));
+    assert_eq!((org.records("Account").len(), org.records("LimioOrder__c").len()), (1, 1));
+    assert_eq!(org.control().events().len(), 2);
+}

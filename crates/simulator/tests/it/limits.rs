@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::client::{Client, code};
+
+async fn limit_info(org: &Client) -> String {
+    let response = org.request(reqwest::Method::GET, "limits").send().await.unwrap();
+    response.headers()["sforce-limit-info"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_data_call_counts_one_whatever_it_holds() {
+    let org = Client::with_settings(|settings| settings.api_limit = 50).await;
+    assert_eq!(limit_info(&org).await, "api-usage=1/50");
+    org.post("sobjects/Account", json!({ "Nope": 1 })).await;
+    org.get("sobjects/Account/describe").await;
+    org.get("/services/data").await;
+    org.sign_in().await;
+    assert_eq!(limit_info(&org).await, "api-usage=4/50");
+    let (_, limits) = org.get("limits").await;
+    assert_eq!(limits["DailyApiRequests"], json!({ "Max": 50, "Remaining": 45 }));
+}
+
+#[tokio::test]
+async fn a_spent_allocation_refuses_until_the_day_has_passed() {
+    let org = Client::with_settings(|settings| settings.api_limit = 1).await;
+    assert_eq!(org.get("limits").await.0, 200);
+    let (status, body) = org.post("sobjects/Account", json!({ "Name": "A" })).await;
+    assert_eq!(status, 403);
+    assert_eq!(body, json!([{ "message": "TotalRequests Limit exceeded.", "errorCode": "REQUEST_LIMIT_EXCEEDED" }]));
+    assert!(org.records("Account").is_empty());
+    org.control().advance_clock(Duration::from_mins(24 * 60 + 1));
+    // The day has passed for the session, too.
+    let org = Client { token: org.sign_in().await, ..org };
+    assert_eq!(org.get("limits").await.0, 200);
+}
+
+#[tokio::test]
+async fn too_many_long_running_requests_refuse_the_next() {
+    let org = Client::with_settings(|settings| {
+        settings.long_running_ms = 0;
+        settings.long_running_limit = 0;
+    })
+    .await;
+    let (status, body) = org.get("limits").await;
+    assert_eq!((status, code(&body)), (403, "REQUEST_LIMIT_EXCEEDED"));
+    assert_eq!(body[0]["message"], "ConcurrentRequests (Concurrent API Requests) Limit exceeded.");
+}
+
+#[tokio::test]
+async fn bodies_may_be_gzipped_both_ways() {
+    use std::io::{Read, Write};
+    let org = Client::new().await;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(json!({ "Name": "Zipped" }).to_string().as_bytes()).unwrap();
+    let request = org.request(reqwest::Method::POST, "sobjects/Account").header("content-encoding", "gzip");
+    let response =
+        request.header("content-type", "application/json").body(encoder.finish().unwrap()).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    assert_eq!(org.records("Account")[0]["Name"], "Zipped");
+    let plain = reqwest::Client::builder().no_gzip().build().unwrap();
+    let request = plain.get(org.url("/services/data/v62.0/sobjects/Account/describe")).bearer_auth(&org.token);
+    let response = request.header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let bytes = response.bytes().await.unwrap();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes.as_ref()).read_to_string(&mut text).unwrap();
+    assert!(text.contains("\"keyPrefix\":\"001\""));
+}

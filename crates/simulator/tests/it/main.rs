@@ -1,0 +1,20 @@
+//! The org over real HTTP, as a client meets it.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::needless_pass_by_value, reason = "JSON literals read best handed over")]
+
+mod client;
+mod collections;
+mod composite;
+mod control;
+mod duplicates;
+mod events;
+mod faults;
+mod graph;
+mod limits;
+mod locks;
+mod oauth;
+mod process;
+mod query;
+mod random;
+mod records;

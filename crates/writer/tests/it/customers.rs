@@ -1,0 +1,143 @@
+//! Whose order it is: which records each kind of customer gets, and the event that follows.
+
+use serde_json::json;
+use testkit::orders::{self, golden, new_order};
+
+use crate::stage::{QUICK, Stage, id_of, orders_of, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shopper_becomes_a_person_account_with_an_order_record_and_an_event() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    let told = stage.written(&orders_of("ann", 1)).await;
+
+    let accounts = stage.records("Account");
+    assert_eq!(accounts.len(), 1);
+    let account = &accounts[0];
+    assert_eq!(account["IsPersonAccount"], true);
+    assert_eq!(text(account, "LimioId__c"), orders::identity("ann"));
+    assert_eq!(text(account, "LastName"), orders::surname("ann"));
+    assert_eq!(text(account, "PersonEmail").to_lowercase(), orders::email("ann"));
+    let records = stage.records("LimioOrder__c");
+    assert_eq!((text(&records[0], "LimioId__c"), &records[0]["Account__c"]), (orders::order_id("ann", 1), &account["Id"]));
+    let events = stage.events();
+    assert_eq!(events[0].payload["i42as__AccountId__c"], account["Id"]);
+    assert_eq!(events[0].payload["i42as__OrderType__c"], "NEW_ORDER");
+
+    let written = told[0].data();
+    assert_eq!(written["crm_id"], account["Id"]);
+    assert_eq!(written["event_uuid"], events[0].event_uuid);
+    assert_eq!(written["record_ids"], json!({ "account": account["Id"], "order": records[0]["Id"] }));
+    stage.assert_each_once_and_in_order(&[("ann", 1)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_company_becomes_a_business_account_with_a_contact() {
+    let mut stage = Stage::new(&format!("createPersonAccount = false\n{QUICK}")).await;
+    let writer = stage.writer();
+    let mut order = golden("02");
+    order["owner"] = json!("id-company");
+    let told = stage.written(&[order]).await;
+
+    let (accounts, contacts) = (stage.records("Account"), stage.records("Contact"));
+    assert_eq!((accounts.len(), contacts.len()), (1, 1));
+    assert_eq!(text(&accounts[0], "Name"), "Quist Labs");
+    assert_eq!(accounts[0].get("IsPersonAccount").cloned().unwrap_or_default().as_bool().unwrap_or_default(), false);
+    assert_eq!(contacts[0]["AccountId"], accounts[0]["Id"]);
+    assert_eq!(told[0].data()["crm_id"], accounts[0]["Id"]);
+    let event = &stage.events()[0].payload;
+    assert_eq!((&event["i42as__AccountId__c"], &event["i42as__ContactId__c"]), (&accounts[0]["Id"], &contacts[0]["Id"]));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_began_in_salesforce_goes_to_the_account_that_it_names() {
+    let mut stage = Stage::new(QUICK).await;
+    let seeded = stage.org().seed("Account", &[row(json!({ "LastName": "Quist" }))]).await.expect("seeded");
+    let writer = stage.writer();
+    let mut order = golden("03");
+    order["tracking"]["accountId"] = json!(seeded[0]);
+    let told = stage.written(std::slice::from_ref(&order)).await;
+
+    assert_eq!(stage.records("Account").len(), 1, "no account node");
+    assert_eq!(stage.records("LimioOrder__c")[0]["Account__c"], seeded[0]);
+    assert_eq!(stage.events()[0].payload["i42as__AccountId__c"], seeded[0]);
+    assert_eq!(told[0].data()["crm_id"], seeded[0]);
+    assert_eq!(stage.graph_requests()[0].nodes, 2, "the order record and the event");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_order_of_a_customer_uses_the_account_that_the_first_one_made() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 2)).await;
+    let nodes: Vec<usize> = stage.graph_requests().iter().map(|request| request.nodes).collect();
+    assert_eq!(nodes, [3, 2], "the second order has no account node");
+    let account = &stage.records("Account")[0]["Id"];
+    assert!(stage.records("LimioOrder__c").iter().all(|record| record["Account__c"] == *account));
+    stage.assert_each_once_and_in_order(&[("ann", 2)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_type_that_is_excluded_gets_its_records_and_no_event() {
+    let mut stage = Stage::new(&format!("{QUICK}[platform_events]\norder_types = [\"CANCEL_REQUEST\"]\n")).await;
+    let writer = stage.writer();
+    let mut cancel = golden("05");
+    cancel["owner"] = json!(orders::identity("ann"));
+    let told = stage.written(&[new_order("ann", 1), cancel.clone()]).await;
+    assert_eq!(stage.order_records(), [orders::order_id("ann", 1), id_of(&cancel)]);
+    let events = stage.events();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].payload["i42as__OrderType__c"], "CANCEL_REQUEST");
+    assert_eq!(told[0].data().get("event_uuid"), None);
+    assert_eq!(stage.records("Account").len(), 1);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_events_switched_off_the_records_are_written_all_the_same() {
+    let mut stage = Stage::new(&format!("{QUICK}[platform_events]\nenabled = false\n")).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    assert_eq!((stage.order_records().len(), stage.events().len()), (1, 0));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_org_publishes_at_once_follows_its_records_in_a_request_of_its_own() {
+    let mut settings = simulator::Settings::default();
+    settings.publish_behavior = simulator::PublishBehavior::Immediately;
+    let config = simulator::Config { settings, ..simulator::Config::default() };
+    let mut stage = Stage::on(config, &format!("{QUICK}[platform_events]\npublish_behavior = \"immediate\"\n")).await;
+    // A graph that is rolled back: its event would be out already, had it been in the graph.
+    stage.org().arm(simulator::Fault::once(simulator::FaultKind::Lock).on_object("LimioOrder__c"));
+    let writer = stage.writer();
+    let told = stage.written(&orders_of("ann", 1)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 1)]);
+    let event = &stage.events()[0];
+    assert_eq!(event.payload["i42as__AccountId__c"], stage.records("Account")[0]["Id"]);
+    assert_eq!(told[0].data()["event_uuid"], event.event_uuid);
+    assert!(stage.graph_requests().iter().all(|request| request.nodes == 2), "no event node");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shopper_types_is_never_read_as_a_reference() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    let mut order = new_order("ann", 1);
+    order["customerDetails"]["lastName"] = json!("@{account.id}");
+    let told = stage.written(&[order]).await;
+    let account = &stage.records("Account")[0];
+    assert_eq!(text(account, "LastName"), "@ {account.id}");
+    let adjustments = told[0].data()["adjustments"].as_array().expect("what was changed is told").clone();
+    assert!(adjustments.iter().any(|note| note.as_str().is_some_and(|note| note.starts_with("LastName:"))), "{adjustments:?}");
+    stage.end(writer).await;
+}
+
+fn row(fields: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    fields.as_object().expect("an object").clone()
+}

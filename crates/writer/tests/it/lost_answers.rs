@@ -1,0 +1,88 @@
+//! When it is not known whether a request was carried out: it is looked up before anything is sent again.
+
+use simulator::{Fault, FaultKind};
+use testkit::orders;
+
+use crate::stage::{QUICK, Stage, orders_of};
+
+const GRAPH: &str = "/composite/graph";
+const QUERY: &str = "/query";
+
+/// Two orders of a customer, while the first graph request meets this fault. Returns how many graph requests were made.
+async fn meets(kind: FaultKind) -> usize {
+    let mut stage = Stage::new(QUICK).await;
+    stage.org().arm(Fault::once(kind).on_path(GRAPH));
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 2)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 2)]);
+    let lookups = stage.org().requests().iter().filter(|request| request.path.ends_with(QUERY)).count();
+    assert_eq!(lookups, 1, "the first order was looked up once");
+    stage.end(writer).await;
+    stage.graph_requests().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_was_lost_after_the_commit_is_found_and_not_sent_again() {
+    assert_eq!(meets(FaultKind::CommitThenDrop).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_broke_off_is_found_and_not_sent_again() {
+    assert_eq!(meets(FaultKind::TruncatedBody).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_committed_behind_a_503_is_found_and_not_sent_again() {
+    assert_eq!(meets(FaultKind::CommitThen503).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_dropped_before_it_was_carried_out_is_not_found_and_sent_once_more() {
+    assert_eq!(meets(FaultKind::DropBefore).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_exception_may_have_been_carried_out_so_it_is_looked_up() {
+    assert_eq!(meets(FaultKind::UnknownException).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_that_fails_leaves_the_order_unknown_until_it_can_be_looked_up() {
+    let mut stage = Stage::new(QUICK).await;
+    stage.org().arm(Fault::once(FaultKind::CommitThenDrop).on_path(GRAPH));
+    stage.org().arm(Fault::always(FaultKind::UnavailableJson).on_path(QUERY).times(3));
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 1)]);
+    assert_eq!(stage.graph_requests().len(), 1);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_forgets_everything_makes_no_order_twice() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    let orders = orders_of("ann", 3);
+    stage.written(&orders).await;
+    assert!(stage.fleet.forget().await > 0);
+    // Everything is delivered again, as after a crash before the acknowledgements.
+    let told = stage.written(&orders).await;
+    stage.assert_each_once_and_in_order(&[("ann", 3)]);
+    assert!(told.iter().all(|told| told.data()["crm_id"] == stage.records("Account")[0]["Id"]));
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_delivered_again_costs_no_api_call_and_is_told_of_with_the_same_words() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    let orders = orders_of("ann", 1);
+    let first = stage.written(&orders).await;
+    let calls = stage.org().api_calls();
+    let second = stage.written(&orders).await;
+    assert_eq!(first, second);
+    assert_eq!(stage.org().api_calls(), calls);
+    assert_eq!(stage.order_records(), [orders::order_id("ann", 1)]);
+    stage.end(writer).await;
+}

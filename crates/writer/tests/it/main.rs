@@ -1,0 +1,10 @@
+//! The writer between a real broker, a real Redis and a simulated org.
+
+mod customers;
+mod duplicates;
+mod letters;
+mod lost_answers;
+mod outages;
+mod processes;
+mod refusals;
+mod stage;

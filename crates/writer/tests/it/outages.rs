@@ -1,0 +1,107 @@
+//! When something is away as a whole: intake pauses, no order pays with an attempt, and everything is written afterwards.
+
+use simulator::{Fault, FaultKind, Simulator};
+use testkit::TcpProxy;
+
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, orders_of};
+
+/// The org answers three requests with this, while one counted attempt would make a dead letter.
+async fn is_waited_out(kind: FaultKind, reason: &str) {
+    let mut stage = Stage::new(ONE_ATTEMPT).await;
+    stage.org().arm(Fault::always(kind).times(3));
+    let writer = stage.writer();
+    let orders = [orders_of("ann", 2), orders_of("bob", 1)].concat();
+    stage.hand_on(&orders).await;
+    assert_eq!(writer.pauses().await, reason);
+    let told = stage.told.take(3).await;
+    assert!(told.iter().all(|told| told.kind == "order.written"), "{told:#?}");
+    stage.assert_each_once_and_in_order(&[("ann", 2), ("bob", 1)]);
+    assert_eq!(writer.paused_by(), None, "intake goes on");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_org_is_waited_out() {
+    is_waited_out(FaultKind::UnavailableJson, "salesforce_unavailable").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_behind_a_page_of_html_is_waited_out() {
+    is_waited_out(FaultKind::UnavailableHtml, "salesforce_unavailable").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_allocation_is_waited_out() {
+    is_waited_out(FaultKind::DailyLimit, "quota_exhausted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_expires_is_renewed_without_anybody_noticing() {
+    let mut stage = Stage::new(ONE_ATTEMPT).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    assert!(stage.org().expire_sessions() > 0);
+    stage.written(&orders_of("ann", 2)[1..]).await;
+    stage.assert_each_once_and_in_order(&[("ann", 2)]);
+    assert_eq!(writer.metric("intake_paused"), 0.0);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_org_whose_port_is_closed_is_waited_for_and_no_attempt_is_counted() {
+    // The org behind a fixed port, so that it can go and come back there.
+    let [port] = testkit::port::free().expect("a port");
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let config = simulator::Config { listen, ..simulator::Config::default() };
+    let first = Simulator::start(config.clone()).await.expect("an org");
+    let mut stage = Stage::new(ONE_ATTEMPT)
+        .await
+        .set("CAUSEWAY_SALESFORCE_LOGIN_URL", first.base_url())
+        .set("CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", &listen.to_string());
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    first.shutdown().await;
+    stage.hand_on(&orders_of("bob", 2)).await;
+    assert_eq!(writer.pauses().await, "salesforce_unavailable");
+    let second = Simulator::start(config).await.expect("the org is back");
+    let told = stage.told.take(2).await;
+    assert!(told.iter().all(|told| told.kind == "order.written"), "{told:#?}");
+    assert_eq!(second.control().records("LimioOrder__c").expect("an object").len(), 2);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_away_stops_intake_and_is_waited_for() {
+    let stage = Stage::new(ONE_ATTEMPT).await;
+    let url = stage.fleet.redis_url().to_owned();
+    let port = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let proxy = TcpProxy::before(port).await.expect("a proxy");
+    let mut stage = stage.set(testkit::REDIS_URL, &proxy.url(&url, port));
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    proxy.cut();
+    stage.hand_on(&orders_of("bob", 2)).await;
+    assert_eq!(writer.pauses().await, "ledger_unavailable");
+    assert_eq!(stage.order_records().len(), 1, "nothing is sent without a claim");
+    proxy.restore();
+    stage.told.until("order.written", orders_of("bob", 2).iter().map(crate::stage::id_of)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 1), ("bob", 2)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_org_is_away_nobody_hammers_it() {
+    let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_OUTAGE_PROBE", "300ms");
+    stage.org().arm(Fault::always(FaultKind::UnavailableJson).times(2));
+    let writer = stage.writer();
+    let customers: Vec<String> = (0..20_u8).map(|n| format!("c{}", char::from(b'a' + n))).collect();
+    let orders: Vec<_> = customers.iter().flat_map(|customer| orders_of(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    fault_strikes(&stage.org(), 2).await;
+    stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    let during: Vec<usize> =
+        stage.graph_requests().iter().filter(|request| request.status == 503).map(|request| request.graphs).collect();
+    assert_eq!(during.len(), 2);
+    assert_eq!(during[1], 1, "the second one is a probe with one order");
+    stage.end(writer).await;
+}

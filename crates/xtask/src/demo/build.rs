@@ -1,0 +1,63 @@
+//! The programs, built for release by the project's own cargo.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use tokio::process::Command;
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// `causeway-simulator`
+    pub(crate) simulator: PathBuf,
+    /// `causeway-ingest`
+    pub(crate) ingest: PathBuf,
+    /// `causeway-writer`
+    pub(crate) writer: PathBuf,
+    /// `causeway-replayer`
+    pub(crate) replayer: PathBuf,
+}
+
+const NAMES: [&str; 4] = ["causeway-simulator", "causeway-ingest", "causeway-writer", "causeway-replayer"];
+
+/// The part of cargo's messages that names programs.
+#[derive(Deserialize)]
+struct Artifact {
+    executable: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Builds what is not built yet. Cargo tells on standard error how far it is.
+    ///
+    /// # Errors
+    /// Something does not compile; cargo has said what.
+    pub(crate) async fn build() -> Result<Self> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+        for name in NAMES {
+            command.args(["--package", name, "--bin", name]);
+        }
+        let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let output = command
+            .current_dir(workspace)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "the programs do not build; cargo says why above");
+        let mut built: HashMap<String, PathBuf> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
+            .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
+            .collect();
+        let [simulator, ingest, writer, replayer] = NAMES.map(|name| {
+            built.remove(name).with_context(|| format!("cargo did not say where {name} is"))
+        });
+        Ok(Self { simulator: simulator?, ingest: ingest?, writer: writer?, replayer: replayer? })
+    }
+}

@@ -1,0 +1,102 @@
+//! What the fleet tells the world: a subscriber of the outcomes exchange, as billing or Limio would be one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties, Consumer};
+use queue::topology::Topology;
+use serde::Deserialize;
+use tokio::task::JoinHandle;
+
+/// A subscription with a queue of its own, which goes with it.
+pub(crate) struct Outcomes {
+    heard: Arc<Mutex<Heard>>,
+    reader: JoinHandle<()>,
+    _connection: Connection,
+}
+
+/// The identities of orders, by what was told of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard {
+    /// `order.written`
+    pub(crate) written: HashSet<String>,
+    /// `order.rejected`
+    pub(crate) rejected: HashSet<String>,
+    /// `order.dead_lettered`
+    pub(crate) dead: HashSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    subject: String,
+}
+
+impl Outcomes {
+    /// Listens from now on. The exchange has to exist.
+    pub(crate) async fn listen(amqp_url: &str, topology: &Topology) -> Result<Self> {
+        let listening = "listening to the outcomes";
+        let connection =
+            Connection::connect(amqp_url, ConnectionProperties::default().with_connection_name("demo".into()))
+                .await
+                .context(listening)?;
+        let channel = connection.create_channel().await.context(listening)?;
+        let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare("".into(), own, FieldTable::default()).await.context(listening)?;
+        let exchange = topology.outcomes_exchange();
+        let name = queue.name().clone();
+        channel
+            .queue_bind(
+                name.clone(),
+                exchange.into(),
+                "order.*".into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .context(listening)?;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer =
+            channel.basic_consume(name, "".into(), options, FieldTable::default()).await.context(listening)?;
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let reader = tokio::spawn(read(consumer, Arc::clone(&heard)));
+        Ok(Self { heard, reader, _connection: connection })
+    }
+
+    /// How many outcomes were told, repetitions left out.
+    pub(crate) fn count(&self) -> usize {
+        let heard = lock(&self.heard);
+        heard.written.len() + heard.rejected.len() + heard.dead.len()
+    }
+
+    /// The orders that were rejected.
+    pub(crate) fn rejected(&self) -> HashSet<String> {
+        lock(&self.heard).rejected.clone()
+    }
+}
+
+impl Drop for Outcomes {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read(mut consumer: Consumer, heard: Arc<Mutex<Heard>>) {
+    while let Some(Ok(delivery)) = consumer.next().await {
+        let Ok(Told { subject }) = serde_json::from_slice(&delivery.data) else { continue };
+        let mut heard = lock(&heard);
+        match delivery.routing_key.as_str() {
+            "order.written" => heard.written.insert(subject),
+            "order.rejected" => heard.rejected.insert(subject),
+            "order.dead_lettered" => heard.dead.insert(subject),
+            _ => false,
+        };
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,234 @@
+//! The run itself: publishes, kills a writer half-way, and waits until every order is accounted for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::HumanCount;
+use queue::dead_letters::DeadLetters;
+use queue::journal::fold::LetterState;
+use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
+use queue::session::Broker;
+use queue::topology::{Namespace, Topology};
+use tokio::task::JoinHandle;
+
+use super::bodies::is_announced;
+use super::console::Console;
+use super::fleet::{Fleet, NAMESPACE};
+use super::generator::Script;
+use super::outcomes::Outcomes;
+use super::publish::publish;
+use super::reconcile::{Evidence, Fate, Letter, Published, Reconciliation, reconcile};
+
+/// How often the run is looked at.
+const LOOK: Duration = Duration::from_millis(25);
+/// How often the journal is read.
+const READ_JOURNAL: Duration = Duration::from_millis(500);
+/// How often the evidence is gathered once everything seems to have come to rest.
+const GATHER: Duration = Duration::from_secs(2);
+/// What counts as rest.
+const REST: Duration = Duration::from_secs(3);
+/// After this long without any progress the run has stalled.
+const STALLED: Duration = Duration::from_secs(30);
+/// No run takes longer.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// What a run came to.
+pub(crate) struct Run {
+    /// What became of every order.
+    pub(crate) reconciliation: Reconciliation,
+    /// From the first publish until the last order was settled.
+    pub(crate) took: Duration,
+    /// How many orders were settled when the writer was killed; `None` when it came to no kill.
+    pub(crate) killed_after: Option<usize>,
+    /// API calls that the org counted for this.
+    pub(crate) api_calls: u64,
+    /// Why it was given up before everything was accounted for.
+    pub(crate) stalled: Option<String>,
+}
+
+/// The demo's own ends of the broker.
+pub(crate) struct Desk {
+    broker: RabbitMq,
+    letters: DeadLetters,
+    outcomes: Outcomes,
+}
+
+impl Desk {
+    /// Connects, declares the topology and listens, before anybody publishes.
+    pub(crate) async fn open(amqp_url: &str) -> Result<Self> {
+        let namespace = Namespace::parse(NAMESPACE).context("the namespace is a name")?;
+        let topology = Topology::new(namespace);
+        let settings = RabbitMqSettings::new("demo");
+        let broker = RabbitMq::new(amqp_url, topology.clone(), settings)?;
+        let letters = DeadLetters::open(&broker, "demo").await?;
+        let outcomes = Outcomes::listen(amqp_url, &topology).await?;
+        Ok(Self { broker, letters, outcomes })
+    }
+
+    /// Letters that no outcome tells of: those that only wait, and those of nobody.
+    async fn quiet_letters(&self) -> Result<usize> {
+        self.letters.refresh().await?;
+        let letters = self.letters.letters();
+        let quiet = letters.iter().filter(|letter| match letter.state {
+            LetterState::Held(_) => true,
+            LetterState::Dead(_) => letter.key.is_none() || letter.order_id.is_none(),
+        });
+        Ok(quiet.count())
+    }
+
+    async fn evidence(&self, fleet: &Fleet, script: &Script) -> Result<Evidence> {
+        self.letters.refresh().await?;
+        let (records, accounts, events) =
+            tokio::try_join!(fleet.org.order_records(), fleet.org.accounts(), fleet.org.events())?;
+        let letters = self.letters.letters().into_iter().map(|letter| {
+            let (held, reason) = match letter.state {
+                LetterState::Held(_) => (true, String::new()),
+                LetterState::Dead(failure) => (false, failure.reason.as_str().to_owned()),
+            };
+            let blocks = letter.key.is_some();
+            Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason }
+        });
+        Ok(Evidence {
+            published: published(script),
+            records,
+            accounts,
+            events,
+            letters: letters.collect(),
+            rejected: self.outcomes.rejected(),
+        })
+    }
+}
+
+/// The publisher's own list.
+fn published(script: &Script) -> Vec<Published> {
+    let of = |order: &super::generator::Order| Published {
+        key: order.key.clone(),
+        id: order.id.clone(),
+        reference: order.reference.clone(),
+        order_type: order.order_type.as_str(),
+        announced: is_announced(order.order_type),
+        letter: domain::dead_letter::LetterId::of(&order.message.id, &order.message.body).as_str().to_owned(),
+    };
+    script.orders.iter().map(of).collect()
+}
+
+/// A task that ends with whoever waits for it.
+struct Publisher(JoinHandle<Result<()>>);
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs the script against the fleet. `kill` says whether a writer dies half-way.
+pub(crate) async fn run(
+    console: &Console,
+    desk: &Desk,
+    fleet: &mut Fleet,
+    script: &Arc<Script>,
+    kill: bool,
+) -> Result<Run> {
+    let session = desk.broker.connect().await?;
+    let calls_before = fleet.org.usage().await?.api_calls_total;
+    let (orders, deliveries) = (script.orders.len(), script.deliveries.len());
+    let confirmed = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
+    let mut publisher =
+        Publisher(tokio::spawn(publish(Arc::clone(&session), Arc::clone(script), Arc::clone(&confirmed))));
+    let mut bars = console.bars(deliveries, orders);
+    let mut watch = Watch { began, settled: 0, quiet: 0, progress: began, journal: began, gathered: None };
+    let mut killed_after = None;
+    let mut publishing = true;
+    let (reconciliation, stalled) = loop {
+        tokio::select! {
+            ended = &mut publisher.0, if publishing => {
+                publishing = false;
+                ended.context("the publisher panicked")??;
+            }
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        fleet.check()?;
+        watch.look(desk).await?;
+        if kill && killed_after.is_none() && watch.settled * 2 >= orders {
+            killed_after = Some(watch.settled);
+            kill_busiest(console, fleet, watch.settled).await?;
+        }
+        console.show(&mut bars, confirmed.load(Ordering::Relaxed), watch.settled, &line_of(fleet));
+        let stalled = watch.stalled();
+        if (!publishing && watch.is_time_to_gather(orders)) || stalled.is_some() {
+            let found = reconcile(&desk.evidence(fleet, script).await?);
+            if found.total.of(Fate::Lost) == 0 || stalled.is_some() {
+                break (found, stalled);
+            }
+        }
+    };
+    console.end(&bars);
+    session.close().await;
+    let api_calls = fleet.org.usage().await?.api_calls_total.saturating_sub(calls_before);
+    Ok(Run { reconciliation, took: watch.progress - began, killed_after, api_calls, stalled })
+}
+
+async fn kill_busiest(console: &Console, fleet: &mut Fleet, settled: usize) -> Result<()> {
+    let place = fleet.busiest_writer().await;
+    let mut victim = fleet.writers.remove(place);
+    victim.kill();
+    let (name, pid) = (&victim.name, victim.pid());
+    let next = fleet.start_writer()?;
+    console.say(&format!(
+        "  ⚡ {name} (pid {pid}) was killed with SIGKILL, {} orders being settled; {} takes its place",
+        HumanCount(settled as u64),
+        next.name,
+    ));
+    Ok(())
+}
+
+fn line_of(fleet: &Fleet) -> String {
+    let alive = fleet.ingests.iter().chain(&fleet.writers).filter(|member| member.is_alive());
+    let names: Vec<String> = alive.map(|member| format!("● {}", member.name)).collect();
+    names.join("  ")
+}
+
+/// How far the run is, as far as it can be told without asking for everything.
+struct Watch {
+    began: Instant,
+    settled: usize,
+    quiet: usize,
+    progress: Instant,
+    journal: Instant,
+    gathered: Option<Instant>,
+}
+
+impl Watch {
+    async fn look(&mut self, desk: &Desk) -> Result<()> {
+        if self.journal.elapsed() >= READ_JOURNAL {
+            self.quiet = desk.quiet_letters().await?;
+            self.journal = Instant::now();
+        }
+        let settled = desk.outcomes.count() + self.quiet;
+        if settled != self.settled {
+            self.settled = settled;
+            self.progress = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Whether gathering the evidence, which is large, may find everything.
+    fn is_time_to_gather(&mut self, orders: usize) -> bool {
+        let rests = self.settled >= orders || self.progress.elapsed() >= REST;
+        let due = rests && self.gathered.is_none_or(|at| at.elapsed() >= GATHER);
+        if due {
+            self.gathered = Some(Instant::now());
+        }
+        due
+    }
+
+    fn stalled(&self) -> Option<String> {
+        if self.progress.elapsed() >= STALLED {
+            return Some(format!("nothing has been settled for {} s", STALLED.as_secs()));
+        }
+        (self.began.elapsed() >= LIMIT).then(|| format!("the run took longer than {} s", LIMIT.as_secs()))
+    }
+}
