@@ -9,15 +9,16 @@ use crate::{crates, none, root};
 /// | Floor | Crates | Must not contain |
 /// |---|---|---|
 /// | 0, the core | `domain` | I/O, async, clock, randomness, environment |
-/// | 1, the edges | `salesforce`, `service`, `queue`, `ledger` | each other; `salesforce` also no orders |
+/// | 1, the edges | `salesforce`, `service`, `queue`, `ledger` | each other, but for `service`; `salesforce` also no orders |
 /// | 2, the programs | `ingest`, `writer`, `replayer`, `gateway` | each other; protocols of the edges |
 /// | beside | `simulator`, `testkit`, `xtask` | `simulator`: our Salesforce client |
 const FLOORS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
     ("salesforce", &[]),
     ("service", &[]),
-    ("queue", &["domain"]),
-    ("ledger", &["domain"]),
+    // Their settings are typed and checked where they belong, by `service`.
+    ("queue", &["domain", "service"]),
+    ("ledger", &["domain", "service"]),
     ("ingest", &["domain", "ledger", "queue", "service"]),
     ("writer", &["domain", "ledger", "queue", "salesforce", "service"]),
     ("replayer", &["domain", "ledger", "queue", "salesforce", "service"]),

@@ -24,11 +24,9 @@ mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, RedisLedger};
+use ledger::Ledger;
 use queue::lanes::BatchSettings;
-use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 use queue::work::{Letters, Stop, WorkSettings};
-use service::patience::{Attempt, patiently};
 use service::{Condition, Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
@@ -51,15 +49,17 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let metrics = Arc::new(metrics);
     lifecycle.health().not_ready("rabbitmq", "not connected yet");
     lifecycle.health().not_ready("redis", "not connected yet");
-    let Some(ledger) = open_ledger(&config, &lifecycle).await? else { return Ok(()) };
+    let namespace = format!("{}:{}", config.fleet.topology.namespace, config.decode.tenant);
+    let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
+    let Some(ledger) = ledger else { return Ok(()) };
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     lifecycle.health().set("redis", Condition::Ready);
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
-    let broker = RabbitMq::new(config.amqp.expose(), config.topology.clone(), RabbitMqSettings::new(&name))
-        .map_err(|error| Stopped::settings(error.to_string()))?;
-    let handler = OrderIntake::new(config.decode, config.topology.clone(), ledger, Arc::clone(&metrics));
+    let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
+    let topology = config.fleet.topology;
+    let handler = OrderIntake::new(config.decode, topology.clone(), ledger, Arc::clone(&metrics));
     let work = WorkSettings {
-        queues: config.topology.inbox_queues(),
+        queues: topology.inbox_queues(),
         prefetch: config.prefetch,
         batches: BatchSettings { in_flight: IN_FLIGHT, linger: LINGER },
         drain: Duration::from_secs(25),
@@ -72,17 +72,4 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),
         queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => Stopped::unavailable(error.to_string()),
     })
-}
-
-/// Connects to Redis; waits for it no longer than the patience. `None` when the process drains first.
-async fn open_ledger(config: &Config, lifecycle: &Lifecycle) -> Result<Option<RedisLedger>, Stopped> {
-    let namespace = &format!("{}:{}", config.topology.namespace, config.decode.tenant);
-    patiently(config.patience, lifecycle.draining(), || async move {
-        let settings = ledger::Settings::RECOMMENDED;
-        RedisLedger::connect(config.redis.expose(), namespace, settings).await.map_err(|error| match error {
-            ledger::Error::Broken(_) => Attempt::Never(Stopped::settings(error.to_string())),
-            ledger::Error::Unavailable { .. } => Attempt::Later(Stopped::unavailable(error.to_string())),
-        })
-    })
-    .await
 }

@@ -32,6 +32,7 @@ pub mod contract;
 pub mod effect;
 mod memory;
 mod redis;
+pub mod settings;
 
 pub use crate::contract::{Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting};
 pub use crate::memory::{Clock, MemoryLedger};

@@ -34,6 +34,7 @@ pub mod message;
 pub mod rabbitmq;
 pub mod reconnect;
 pub mod session;
+pub mod settings;
 mod settle;
 pub mod topology;
 pub mod work;

@@ -8,8 +8,9 @@ use clap::Parser;
 use domain::config::OrderProcessing;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
+use ledger::settings::LedgerArgs;
 use queue::lanes::BatchSettings;
-use queue::topology::{Namespace, Topology};
+use queue::settings::{Fleet, FleetArgs};
 use salesforce::{
     ApiVersion, ClientCredentials, ClientSettings, JwtBearer, LoginSettings, RefreshToken, TokenRetry, TokenSource,
 };
@@ -33,24 +34,13 @@ use crate::handler::{HandlerSettings, MAX_BATCH};
         70 bug, 78 wrong settings."
 )]
 pub struct Args {
-    /// RabbitMQ: amqp:// or amqps://, with user, password and virtual host. Keep a password in the variable.
-    #[arg(long, env = "CAUSEWAY_AMQP_URL", value_name = "URL", default_value = "amqp://127.0.0.1:5672/%2f")]
-    amqp_url: String,
-    /// Redis: redis:// or rediss://. Keep a password in the variable.
-    #[arg(long, env = "CAUSEWAY_REDIS_URL", value_name = "URL", default_value = "redis://127.0.0.1:6379/0")]
-    redis_url: String,
-    /// The prefix of every queue and key of this fleet.
-    #[arg(long, env = "CAUSEWAY_NAMESPACE", default_value = "causeway")]
-    namespace: String,
+    #[command(flatten)]
+    fleet: FleetArgs,
+    #[command(flatten)]
+    ledger: LedgerArgs,
     /// The Limio environment that this fleet serves; messages of others are refused by name.
     #[arg(long, env = "CAUSEWAY_TENANT")]
     tenant: Option<String>,
-    /// How many partitions the fleet has; the same for every program.
-    #[arg(long, env = "CAUSEWAY_PARTITIONS", default_value = "32")]
-    partitions: String,
-    /// How many inboxes the fleet has; the same for every program.
-    #[arg(long, env = "CAUSEWAY_INBOXES", default_value = "4")]
-    inboxes: String,
     /// order-processing.toml; without it the built-in defaults hold (see `causeway-replayer config show-default`).
     #[arg(long, env = "CAUSEWAY_ORDER_PROCESSING", value_name = "FILE")]
     order_processing: Option<PathBuf>,
@@ -123,9 +113,8 @@ pub struct Args {
 
 /// The settings, checked.
 pub struct Config {
-    pub(crate) amqp: Address,
+    pub(crate) fleet: Fleet,
     pub(crate) redis: Address,
-    pub(crate) topology: Topology,
     pub(crate) order_processing: Option<PathBuf>,
     pub(crate) processing: OrderProcessing,
     pub(crate) patience: Duration,
@@ -139,9 +128,8 @@ pub struct Config {
 impl Config {
     /// Checks everything and notes every problem; nothing is opened but files.
     pub fn read(args: Args, problems: &mut Problems) -> Option<Self> {
-        let amqp = problems.address("CAUSEWAY_AMQP_URL", &args.amqp_url, &["amqp", "amqps"]);
-        let redis = problems.address("CAUSEWAY_REDIS_URL", &args.redis_url, &["redis", "rediss"]);
-        let topology = topology(&args, problems);
+        let fleet = args.fleet.read(problems);
+        let redis = args.ledger.read(problems);
         let tenant = problems
             .required("CAUSEWAY_TENANT", args.tenant.as_deref(), "name the Limio environment, such as acme")
             .and_then(|tenant| TenantId::parse(&tenant));
@@ -184,9 +172,8 @@ impl Config {
             return None;
         }
         Some(Self {
-            amqp: amqp?,
+            fleet: fleet?,
             redis: redis?,
-            topology: topology?,
             order_processing: args.order_processing,
             processing: processing?,
             patience: patience?,
@@ -208,20 +195,6 @@ impl Config {
             prefetch: u16::try_from(prefetch?).ok()?,
         })
     }
-}
-
-fn topology(args: &Args, problems: &mut Problems) -> Option<Topology> {
-    let namespace = Namespace::parse(args.namespace.trim());
-    if namespace.is_none() {
-        problems.note("CAUSEWAY_NAMESPACE", "is not a name", "write 1 to 60 letters, digits, `-`, `_` or `.`");
-    }
-    let partitions = problems.number("CAUSEWAY_PARTITIONS", &args.partitions, 1..=256);
-    let inboxes = problems.number("CAUSEWAY_INBOXES", &args.inboxes, 1..=64);
-    Some(Topology {
-        partitions: u16::try_from(partitions?).ok()?,
-        inboxes: u16::try_from(inboxes?).ok()?,
-        ..Topology::new(namespace?)
-    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

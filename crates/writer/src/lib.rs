@@ -29,8 +29,7 @@ mod resolve;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, RedisLedger};
-use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
+use ledger::Ledger;
 use queue::work::{Letters, Stop, WorkSettings};
 use salesforce::Client;
 use service::patience::{Attempt, patiently};
@@ -52,17 +51,19 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     lifecycle.health().not_ready("redis", "not connected yet");
     let client = Client::observed(config.salesforce.clone(), Arc::clone(&config.tokens), Some(metrics.clone()))
         .map_err(|error| Stopped::settings(error.to_string()))?;
-    let Some(ledger) = reach(&config, &lifecycle).await? else { return Ok(()) };
+    let namespace = format!("{}:{}", config.fleet.topology.namespace, config.handler.decode.tenant);
+    let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
+    let Some(ledger) = ledger else { return Ok(()) };
+    let Some(()) = sign_in(&config, &lifecycle).await? else { return Ok(()) };
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     lifecycle.health().set("redis", Condition::Ready);
 
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
-    let broker = RabbitMq::new(config.amqp.expose(), config.topology.clone(), RabbitMqSettings::new(&name))
-        .map_err(|error| Stopped::settings(error.to_string()))?;
+    let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let processing = reload::follow(config.processing, config.order_processing, &lifecycle);
     let handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics));
     let work = WorkSettings {
-        queues: config.topology.partition_queues(),
+        queues: config.fleet.topology.partition_queues(),
         prefetch: config.prefetch,
         batches: config.batches,
         drain: Duration::from_secs(25),
@@ -74,20 +75,12 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(stopped)
 }
 
-/// Connects to Redis and signs in to Salesforce; waits for them no longer than the patience. `None` when the process
-/// drains first.
-async fn reach(config: &Config, lifecycle: &Lifecycle) -> Result<Option<RedisLedger>, Stopped> {
-    let namespace = &format!("{}:{}", config.topology.namespace, config.handler.decode.tenant);
-    patiently(config.patience, lifecycle.draining(), || async move {
-        let settings = ledger::Settings::RECOMMENDED;
-        let connected = RedisLedger::connect(config.redis.expose(), namespace, settings).await;
-        let ledger = connected.map_err(|error| match error {
-            ledger::Error::Broken(_) => Attempt::Never(Stopped::settings(error.to_string())),
-            ledger::Error::Unavailable { .. } => Attempt::Later(Stopped::unavailable(error.to_string())),
-        })?;
+/// Signs in to Salesforce; waits for it no longer than the patience. `None` when the process drains first.
+async fn sign_in(config: &Config, lifecycle: &Lifecycle) -> Result<Option<()>, Stopped> {
+    patiently(config.patience, lifecycle.draining(), || async {
         // Whatever refuses the sign-in now, an administrator may heal it within the patience.
         let signed_in = config.tokens.token().await;
-        signed_in.map(|_| ledger).map_err(|error| Attempt::Later(Stopped::unavailable(error.to_string())))
+        signed_in.map(|_| ()).map_err(|error| Attempt::Later(Stopped::unavailable(error.to_string())))
     })
     .await
 }

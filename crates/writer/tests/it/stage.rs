@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
 
 use causeway_writer::{Args, Config};
 use clap::Parser as _;
@@ -73,6 +72,11 @@ impl Stage {
 
     pub(crate) fn org(&self) -> Control {
         self.org.control()
+    }
+
+    /// Where the org listens: host and port.
+    pub(crate) fn org_host(&self) -> &str {
+        self.org.base_url().trim_start_matches("http://")
     }
 
     fn order_processing(&self) -> PathBuf {
@@ -274,5 +278,3 @@ pub(crate) async fn fault_strikes(org: &Control, times: u64) {
     let struck = format!("the faults to go off {times} times");
     testkit::eventually(&struck, async || org.faults().iter().map(|fault| fault.applied).sum::<u64>() >= times).await;
 }
-
-pub(crate) const MOMENT: Duration = Duration::from_millis(100);

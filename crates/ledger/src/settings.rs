@@ -1,0 +1,51 @@
+//! The settings of the ledger, for every program that keeps one: each is a flag and a variable.
+
+use std::time::Duration;
+
+use service::patience::{Attempt, patiently};
+use service::{Address, Lifecycle, Problems, Stopped};
+
+use crate::contract::Error;
+use crate::redis::{RedisLedger, Settings};
+
+/// Where Redis is. Flatten it into a program's arguments.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct LedgerArgs {
+    /// Redis: redis:// or rediss://. Keep a password in the variable.
+    #[arg(
+        long,
+        env = "CAUSEWAY_REDIS_URL",
+        value_name = "URL",
+        default_value = "redis://127.0.0.1:6379/0",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+}
+
+impl LedgerArgs {
+    /// Checks the address; nothing is opened.
+    pub fn read(&self, problems: &mut Problems) -> Option<Address> {
+        problems.address("CAUSEWAY_REDIS_URL", &self.redis_url, &["redis", "rediss"])
+    }
+}
+
+/// Connects to Redis; waits for it no longer than the patience. `None` when the process drains first.
+///
+/// # Errors
+/// It could not be reached in time (exit code 69), or its address or its eviction policy is wrong (78).
+pub async fn open(
+    address: &Address,
+    namespace: &str,
+    patience: Duration,
+    lifecycle: &Lifecycle,
+) -> Result<Option<RedisLedger>, Stopped> {
+    patiently(patience, lifecycle.draining(), || async {
+        let connected = RedisLedger::connect(address.expose(), namespace, Settings::RECOMMENDED).await;
+        connected.map_err(|error| match error {
+            Error::Broken(_) => Attempt::Never(Stopped::settings(error.to_string())),
+            Error::Unavailable { .. } => Attempt::Later(Stopped::unavailable(error.to_string())),
+        })
+    })
+    .await
+}

@@ -1,0 +1,142 @@
+//! The writer as a process: signals, exit codes, and a death at the worst moment.
+
+use nix::sys::signal::Signal;
+use simulator::{Fault, FaultKind};
+use testkit::orders::new_order;
+
+use crate::stage::{Process, QUICK, Stage, fault_strikes, id_of, orders_of};
+
+const GRAPH: &str = "/composite/graph";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_killed_during_a_call_leaves_every_order_written_once_and_in_order() {
+    let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "2s").set("CAUSEWAY_LEASE", "3s");
+    // The call outlives its writer and is carried out while the other one has taken over.
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path(GRAPH));
+    let first = stage.process();
+    first.says("started").await;
+    let orders = [orders_of("ann", 4), orders_of("bob", 4), orders_of("cleo", 4)].concat();
+    stage.hand_on(&orders).await;
+    fault_strikes(&stage.org(), 1).await;
+    let second = stage.process();
+    first.signal(Signal::SIGKILL);
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 4), ("bob", 4), ("cleo", 4)]);
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_writers_share_the_partitions_without_writing_anything_twice() {
+    let mut stage = Stage::new(QUICK).await;
+    let (first, second) = (stage.process(), stage.process());
+    first.says("started").await;
+    second.says("started").await;
+    let customers = ["ann", "bob", "cleo", "dora"];
+    let orders: Vec<_> = (1..=5).flat_map(|number| customers.map(|customer| new_order(customer, number))).collect();
+    stage.written(&orders).await;
+    stage.assert_each_once_and_in_order(&customers.map(|customer| (customer, 5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_what_is_in_flight_and_hands_the_rest_back() {
+    let mut stage = Stage::new(QUICK).await;
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path(GRAPH));
+    let mut process = stage.process();
+    stage.hand_on(&orders_of("ann", 3)).await;
+    fault_strikes(&stage.org(), 1).await;
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.code().await, 0, "{}", process.said());
+    assert_eq!(stage.told.next().await.kind, "order.written", "what was in flight");
+    assert_eq!(stage.order_records().len(), 1);
+    assert_eq!(stage.fleet.left_over(&stage.session).await.len(), 1, "the rest is in its queue");
+
+    let writer = stage.writer();
+    stage.told.until("order.written", orders_of("ann", 3)[1..].iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 3)]);
+    let lookups = stage.org().requests().iter().filter(|request| request.path.ends_with("/query")).count();
+    assert_eq!(lookups, 0, "nothing was left unknown");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_a_good_file_and_keeps_the_old_settings_over_a_bad_one() {
+    let mut stage = Stage::new(QUICK).await;
+    let process = stage.process();
+    stage.written(&orders_of("ann", 1)).await;
+    assert_eq!(stage.events().len(), 1);
+
+    stage.write_order_processing(&format!("{QUICK}[platform_events]\nenabled = false\n"));
+    process.signal(Signal::SIGHUP);
+    process.says("was read again").await;
+    stage.written(&orders_of("bob", 1)).await;
+    assert_eq!(stage.events().len(), 1, "events are off");
+
+    stage.write_order_processing("[platform_events]\nenabeld = true\n");
+    process.signal(Signal::SIGHUP);
+    process.says("stays as it was").await;
+    process.says("enabled").await;
+    stage.written(&orders_of("cleo", 1)).await;
+    assert_eq!(stage.events().len(), 1, "events are still off");
+    assert_eq!(stage.order_records().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_wrong_setting_is_named_at_once_before_anything_is_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("order-processing.toml");
+    std::fs::write(&file, "creatPersonAccount = true\n[retry]\nmax_attempts = 0\n").expect("written");
+    let mut process = Process::start(
+        folder.path(),
+        [
+            ("CAUSEWAY_AMQP_URL", "http://127.0.0.1"),
+            ("CAUSEWAY_REDIS_URL", "redis://127.0.0.1:1"),
+            ("CAUSEWAY_PARTITIONS", "0"),
+            ("CAUSEWAY_BATCH_ORDERS", "76"),
+            ("CAUSEWAY_LEASE", "soon"),
+            ("CAUSEWAY_ORDER_PROCESSING", file.to_str().expect("a path")),
+            ("CAUSEWAY_SALESFORCE_CLIENT_SECRET", "hush"),
+        ],
+    );
+    assert_eq!(process.code().await, 78);
+    let said = process.said();
+    for setting in [
+        "CAUSEWAY_AMQP_URL",
+        "CAUSEWAY_PARTITIONS",
+        "CAUSEWAY_BATCH_ORDERS",
+        "CAUSEWAY_LEASE",
+        "CAUSEWAY_TENANT",
+        "CAUSEWAY_SALESFORCE_LOGIN_URL",
+        "CAUSEWAY_SALESFORCE_CLIENT_ID",
+        "creatPersonAccount",
+        "max_attempts",
+    ] {
+        assert!(said.contains(setting), "{setting} is not named:\n{said}");
+    }
+    assert!(!said.contains("hush"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_that_does_not_exist_is_a_mistake_of_usage() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway-writer"));
+    let output = command.arg("--no-such-flag").output().await.expect("it runs");
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_within_the_patience_is_named() {
+    let [closed] = testkit::port::free().expect("a port");
+    let nowhere = format!("127.0.0.1:{closed}");
+    let unreachable = [
+        ("CAUSEWAY_AMQP_URL", format!("amqp://{nowhere}/%2f")),
+        ("CAUSEWAY_REDIS_URL", format!("redis://{nowhere}/")),
+        ("CAUSEWAY_SALESFORCE_LOGIN_URL", format!("http://{nowhere}")),
+    ];
+    for (setting, url) in unreachable {
+        let stage = Stage::new(QUICK).await.set("CAUSEWAY_PATIENCE", "300ms").set(setting, &url);
+        let hosts = format!("{},{nowhere}", stage.org_host());
+        let mut process = stage.set("CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", &hosts).process();
+        assert_eq!(process.code().await, 69, "{setting}: {}", process.said());
+        assert!(process.said().contains(&closed.to_string()), "{}", process.said());
+    }
+}

@@ -1,0 +1,119 @@
+//! When Salesforce refuses: one order alone pays, for as long as it has to.
+
+use simulator::{Fault, FaultKind};
+use testkit::fleet::failure;
+use testkit::orders::{self, order_id};
+
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, id_of, orders_of};
+
+/// Customers with one-letter names.
+fn customers(count: u8) -> Vec<String> {
+    (0..count).map(|n| format!("{}{}", char::from(b'a' + n / 26), char::from(b'a' + n % 26))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_record_is_tried_again_while_its_customers_next_order_waits_and_others_pass() {
+    let mut stage = Stage::new(QUICK).await;
+    stage.org().arm(Fault::always(FaultKind::Lock).containing(orders::identity("ann")));
+    let orders = [orders_of("ann", 2), orders_of("bob", 3)].concat();
+    stage.hand_on(&orders).await;
+    let writer = stage.writer();
+    stage.told.until("order.written", orders_of("bob", 3).iter().map(id_of)).await;
+    fault_strikes(&stage.org(), 3).await;
+    assert!(!stage.order_records().contains(&order_id("ann", 2)), "the second order waits for the first");
+    stage.org().clear_faults();
+    stage.told.until("order.written", orders_of("ann", 2).iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 2), ("bob", 3)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
+    let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_IN_FLIGHT", "1");
+    let customers = customers(76);
+    let orders: Vec<_> = customers.iter().flat_map(|customer| orders_of(customer, 1)).collect();
+    // While the first order is under way, the others come together.
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
+    let writer = stage.writer();
+    stage.hand_on(&orders[..1]).await;
+    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    stage.hand_on(&orders[1..]).await;
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
+    assert_eq!(graphs, [1, 75]);
+    assert_eq!(stage.org().api_calls(), 2);
+    assert_eq!((stage.order_records().len(), stage.events().len(), stage.records("Account").len()), (76, 76, 76));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_were_halted_because_others_failed_are_written_without_an_attempt() {
+    let mut stage = Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1");
+    let (bad, good) = (customers(20), customers(40).split_off(20));
+    for customer in &bad {
+        let refusal = FaultKind::RefuseRow {
+            code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
+            message: "Not today".into(),
+            status: 400,
+            fields: vec!["LastName".into()],
+        };
+        stage.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
+    }
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("zz", 1)).await;
+    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    let orders: Vec<_> = bad.iter().chain(&good).flat_map(|customer| orders_of(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    let told = stage.told.take(41).await;
+    let written = told.iter().filter(|told| told.kind == "order.written").count();
+    let dead = told.iter().filter(|told| told.kind == "order.dead_lettered").count();
+    assert_eq!((written, dead), (21, 20), "a halted order that had paid with its one attempt would be dead");
+    let letters = stage.fleet.letters().await;
+    let keys: Vec<String> = bad.iter().map(|customer| orders::identity(customer)).collect();
+    assert!(letters.iter().all(|letter| letter.key.as_ref().is_some_and(|key| keys.contains(key))), "{letters:#?}");
+    let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
+    assert_eq!(graphs[1], 40);
+    assert!(graphs[2..].iter().all(|graphs| *graphs <= 18), "then the requests are small: {graphs:?}");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_others_are_written() {
+    let mut stage = Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1");
+    let refusal =
+        FaultKind::RefuseRequest { code: "JSON_PARSER_ERROR".into(), message: "Unexpected character".into(), status: 400 };
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::always(refusal).on_path("/composite/graph").containing(orders::identity("culprit")));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("zz", 1)).await;
+    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    let innocent = customers(8);
+    let mut orders: Vec<_> = innocent.iter().flat_map(|customer| orders_of(customer, 1)).collect();
+    orders.insert(3, orders_of("culprit", 1).remove(0));
+    stage.hand_on(&orders).await;
+    let told = stage.told.take(10).await;
+    let dead: Vec<&str> =
+        told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect();
+    assert_eq!(dead, [order_id("culprit", 1)]);
+    let letters = stage.fleet.letters().await;
+    assert_eq!(failure(&letters[0]).salesforce_code.as_deref(), Some("JSON_PARSER_ERROR"));
+    assert_eq!((stage.order_records().len(), stage.events().len()), (9, 9));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_nobody_catalogued_is_tried_again_and_then_given_up_by_its_name() {
+    let mut stage = Stage::new("[retry]\nmax_attempts = 3\ninitial_seconds = 0.1\nmax_seconds = 0.1\n").await;
+    let refusal =
+        FaultKind::RefuseRow { code: "NEVER_HEARD_OF".into(), message: "?".into(), status: 400, fields: Vec::new() };
+    stage.org().arm(Fault::always(refusal).on_object("Account"));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 1)).await;
+    assert_eq!(stage.told.next().await.kind, "order.dead_lettered");
+    let letters = stage.fleet.letters().await;
+    let failure = failure(&letters[0]);
+    assert_eq!((failure.reason.as_str(), failure.salesforce_code.as_deref()), ("unknown_salesforce_code", Some("NEVER_HEARD_OF")));
+    assert_eq!(stage.graph_requests().len(), 3, "all its attempts");
+    stage.end(writer).await;
+}
