@@ -7,7 +7,17 @@ use crate::{crates, entries, name, none, read, root, sources};
 
 /// Words that say nothing about what a file holds.
 const EMPTY_WORDS: [&str; 12] = [
-    "util", "utils", "common", "helper", "helpers", "misc", "manager", "managers", "processor", "processors", "shared",
+    "util",
+    "utils",
+    "common",
+    "helper",
+    "helpers",
+    "misc",
+    "manager",
+    "managers",
+    "processor",
+    "processors",
+    "shared",
     "stuff",
 ];
 
@@ -70,7 +80,10 @@ fn every_crate_begins_with_its_story_and_its_invariants() {
             problems.push(format!("the head of crates/{name}/src/{file} names no invariants"));
         }
     }
-    none(&problems, "Tell what the crate is for and what always holds in it; the reader should not have to open the rest.");
+    none(
+        &problems,
+        "Tell what the crate is for and what always holds in it; the reader should not have to open the rest.",
+    );
 }
 
 #[test]
@@ -95,7 +108,8 @@ fn every_dependency_has_a_reason() {
 #[test]
 fn versions_are_stated_once_for_the_workspace() {
     let mut problems = Vec::new();
-    let manifests = crates().into_iter().map(|name| format!("crates/{name}/Cargo.toml")).chain(["tests/Cargo.toml".to_owned()]);
+    let manifests =
+        crates().into_iter().map(|name| format!("crates/{name}/Cargo.toml")).chain(["tests/Cargo.toml".to_owned()]);
     for path in manifests.collect::<Vec<_>>() {
         let text = read(&root().join(&path));
         let mut section = "";
@@ -115,10 +129,12 @@ fn versions_are_stated_once_for_the_workspace() {
 
 #[test]
 fn the_top_level_holds_exactly_what_a_newcomer_needs_to_see() {
-    let found: BTreeSet<_> = entries(&root()).iter().map(|path| name(path)).filter(|name| !name.starts_with('.')).collect();
+    let found: BTreeSet<_> =
+        entries(&root()).iter().map(|path| name(path)).filter(|name| !name.starts_with('.')).collect();
     let allowed: BTreeSet<_> = TOP_LEVEL.map(str::to_owned).into();
     let mut problems: Vec<_> = found.difference(&allowed).map(|name| format!("{name} does not belong there")).collect();
     // What cargo builds may lie elsewhere.
-    problems.extend(allowed.difference(&found).filter(|name| *name != "target").map(|name| format!("{name} is missing")));
+    problems
+        .extend(allowed.difference(&found).filter(|name| *name != "target").map(|name| format!("{name} is missing")));
     none(&problems, "Tools' files begin with a dot, deployment lies in deploy/, code in crates/.");
 }

@@ -113,7 +113,10 @@ fn the_core_uses_only_libraries_that_neither_wait_nor_reach_out() {
         .filter(|dependency| dependency.kind == DependencyKind::Normal && !CORE.contains(&dependency.name.as_str()))
         .map(|dependency| format!("domain depends on {}", dependency.name))
         .collect();
-    none(&problems, "Take what it gives as an argument. A library that is pure may join CORE (tests/architecture/floors.rs).");
+    none(
+        &problems,
+        "Take what it gives as an argument. A library that is pure may join CORE (tests/architecture/floors.rs).",
+    );
 }
 
 #[test]
@@ -128,7 +131,12 @@ fn packages_are_named_after_their_folders() {
 
 /// The members of the workspace. Their manifests are enough: nothing is resolved and no network is needed.
 fn packages() -> Vec<Package> {
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().expect("readable manifests").packages
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("readable manifests")
+        .packages
 }
 
 fn bare(package: &str) -> String {
@@ -145,5 +153,8 @@ fn ours(package: &Package, kind: DependencyKind) -> Vec<String> {
 }
 
 fn uses(package: &Package, library: &str) -> bool {
-    package.dependencies.iter().any(|dependency| dependency.kind == DependencyKind::Normal && dependency.name == library)
+    package
+        .dependencies
+        .iter()
+        .any(|dependency| dependency.kind == DependencyKind::Normal && dependency.name == library)
 }

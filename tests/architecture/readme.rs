@@ -49,7 +49,8 @@ fn every_path_and_target_in_the_readme_exists() {
 
 /// From a heading to the next one of its level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
-    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("the README has no `{heading}`"));
+    let (_, rest) =
+        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("the README has no `{heading}`"));
     rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 

@@ -19,7 +19,7 @@
 
 pub mod config;
 pub mod handler;
-mod metrics;
+pub mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -98,21 +98,21 @@ fn without_secrets(value: &Value) -> Value {
 }
 
 /// Opens JSON in strings: the body itself, and its `data` and `body`.
-fn opened(value: Value, strings: u8) -> Value {
-    match value {
-        Value::String(text) if strings > 0 => match serde_json::from_str::<Value>(&text) {
+fn opened(mut value: Value, strings: u8) -> Value {
+    match &mut value {
+        Value::String(text) if strings > 0 => match serde_json::from_str::<Value>(text) {
             Ok(inner @ (Value::Object(_) | Value::Array(_) | Value::String(_))) => opened(inner, strings - 1),
-            Ok(_) | Err(_) => Value::String(text),
+            Ok(_) | Err(_) => value,
         },
-        Value::Object(mut map) => {
+        Value::Object(map) => {
             for key in ["data", "body"] {
                 if let Some(inner) = map.get_mut(key) {
                     *inner = opened(inner.take(), strings);
                 }
             }
-            Value::Object(map)
+            value
         }
-        other => other,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => value,
     }
 }
 

@@ -10,12 +10,12 @@ pub mod show;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use service::{Exit, Problems, Stopped};
 
 use crate::confirm::{self, Act, Confirmed};
-use crate::settings::{Connection, ConnectionArgs};
+use crate::settings::{self, Connection, ConnectionArgs};
 use crate::shown;
 use crate::terminal::{self, Terminal};
 
@@ -142,7 +142,10 @@ pub(crate) fn usage(message: impl Into<String>) -> Stopped {
 
 /// The process: reads the command line, runs the verb, prints the answer.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = settings::without_default_address(Cli::command())
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody is left to tell when standard output or error is closed.

@@ -22,7 +22,7 @@ pub struct Explanation {
     /// What an operator should do.
     pub you_do: String,
     /// What to expect of a replay: `may_succeed`, `needs_correction`, `fails_again`, `dangerous`; `null` for Salesforce's codes.
-    pub replay: Option<&'static str>,
+    pub replay: Option<Outlook>,
     /// Salesforce's HTTP statuses with this code.
     pub http: Vec<u16>,
     /// Salesforce's messages that change the meaning.
@@ -109,7 +109,7 @@ pub fn of_reason(reason: Reason) -> Explanation {
         meaning: meaning.to_owned(),
         we_do,
         you_do: reason.remedy().to_owned(),
-        replay: Some(Outlook::of_reason(reason).as_str()),
+        replay: Some(Outlook::of_reason(reason)),
         http: Vec::new(),
         variants: Vec::new(),
     }

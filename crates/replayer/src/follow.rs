@@ -1,6 +1,6 @@
 //! What becomes of letters after they were let go.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
@@ -79,11 +79,11 @@ impl Followed {
     pub fn fates(&self, open: &OpenLetters) -> Vec<(LetterId, Fate)> {
         let now: HashMap<&LetterId, &OpenLetter> = open.all().iter().map(|open| (&open.letter.id, open)).collect();
         // Customers of whom a letter failed again: nothing behind it moves.
-        let stopped: HashMap<&str, ()> = self
+        let stopped: HashSet<&str> = self
             .letters
             .iter()
             .filter(|before| now.get(&before.id).is_some_and(|open| open.letter.times_dead > before.times_dead))
-            .filter_map(|before| Some((before.key.as_deref()?, ())))
+            .filter_map(|before| before.key.as_deref())
             .collect();
         self.letters
             .iter()
@@ -97,7 +97,7 @@ impl Followed {
                         (Some(failure), Some(_)) if open.letter.times_dead > before.times_dead => {
                             Fate::DeadAgain(failure.clone())
                         }
-                        (_, Some(key)) if stopped.contains_key(key.as_str()) => Fate::Parked,
+                        (_, Some(key)) if stopped.contains(key.as_str()) => Fate::Parked,
                         _ => Fate::Pending,
                     },
                 };

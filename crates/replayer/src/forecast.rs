@@ -7,8 +7,9 @@ use queue::topology::Topology;
 
 use crate::letters::{OpenLetter, OpenLetters};
 
-/// How likely a letter is to succeed when it goes again as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// How likely a letter is to succeed when it goes again as it is. In JSON by its name in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outlook {
     /// What stood in the way was outside of the order and may be over.
     MaySucceed,
@@ -21,16 +22,6 @@ pub enum Outlook {
 }
 
 impl Outlook {
-    /// The name in JSON: `may_succeed`, `needs_correction`, `fails_again`, `dangerous`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MaySucceed => "may_succeed",
-            Self::NeedsCorrection => "needs_correction",
-            Self::FailsAgain => "fails_again",
-            Self::Dangerous => "dangerous",
-        }
-    }
-
     /// In words.
     pub const fn words(self) -> &'static str {
         match self {

@@ -308,6 +308,6 @@ pub fn groups(open: &OpenLetters, letters: &[&OpenLetter], by: GroupBy, reveal: 
             })
         })
         .collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.dead + group.held));
+    groups.sort_by_key(|group| std::cmp::Reverse((group.dead + group.held, group.oldest_age_seconds)));
     groups
 }

@@ -150,24 +150,22 @@ impl Table {
         cells.max().unwrap_or_default().max(columns_of(self.columns[index].title))
     }
 
-    /// Takes room from the widest columns first; whether it was enough.
+    /// Takes room from ids whose beginning is enough, then from middles, then from ends, the widest first; whether it was
+    /// enough.
     fn narrow(&self, kept: &mut [(usize, usize)], mut excess: usize) -> bool {
-        while excess > 0 {
-            let spare = |(index, width): &(usize, usize)| {
-                let column = &self.columns[*index];
-                if column.squeeze == Squeeze::Never {
-                    0
-                } else {
-                    width.saturating_sub(column.least.max(columns_of(column.title)))
-                }
-            };
-            let Some(widest) = kept.iter_mut().filter(|column| spare(column) > 0).max_by_key(|column| column.1) else {
-                return false;
-            };
-            widest.1 -= 1;
-            excess -= 1;
+        for squeeze in [Squeeze::Prefix, Squeeze::Middle, Squeeze::End] {
+            while excess > 0 {
+                let has_spare = |(index, width): &(usize, usize)| {
+                    let column = &self.columns[*index];
+                    column.squeeze == squeeze && *width > column.least.max(columns_of(column.title))
+                };
+                let widest = kept.iter_mut().filter(|column| has_spare(column)).max_by_key(|column| column.1);
+                let Some(widest) = widest else { break };
+                widest.1 -= 1;
+                excess -= 1;
+            }
         }
-        true
+        excess == 0
     }
 
     fn render(&self, kept: &[(usize, usize)], colour: bool) -> String {

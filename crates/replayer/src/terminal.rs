@@ -61,25 +61,18 @@ impl Terminal {
         bar
     }
 
-    /// Breaks a text into lines that fit, each with this indent.
+    /// Breaks a text into lines that fit, each with this indent; no longer than is easily read.
     pub fn wrap(&self, text: &str, indent: usize) -> String {
-        let room = self.width.unwrap_or(100).min(100).saturating_sub(indent).max(20);
-        let mut lines = vec![String::new()];
-        for word in text.split_whitespace() {
-            let full = lines
-                .last()
-                .is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
-            if full {
-                lines.push(String::new());
-            }
-            if let Some(line) = lines.last_mut() {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-        }
-        lines.join(&format!("\n{}", " ".repeat(indent)))
+        const READABLE: usize = 100;
+        wrapped(text, indent, self.width.unwrap_or(READABLE).min(READABLE))
+    }
+
+    /// A line of prose, wrapped at the terminal's edge.
+    pub fn line(&self, out: &mut String, text: &str) {
+        let _ = match self.width {
+            Some(width) => writeln!(out, "{}", wrapped(text, 0, width)),
+            None => writeln!(out, "{text}"),
+        };
     }
 
     /// `label  text`, the text wrapped beside its label; nothing when there is no text.
@@ -98,4 +91,23 @@ pub fn answer(bytes: &[u8]) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let room = width.saturating_sub(indent).max(20);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full =
+            lines.last().is_some_and(|line| !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
 }

@@ -30,18 +30,17 @@ pub(crate) fn client(connect_timeout: Duration) -> Result<reqwest::Client, Error
         .map_err(|error| Error::Invalid(format!("the HTTP client cannot be set up: {}", reason(&error))))
 }
 
-/// Why an exchange failed, from the outside in and without the address, which may hold a record's key.
+/// Why an exchange failed, from the outside in: the host that was not reached, and never the path, which may hold a
+/// record's key.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "connection failed"
-    } else if error.is_timeout() {
-        "time-out"
-    } else if error.is_body() || error.is_decode() {
-        "the body ended early"
-    } else {
-        "the connection failed after sending"
-    }
-    .to_owned();
+    let host = error.url().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    let mut text = match host {
+        Some((host, port)) if error.is_connect() => format!("connection to {host}:{port} failed"),
+        None if error.is_connect() => "connection failed".to_owned(),
+        _ if error.is_timeout() => "time-out".to_owned(),
+        _ if error.is_body() || error.is_decode() => "the body ended early".to_owned(),
+        _ => "the connection failed after sending".to_owned(),
+    };
     let mut source = error.source();
     while let Some(inner) = source {
         let inner_text = inner.to_string();

@@ -46,7 +46,8 @@ pub(crate) enum Stage {
 impl<'a> Attempt<'a> {
     /// An attempt as the ledger's answer lets it begin.
     pub(crate) fn begin(event: &'a OrderEvent, answer: ClaimAnswer, account: Option<&str>) -> Self {
-        let known = KnownIdentity { crm_id: account.and_then(RecordId::parse), contact_id: None };
+        let crm_id = account.and_then(RecordId::parse).or_else(|| event.order.crm_id().cloned());
+        let known = KnownIdentity { crm_id, contact_id: None };
         let attempt = |ticket, attempts, stage| Self { event, ticket, attempts, known, stage };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
@@ -110,6 +111,8 @@ impl<'a> Attempt<'a> {
                 | domain::failure::FailureClass::Throttled { .. }
                 | domain::failure::FailureClass::Permanent => Closing::Failed,
             },
+            // It may have been carried out behind an answer that was not Salesforce's own.
+            Outcome::Outage { failure, .. } if failure.class == domain::failure::FailureClass::Ambiguous => Closing::Unknown,
             Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => Closing::Release,
         }
     }

@@ -148,7 +148,7 @@ impl OrderWriter {
                 }
                 // Not knowing stays not knowing: the claim goes back as unknown. Only an org that refuses to be asked costs
                 // attempts, so that it ends as a dead letter that says so.
-                Err(error) => attempt.end(match of_error(error, self.probes()) {
+                Err(error) => attempt.end(match not_written(of_error(error, self.probes())) {
                     Outcome::Failed(failure) if failure.class == FailureClass::Permanent => {
                         Outcome::Failed(Failure { class: FailureClass::Ambiguous, ..failure })
                     }
@@ -570,6 +570,9 @@ fn not_written(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous => {
             Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
+        }
+        Outcome::Outage { failure, retry_after } if failure.class == FailureClass::Ambiguous => {
+            Outcome::Outage { failure: Failure { class: FailureClass::Transient, ..failure }, retry_after }
         }
         Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => outcome,
     }

@@ -62,6 +62,12 @@ pub(crate) fn of_refusal(error: &ApiError, probes: Probes) -> Outcome {
 
 /// What it means for every order of a request that the request failed as a whole.
 pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
+    // A server failure in somebody else's words, such as a page of maintenance: the org is away, and it is not known for
+    // what was sent last.
+    if let Error::Unavailable { ambiguous: true, retry_after, .. } = error {
+        let failure = coded(error, FailureClass::Ambiguous, Reason::SalesforceUnavailable);
+        return Outcome::Outage { failure, retry_after: retry_after.unwrap_or_default().max(probes.unavailable) };
+    }
     if error.is_ambiguous() {
         return Outcome::Failed(Failure::new(FailureClass::Ambiguous, Reason::AnswerLost, error.to_string()));
     }

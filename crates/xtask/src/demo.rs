@@ -14,11 +14,12 @@ mod report;
 mod watch;
 mod wire;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use testkit::Services;
 
 use self::build::Programs;
@@ -67,6 +68,7 @@ const WORKERS: usize = 2;
 impl Demo {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let mut signals = Signals::listen()?;
+        let _alone = alone()?;
         let stage = tokio::select! {
             stage = self.play() => stage?,
             // Whatever was started ends as it is dropped.
@@ -101,8 +103,7 @@ impl Demo {
         ));
         // Cargo shows its own progress.
         let programs = Programs::build().await?;
-        let services =
-            console.step("RabbitMQ and Redis are up", Services::start(&crate::services::root())).await?;
+        let services = console.step("RabbitMQ and Redis are up", Services::start(&crate::services::root())).await?;
         let (amqp_url, redis_url) = (services.amqp_url().to_owned(), services.redis_url().to_owned());
         let starting = async {
             let mut fleet = Fleet::with_org(programs, &dir, &amqp_url, &redis_url).await?;
@@ -128,6 +129,19 @@ struct Stage {
     fleet: Fleet,
     services: Services,
     kept: bool,
+}
+
+/// Holds the place against a second demo, which would clear it away. The lock ends with this process.
+fn alone() -> Result<File> {
+    let file = crate::target().join("demo.lock");
+    let lock = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another demo runs from this folder; wait for it, or end it with Ctrl-C")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
+    }
 }
 
 /// `target/demo`, without what an earlier run left there.

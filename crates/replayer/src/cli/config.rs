@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use domain::config::{ConfigProblem, OrderProcessing};
+use domain::config::{ConfigProblem, ConfigProblems, OrderProcessing};
 use serde::Serialize;
 use service::{Exit, Problems, Stopped};
 
@@ -67,7 +67,7 @@ impl Config {
                     return Err(Stopped::settings(settings.to_string().trim_end().to_owned()).into());
                 };
                 let checked = OrderProcessing::parse(&text);
-                let problems = checked.as_ref().err().map(|problems| problems.as_slice()).unwrap_or_default();
+                let problems = checked.as_ref().err().map(ConfigProblems::as_slice).unwrap_or_default();
                 let report = if tools.json {
                     Report::json(&document(&file, problems))?
                 } else {

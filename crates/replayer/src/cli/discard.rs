@@ -186,24 +186,29 @@ pub fn render_plan(open: &OpenLetters, plan: &DiscardPlan, reveal: bool, termina
     if plan.letters.len() > ROWS {
         let _ = writeln!(out, "… {} more", plan.letters.len() - ROWS);
     }
-    let _ =
-        writeln!(out, "\nDiscards {}: these orders will not be written.", shown::counted(plan.letters.len(), "letter"));
-    if plan.never_tried > 0 {
-        let held = shown::count(
-            plan.never_tried,
-            "of them was never tried; it only waits",
-            "of them were never tried; they only wait",
-        );
-        let _ = writeln!(out, "{held}.");
+    out.push('\n');
+    let mut line = |text: String| terminal.line(&mut out, &text);
+    match plan.letters.len() {
+        1 => line("Discards 1 letter: this order will not be written.".to_owned()),
+        letters => line(format!("Discards {letters} letters: these orders will not be written.")),
     }
-    if plan.being_replayed > 0 {
-        let going = shown::count(plan.being_replayed, "of them is", "of them are");
-        let _ = writeln!(out, "{going} being replayed and may be written all the same.");
+    match plan.never_tried {
+        0 => {}
+        1 => line("1 of them was never tried; it only waits.".to_owned()),
+        held => line(format!("{held} of them were never tried; they only wait.")),
     }
-    if plan.stranded.0 > 0 {
-        let parked = shown::counted(plan.stranded.0, "parked order");
-        let customers = shown::counted(plan.stranded.1.len(), "customer");
-        let _ = writeln!(out, "{parked} of {customers} stay parked behind them until a replay lets them go.");
+    match plan.being_replayed {
+        0 => {}
+        1 => line("1 of them is being replayed and may be written all the same.".to_owned()),
+        going => line(format!("{going} of them are being replayed and may be written all the same.")),
+    }
+    let customers = shown::counted(plan.stranded.1.len(), "customer");
+    match plan.stranded.0 {
+        0 => {}
+        1 => line("1 parked order stays parked behind them until a replay lets it go.".to_owned()),
+        parked => {
+            line(format!("{parked} parked orders of {customers} stay parked behind them until a replay lets them go."));
+        }
     }
     out
 }

@@ -56,19 +56,14 @@ pub fn render(explanation: &Explanation, terminal: &Terminal) -> String {
     terminal.field(&mut out, "Means", &explanation.meaning);
     terminal.field(&mut out, "Causeway does", explanation.we_do);
     terminal.field(&mut out, "You do", &explanation.you_do);
-    let outlooks = [Outlook::MaySucceed, Outlook::NeedsCorrection, Outlook::FailsAgain, Outlook::Dangerous];
-    if let Some(outlook) = outlooks.into_iter().find(|outlook| explanation.replay == Some(outlook.as_str())) {
-        terminal.field(&mut out, "A replay", outlook.words());
-    }
+    terminal.field(&mut out, "A replay", explanation.replay.map(Outlook::words).unwrap_or_default());
     let http: Vec<String> = explanation.http.iter().map(ToString::to_string).collect();
     terminal.field(&mut out, "HTTP", &http.join(", "));
-    for variant in &explanation.variants {
-        let _ = writeln!(
-            out,
-            "\nWith \"{}\" in its message  ({})",
-            variant.message_contains,
-            variant.class.replace('_', " ")
-        );
+    // Two wordings of one thing are told once.
+    for variants in explanation.variants.chunk_by(|a, b| (&a.meaning, &a.you_do) == (&b.meaning, &b.you_do)) {
+        let Some(variant) = variants.first() else { continue };
+        let texts: Vec<String> = variants.iter().map(|variant| format!("\"{}\"", variant.message_contains)).collect();
+        let _ = writeln!(out, "\nWith {} in its message  ({})", texts.join(" or "), variant.class.replace('_', " "));
         terminal.field(&mut out, "Means", &variant.meaning);
         terminal.field(&mut out, "Causeway does", variant.we_do);
         terminal.field(&mut out, "You do", &variant.you_do);

@@ -115,20 +115,23 @@ pub fn render(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: 
     let mut out = fitted.text;
     out.push('\n');
     let summary = Summary::of(matching.iter().copied());
+    let mut line = summary.line();
     if matching.len() < open.all().len() {
-        let _ = write!(out, "{} of {} match: ", matching.len(), shown::counted(open.all().len(), "open letter"));
+        line = format!("{} of {} match: {line}", matching.len(), shown::counted(open.all().len(), "open letter"));
     }
-    let _ = writeln!(out, "{}", summary.line());
+    terminal.line(&mut out, &line);
     if of > filter.most() {
-        let _ = writeln!(out, "Only the first {} are listed (--limit).", shown::counted(filter.most(), what));
+        let listed = shown::count(filter.most(), &format!("{what} is"), &format!("{what}s are"));
+        terminal.line(&mut out, &format!("Only the first {listed} listed (--limit)."));
     }
     if summary.stranded > 0 {
         let wait = shown::count(summary.stranded, "parked order waits", "parked orders wait");
-        let _ = writeln!(out, "{wait} behind nothing any more: replay lets them go.");
+        terminal.line(&mut out, &format!("{wait} behind nothing any more: replay lets them go."));
     }
     if terminal.hints {
         if !fitted.left_out.is_empty() {
-            let _ = writeln!(out, "Left out for lack of room: {}.", fitted.left_out.join(", ").to_lowercase());
+            let columns = fitted.left_out.join(", ").to_lowercase();
+            terminal.line(&mut out, &format!("Left out for lack of room: {columns}."));
         }
         if let (None, Some(first)) = (by, matching.first()) {
             let _ = writeln!(out, "Next: causeway-replayer show {}", short(terminal, first.letter.id.as_str()));
@@ -142,9 +145,9 @@ pub(crate) fn table(open: &OpenLetters, letters: &[&OpenLetter], reveal: bool, t
     let mut table = Table::new([
         Column::new("LETTER").squeezed(Squeeze::Prefix, 8),
         Column::new("STATE"),
-        Column::new("ORDER").squeezed(Squeeze::Middle, 14),
+        Column::new("ORDER").squeezed(Squeeze::Middle, 12),
         Column::new("TYPE").squeezed(Squeeze::End, 12).left_out(3),
-        Column::new("CUSTOMER").squeezed(Squeeze::Middle, 13).left_out(1),
+        Column::new("CUSTOMER").squeezed(Squeeze::Middle, 12).left_out(1),
         Column::new("REASON").squeezed(Squeeze::End, 18),
         Column::new("CODE").squeezed(Squeeze::End, 18).left_out(4),
         Column::new("AGE").right(),

@@ -58,7 +58,7 @@ pub struct Facts {
     failure: Option<FailureShown>,
     remedy: Option<&'static str>,
     explanation: Option<Explanation>,
-    outlook: Option<&'static str>,
+    outlook: Option<Outlook>,
     place: String,
     by: String,
     waiting: Vec<Row>,
@@ -162,7 +162,7 @@ pub fn facts(
         letter: open.row(letter, reveal),
         remedy: failure.map(|failure| failure.reason.remedy()),
         explanation: failure.and_then(explanation),
-        outlook: failure.map(|failure| Outlook::of(failure).as_str()),
+        outlook: failure.map(Outlook::of),
         failure: failure.map(|failure| FailureShown {
             class: failure.class.as_str(),
             reason: failure.reason.as_str(),
@@ -274,6 +274,7 @@ pub fn render(facts: &Facts, terminal: &Terminal) -> String {
             field("  means", "The catalogue does not know this code.");
         }
         field("Remedy", facts.remedy.unwrap_or_default());
+        field("A replay", facts.outlook.map(Outlook::words).unwrap_or_default());
     }
     waiting(&mut out, facts, terminal);
     match &facts.message {

@@ -95,7 +95,7 @@ fn the_plan_of_a_replay_says_what_to_expect() {
     let all = Filter::default().select(&open);
     let plan = ReplayPlan::new(&open, &all, &topology());
     assert_eq!((plan.with_outlook(Outlook::FailsAgain), plan.with_outlook(Outlook::NeedsCorrection)), (1, 1));
-    assert_snapshot!(replay::render_plan(&plan, false, &Terminal { width: Some(80), ..Terminal::PIPE }));
+    assert_snapshot!(replay::answer::render_plan(&plan, false, &Terminal { width: Some(80), ..Terminal::PIPE }));
 }
 
 #[test]

@@ -48,6 +48,22 @@ async fn a_session_that_expires_is_renewed_without_anybody_noticing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_org_that_drops_every_connection_is_waited_for_and_what_was_sent_is_looked_up() {
+    let mut stage = Stage::new("[retry]\nmax_attempts = 2\ninitial_seconds = 0.1\n").await;
+    stage.org().arm(Fault::always(FaultKind::DropBefore));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 2)).await;
+    assert_eq!(writer.pauses().await, "answer_lost");
+    // Long enough for many attempts, if each probe were one.
+    fault_strikes(&stage.org(), 6).await;
+    stage.org().clear_faults();
+    let told = stage.told.take(2).await;
+    assert!(told.iter().all(|told| told.kind == "order.written"), "{told:#?}");
+    stage.assert_each_once_and_in_order(&[("ann", 2)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_org_whose_port_is_closed_is_waited_for_and_no_attempt_is_counted() {
     // The org behind a fixed port, so that it can go and come back there.
     let [port] = testkit::port::free().expect("a port");
@@ -99,9 +115,9 @@ async fn while_the_org_is_away_nobody_hammers_it() {
     stage.hand_on(&orders).await;
     fault_strikes(&stage.org(), 2).await;
     stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
-    let during: Vec<usize> =
-        stage.graph_requests().iter().filter(|request| request.status == 503).map(|request| request.graphs).collect();
-    assert_eq!(during.len(), 2);
-    assert_eq!(during[1], 1, "the second one is a probe with one order");
+    let graphs: Vec<usize> =
+        stage.graph_requests().iter().filter(|request| request.status == 200).map(|request| request.graphs).collect();
+    assert_eq!(graphs[0], 1, "a probe with one order goes first: {graphs:?}");
+    assert_eq!(stage.org().faults()[0].applied, 2, "one request a probe");
     stage.end(writer).await;
 }

@@ -135,7 +135,8 @@ async fn what_cannot_be_reached_within_the_patience_is_named() {
     for (setting, url) in unreachable {
         let stage = Stage::new(QUICK).await.set("CAUSEWAY_PATIENCE", "300ms").set(setting, &url);
         let hosts = format!("{},{nowhere}", stage.org_host());
-        let mut process = stage.set("CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", &hosts).process();
+        let stage = stage.set("CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", &hosts);
+        let mut process = stage.process();
         assert_eq!(process.code().await, 69, "{setting}: {}", process.said());
         assert!(process.said().contains(&closed.to_string()), "{}", process.said());
     }

@@ -211,7 +211,7 @@ impl Writer {
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let families = self.0.registry().gather();
         let metrics = families.iter().filter(|family| family.name().ends_with(name)).flat_map(|family| family.get_metric());
-        metrics.map(|metric| metric.get_counter().value() + metric.get_gauge().value()).sum()
+        metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }
 }
 

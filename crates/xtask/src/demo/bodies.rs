@@ -144,7 +144,9 @@ pub(crate) fn body(order_type: OrderType, of: &Occasion<'_>, rng: &mut StdRng) -
         OrderType::CancelIntent => json!({
             "cancelInformation": { "reason": pick(&REASONS, rng), "text": "Thinking about it", "option": "pause" },
         }),
-        OrderType::DataCapture => json!({ "data": { "topic": "newsletter", "consent": true, "page": "/offers/spring" } }),
+        OrderType::DataCapture => {
+            json!({ "data": { "topic": "newsletter", "consent": true, "page": "/offers/spring" } })
+        }
     };
     let mut body = Map::new();
     body.insert("__spec_version".into(), json!("2"));
@@ -284,7 +286,8 @@ fn update_subscription(of: &Occasion<'_>, rng: &mut StdRng) -> Value {
 }
 
 fn offer(plan: &Plan, of: &Occasion<'_>) -> Value {
-    let term = json!({ "renewal_type": "TERMED", "renewal_trigger": "EXTERNAL", "length": plan.months, "type": "months" });
+    let term =
+        json!({ "renewal_type": "TERMED", "renewal_trigger": "EXTERNAL", "length": plan.months, "type": "months" });
     let (whole, cents, currency) = (plan.price / 100, plan.price % 100, of.customer.place.currency);
     json!({
         "id": plan.offer, "version": plan.version, "name": plan.name, "path": format!("/offers2/{}", plan.name),

@@ -44,9 +44,11 @@ impl Programs {
         let output = command
             .current_dir(workspace)
             .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
-            .output()
+            .spawn()
+            .context("cannot run cargo")?
+            .wait_with_output()
             .await
             .context("cannot run cargo")?;
         ensure!(output.status.success(), "the programs do not build; cargo says why above");
@@ -55,9 +57,8 @@ impl Programs {
             .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
             .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
             .collect();
-        let [simulator, ingest, writer, replayer] = NAMES.map(|name| {
-            built.remove(name).with_context(|| format!("cargo did not say where {name} is"))
-        });
+        let [simulator, ingest, writer, replayer] =
+            NAMES.map(|name| built.remove(name).with_context(|| format!("cargo did not say where {name} is")));
         Ok(Self { simulator: simulator?, ingest: ingest?, writer: writer?, replayer: replayer? })
     }
 }

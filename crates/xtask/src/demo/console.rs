@@ -74,7 +74,8 @@ impl Console {
 
     /// Shows how far it is.
     pub(crate) fn show(&self, bars: &mut Bars, published: usize, settled: usize, fleet: &str) {
-        let (deliveries, orders) = (bars.published.length().unwrap_or_default(), bars.settled.length().unwrap_or_default());
+        let (deliveries, orders) =
+            (bars.published.length().unwrap_or_default(), bars.settled.length().unwrap_or_default());
         for (bar, position) in [(&bars.published, published), (&bars.settled, settled)] {
             bar.set_position(position as u64);
             let eta = bar.eta().as_secs();

@@ -84,11 +84,25 @@ const LAST_NAMES: [&str; 24] = [
     "Weiß",
 ];
 const PLACES: [Place; 6] = [
-    Place { street: "7 Harbor Way", city: "Portland", state: "OR", postal_code: "97201", country: "US", currency: "USD" },
+    Place {
+        street: "7 Harbor Way",
+        city: "Portland",
+        state: "OR",
+        postal_code: "97201",
+        country: "US",
+        currency: "USD",
+    },
     Place { street: "12 Mill Lane", city: "Leeds", state: "", postal_code: "LS1 4AP", country: "GB", currency: "GBP" },
     Place { street: "Gartenweg 3", city: "Köln", state: "", postal_code: "50667", country: "DE", currency: "EUR" },
     Place { street: "8 rue des Lilas", city: "Lyon", state: "", postal_code: "69003", country: "FR", currency: "EUR" },
-    Place { street: "41 Collins St", city: "Melbourne", state: "VIC", postal_code: "3000", country: "AU", currency: "AUD" },
+    Place {
+        street: "41 Collins St",
+        city: "Melbourne",
+        state: "VIC",
+        postal_code: "3000",
+        country: "AU",
+        currency: "AUD",
+    },
     Place { street: "3 Dame Street", city: "Dublin", state: "", postal_code: "D02", country: "IE", currency: "EUR" },
 ];
 
@@ -108,7 +122,10 @@ pub(crate) fn customers(count: usize, rng: &mut StdRng) -> Vec<Customer> {
                 customer_id: format!("cus-{}", hex(rng, 32)),
                 first_name,
                 last_name,
-                email: format!("{}.{index}@example.org", first_name.to_lowercase().replace(|c: char| !c.is_ascii(), "")),
+                email: format!(
+                    "{}.{index}@example.org",
+                    first_name.to_lowercase().replace(|c: char| !c.is_ascii(), "")
+                ),
                 phone: format!("+4477{index:08}"),
                 place: PLACES[rng.random_range(0..PLACES.len())],
                 twin: match index {

@@ -26,11 +26,7 @@ const REFUSED_WAIT: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The connection was lost, or nothing is bound to the orders exchange.
-pub(crate) async fn publish(
-    session: Arc<dyn Session>,
-    script: Arc<Script>,
-    confirmed: Arc<AtomicUsize>,
-) -> Result<()> {
+pub(crate) async fn publish(session: Arc<dyn Session>, script: Arc<Script>, confirmed: Arc<AtomicUsize>) -> Result<()> {
     let mut next = script.deliveries.iter().copied();
     let mut waiting: HashMap<&str, VecDeque<usize>> = HashMap::new();
     let mut waiting_count = 0;

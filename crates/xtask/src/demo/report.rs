@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, LineStyle, Table, presets};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -67,7 +67,8 @@ impl Report {
         let seconds = run.took.as_secs_f64();
         let count = |fate| found.total.of(fate);
         #[expect(clippy::cast_precision_loss, reason = "counts of a demo are far below 2^52")]
-        let (per_1000, per_second) = (run.api_calls as f64 * 1_000.0 / orders as f64, orders as f64 / seconds.max(0.001));
+        let (per_1000, per_second) =
+            (run.api_calls as f64 * 1_000.0 / orders as f64, orders as f64 / seconds.max(0.001));
         Self {
             seed,
             orders_published: orders,
@@ -105,7 +106,8 @@ impl Report {
         let found = &run.reconciliation;
         let mut text = format!("{}\n{}\n", by_type(found), self.proof());
         if !found.dead_reasons.is_empty() {
-            let reasons: Vec<String> = found.dead_reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            let reasons: Vec<String> =
+                found.dead_reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             let _ = writeln!(text, "dead letters: {}", reasons.join(", "));
         }
         for finding in &found.findings {
@@ -143,9 +145,14 @@ impl Report {
         ];
         for (what, count) in proofs {
             let (mark, color) = if count == 0 { ("✓", Color::Green) } else { ("✗", Color::Red) };
-            table.add_row([Cell::new(mark).fg(color), Cell::new(what), number(count).fg(color)]);
+            table.add_row([
+                Cell::new(mark).fg(color),
+                Cell::new(what),
+                Cell::new(HumanCount(count as u64)).set_alignment(CellAlignment::Right).fg(color),
+            ]);
         }
-        let killed = self.writer_killed_after.map_or("no".to_owned(), |count| format!("after {}", HumanCount(count as u64)));
+        let killed =
+            self.writer_killed_after.map_or("no".to_owned(), |count| format!("after {}", HumanCount(count as u64)));
         let figures = [
             ("events published", HumanCount(self.events_published as u64).to_string()),
             ("messages delivered twice, and folded", HumanCount(self.deliveries_doubled as u64).to_string()),
@@ -189,7 +196,7 @@ fn row(name: Cell, tally: &Tally) -> Vec<Cell> {
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table
 }
 

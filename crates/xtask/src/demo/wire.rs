@@ -165,7 +165,10 @@ pub(crate) fn message(
         content_type: Some(content_type.to_owned()),
         timestamp: u64::try_from(at).ok(),
         app_id: Some("limio-gateway".to_owned()),
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
+        headers: headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
     }
 }
 
