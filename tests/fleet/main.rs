@@ -1,1 +1,7 @@
-fn main() {}
+//! The whole fleet, from a publisher to the org and back to an operator.
+
+mod broker_cut;
+mod operator;
+mod order_reaches_salesforce;
+mod stage;
+mod two_fleets;

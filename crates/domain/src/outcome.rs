@@ -139,7 +139,13 @@ impl OutcomeEvent {
     }
 
     /// Announces that an order was given up; `letter_id` is its dead letter.
-    pub fn of_failure(tenant: TenantId, order_id: OrderId, sequence_key: SequenceKey, failure: &Failure, letter_id: &str) -> Self {
+    pub fn of_failure(
+        tenant: TenantId,
+        order_id: OrderId,
+        sequence_key: SequenceKey,
+        failure: &Failure,
+        letter_id: &str,
+    ) -> Self {
         let data = json!({ "failure": failure, "letter_id": letter_id, "remedy": failure.reason.remedy() });
         Self { kind: OutcomeKind::DeadLettered, tenant, order_id, sequence_key, data }
     }

@@ -34,7 +34,11 @@ impl RetryPolicy {
         }
         let exponent = i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.factor.max(1.0).powi(exponent);
-        Some(if seconds.is_finite() && seconds < self.max.as_secs_f64() { Duration::from_secs_f64(seconds) } else { self.max })
+        Some(if seconds.is_finite() && seconds < self.max.as_secs_f64() {
+            Duration::from_secs_f64(seconds)
+        } else {
+            self.max
+        })
     }
 }
 

@@ -50,7 +50,9 @@ pub fn settle(outcome: &Outcome, attempts: u32, policy: &RetryPolicy) -> Settlem
             (FailureClass::Throttled { retry_after }, Some(delay)) => {
                 Settlement::Retry { after: delay.max(retry_after.unwrap_or_default()), failure: failure.clone() }
             }
-            (FailureClass::Transient | FailureClass::Ambiguous, Some(after)) => Settlement::Retry { after, failure: failure.clone() },
+            (FailureClass::Transient | FailureClass::Ambiguous, Some(after)) => {
+                Settlement::Retry { after, failure: failure.clone() }
+            }
         },
     }
 }
@@ -79,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_permanent_failure_is_given_up_at_the_first_attempt() {
-        assert!(matches!(settle(&failed(FailureClass::Permanent), 1, &RetryPolicy::default()), Settlement::DeadLetter(_)));
+        assert!(matches!(
+            settle(&failed(FailureClass::Permanent), 1, &RetryPolicy::default()),
+            Settlement::DeadLetter(_)
+        ));
     }
 
     #[test]
@@ -95,7 +100,9 @@ mod tests {
     fn a_throttled_failure_waits_at_least_as_long_as_salesforce_asks() {
         let asked = Duration::from_secs(90);
         let outcome = failed(FailureClass::Throttled { retry_after: Some(asked) });
-        assert!(matches!(settle(&outcome, 1, &RetryPolicy::default()), Settlement::Retry { after, .. } if after == asked));
+        assert!(
+            matches!(settle(&outcome, 1, &RetryPolicy::default()), Settlement::Retry { after, .. } if after == asked)
+        );
     }
 
     #[test]
@@ -105,8 +112,14 @@ mod tests {
             retry_after: Duration::from_secs(5),
         };
         assert!(matches!(settle(&outage, u32::MAX, &RetryPolicy::default()), Settlement::Pause { .. }));
-        assert_eq!(settle(&Outcome::Halted, u32::MAX, &RetryPolicy::default()), Settlement::Again { after: Duration::ZERO });
+        assert_eq!(
+            settle(&Outcome::Halted, u32::MAX, &RetryPolicy::default()),
+            Settlement::Again { after: Duration::ZERO }
+        );
         let left = Duration::from_secs(3);
-        assert_eq!(settle(&Outcome::Busy { left }, u32::MAX, &RetryPolicy::default()), Settlement::Again { after: left });
+        assert_eq!(
+            settle(&Outcome::Busy { left }, u32::MAX, &RetryPolicy::default()),
+            Settlement::Again { after: left }
+        );
     }
 }

@@ -70,6 +70,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
     queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(|error| match error {
         queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),
-        queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => Stopped::unavailable(error.to_string()),
+        queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => {
+            Stopped::unavailable(error.to_string())
+        }
     })
 }

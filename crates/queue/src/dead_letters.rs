@@ -49,7 +49,8 @@ impl DeadLetters {
 
     /// The messages of letters, as they were delivered. Letters that retention has dropped are left out.
     pub async fn messages(&self, letters: &[Letter]) -> Result<Vec<(LetterId, Message)>, Error> {
-        let wanted = letters.iter().filter_map(|letter| letter.offset.map(|offset| (letter.id.clone(), offset))).collect();
+        let wanted =
+            letters.iter().filter_map(|letter| letter.offset.map(|offset| (letter.id.clone(), offset))).collect();
         // A mark at the end, so that reading ends even when the last letters wanted are no longer kept.
         self.tail.barrier().await?;
         messages_at(&self.session, wanted).await
@@ -61,7 +62,8 @@ impl DeadLetters {
     /// After the entry and before the control message the customer counts as released without progress: release again.
     pub async fn release(&self, key: &str) -> Result<String, PublishError> {
         let plan = Uuid::new_v4().to_string();
-        let entry = Entry { key: Some(key.to_owned()), ..Entry::new(EntryKind::Released { plan: plan.clone() }, &self.by) };
+        let entry =
+            Entry { key: Some(key.to_owned()), ..Entry::new(EntryKind::Released { plan: plan.clone() }, &self.by) };
         self.tail.append(entry).await?;
         let control = Message {
             id: plan.clone(),

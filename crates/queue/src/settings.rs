@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn every_problem_is_noted_at_once() {
         let mut problems = Problems::default();
-        let wrong = FleetArgs { amqp_url: "http://x".into(), namespace: "a b".into(), partitions: "0".into(), ..args() };
+        let wrong =
+            FleetArgs { amqp_url: "http://x".into(), namespace: "a b".into(), partitions: "0".into(), ..args() };
         assert!(wrong.read(&mut problems).is_none());
         let found: Vec<&str> = problems.found().iter().map(|problem| problem.setting.as_str()).collect();
         assert_eq!(found, ["CAUSEWAY_AMQP_URL", "CAUSEWAY_NAMESPACE", "CAUSEWAY_PARTITIONS"]);

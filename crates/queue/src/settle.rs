@@ -1,7 +1,7 @@
 //! Carries out a settlement: announces, journals, acknowledges, in the order in which nothing can be lost.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::dead_letter::LetterId;
@@ -40,7 +40,7 @@ pub(crate) struct Settler {
     pub(crate) session: Arc<dyn Session>,
     pub(crate) topology: Topology,
     pub(crate) tail: Option<JournalTail>,
-    pub(crate) channels: HashMap<Queue, Arc<dyn Channel>>,
+    pub(crate) channels: Mutex<HashMap<Queue, Arc<dyn Channel>>>,
     pub(crate) by: String,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -49,7 +49,8 @@ impl Settler {
     /// Proves that the channel lives, reads the journal up to now, and tells the handler.
     pub(crate) async fn take_over<H: Handler>(&self, handler: &H, queue: Queue) -> Result<(), Failure> {
         let prove = async {
-            if let Some(channel) = self.channels.get(&queue) {
+            let channel = self.channels().get(&queue).cloned();
+            if let Some(channel) = channel {
                 channel.flush().await?;
             }
             match &self.tail {
@@ -59,6 +60,15 @@ impl Settler {
         };
         prove.await.map_err(|error: Error| Failure::transient(Reason::BrokerUnavailable, error.to_string()))?;
         handler.took_over(queue).await
+    }
+
+    /// Notes the channel that a queue's deliveries come by.
+    pub(crate) fn add_channel(&self, queue: Queue, channel: Arc<dyn Channel>) {
+        self.channels().insert(queue, channel);
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<Queue, Arc<dyn Channel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The letter that an order has to wait behind, when its customer is blocked. Released letters wait for nobody.
@@ -212,7 +222,13 @@ impl Settler {
     }
 
     /// Sends a refused order on in its customer's lane, so that it blocks the customer at its own place.
-    async fn forward_refused<H: Handler>(&self, handler: &H, job: &Job<H::Item>, key: &str, failure: &Failure) -> Answer {
+    async fn forward_refused<H: Handler>(
+        &self,
+        handler: &H,
+        job: &Job<H::Item>,
+        key: &str,
+        failure: &Failure,
+    ) -> Answer {
         let mut message = handler.kept(&job.message);
         message.headers = message.headers_within(KEPT_HEADER_BYTES);
         message.headers.insert(SEQUENCE_KEY.to_owned(), key.to_owned());

@@ -131,7 +131,10 @@ mod tests {
         let topology = Topology::new(Namespace::parse("causeway").expect("a name"));
         assert_eq!(topology.partition_of(""), 0);
         assert_eq!(topology.partition_of("123456789"), u16::try_from(0xCBF4_3926_u32 % 32).expect("small"));
-        assert_eq!(topology.partition_of("id-af385c5fd5a03350308ea28d073e9e26"), topology.partition_of("id-af385c5fd5a03350308ea28d073e9e26"));
+        assert_eq!(
+            topology.partition_of("id-af385c5fd5a03350308ea28d073e9e26"),
+            topology.partition_of("id-af385c5fd5a03350308ea28d073e9e26")
+        );
     }
 
     #[test]

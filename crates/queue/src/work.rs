@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use domain::failure::Failure;
 use futures::StreamExt;
+use rand::seq::SliceRandom as _;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -28,7 +29,8 @@ use crate::topology::Queue;
 /// How a program works.
 #[derive(Debug, Clone)]
 pub struct WorkSettings {
-    /// The queues it subscribes to.
+    /// The queues it subscribes to: a random half at once, the rest a second later. So processes that start together
+    /// share the queues, although nobody assigns them.
     pub queues: Vec<Queue>,
     /// Unacknowledged deliveries per queue, at most. This bounds the memory: queues × prefetch × body. The same for every
     /// process of a fleet: RabbitMQ may reverse what consumers of different prefetch hand back one after the other.
@@ -63,6 +65,9 @@ pub struct Stop {
     /// End now; whatever is unsettled is released.
     pub aborting: CancellationToken,
 }
+
+/// How long after the first half of its queues a process subscribes to the rest.
+const SECOND_WAVE: Duration = Duration::from_secs(1);
 
 /// How long the loop waits for anything before it turns.
 const TURN: Duration = Duration::from_secs(5);
@@ -125,6 +130,7 @@ pub async fn run<H: Handler>(
 enum Done {
     Answers(Vec<(ItemId, Answer)>),
     TookOver(Queue, Result<(), Failure>),
+    Subscribed(Result<Vec<Subscription>, Error>),
     Chain(ItemId, Result<Vec<(domain::dead_letter::LetterId, Message)>, Error>),
 }
 
@@ -142,6 +148,8 @@ struct Generation<H: Handler> {
     settler: Arc<Settler>,
     session: Arc<dyn Session>,
     incoming: mpsc::Receiver<Delivery>,
+    sender: mpsc::Sender<Delivery>,
+    second_wave: Option<(Instant, Vec<Queue>)>,
     readers: Vec<JoinHandle<()>>,
     stop_reading: CancellationToken,
     close_channels: CancellationToken,
@@ -169,29 +177,28 @@ impl<H: Handler> Generation<H> {
         };
         let (stop_reading, close_channels) = (CancellationToken::new(), CancellationToken::new());
         let (sender, incoming) = mpsc::channel(64);
-        let mut readers = Vec::new();
-        let mut channels = HashMap::new();
-        for queue in &settings.queues {
-            let subscription = session.subscribe(*queue, settings.prefetch).await?;
-            channels.insert(*queue, Arc::clone(&subscription.channel));
-            readers.push(tokio::spawn(read(subscription, sender.clone(), stop_reading.clone(), close_channels.clone())));
-        }
+        let mut first = settings.queues.clone();
+        first.shuffle(&mut rand::rng());
+        let rest = first.split_off(first.len().div_ceil(2));
+        let subscriptions = subscribe(session, &first, settings.prefetch).await?;
         let settler = Settler {
             session: Arc::clone(session),
             topology: broker.topology().clone(),
             tail,
-            channels,
+            channels: std::sync::Mutex::default(),
             by: settings.by.clone(),
             observer: Arc::clone(observer),
         };
-        Ok(Self {
+        let mut generation = Self {
             handler: Arc::clone(handler),
             settings: settings.clone(),
             observer: Arc::clone(observer),
             settler: Arc::new(settler),
             session: Arc::clone(session),
             incoming,
-            readers,
+            sender,
+            second_wave: (!rest.is_empty()).then(|| (Instant::now() + jittered(SECOND_WAVE), rest)),
+            readers: Vec::new(),
             stop_reading,
             close_channels,
             started: Instant::now(),
@@ -202,7 +209,18 @@ impl<H: Handler> Generation<H> {
             last: 0,
             tasks: JoinSet::new(),
             retake: Vec::new(),
-        })
+        };
+        generation.read_from(subscriptions);
+        Ok(generation)
+    }
+
+    /// Reads from these subscriptions until told to stop.
+    fn read_from(&mut self, subscriptions: Vec<Subscription>) {
+        for subscription in subscriptions {
+            self.settler.add_channel(subscription.queue, Arc::clone(&subscription.channel));
+            let (stop, close) = (self.stop_reading.clone(), self.close_channels.clone());
+            self.readers.push(tokio::spawn(read(subscription, self.sender.clone(), stop, close)));
+        }
     }
 
     /// Works until drained (`Ok`) or lost (`Err`).
@@ -216,14 +234,17 @@ impl<H: Handler> Generation<H> {
             let wake = self.send_what_may_go();
             self.observer.lanes(self.lanes.len(), self.lanes.waiting(), self.lanes.in_flight());
             self.observer.turned();
-            let wakes = [wake, drain_deadline, self.retake.iter().map(|(at, _)| *at).min()];
-            let wake = wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + TURN).min(Instant::now() + TURN);
+            let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
+            let wakes = [wake, drain_deadline, second_wave, self.retake.iter().map(|(at, _)| *at).min()];
+            let wake =
+                wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + TURN).min(Instant::now() + TURN);
             tokio::select! {
                 biased;
                 () = stop.aborting.cancelled() => break Ok(()),
                 () = ended.cancelled() => break Err(Error::Lost("the session ended".into())),
                 () = stop.draining.cancelled(), if drain_deadline.is_none() => {
                     self.stop_reading.cancel();
+                    self.second_wave = None;
                     self.lanes.drain();
                     drain_deadline = Some(Instant::now() + self.settings.drain);
                 }
@@ -249,6 +270,7 @@ impl<H: Handler> Generation<H> {
                         break Ok(());
                     }
                     self.take_over_again();
+                    self.subscribe_to_the_rest();
                 }
             }
         };
@@ -293,10 +315,17 @@ impl<H: Handler> Generation<H> {
         }
     }
 
+    fn subscribe_to_the_rest(&mut self) {
+        let due = self.second_wave.take_if(|(at, _)| *at <= Instant::now());
+        if let Some((_, queues)) = due {
+            let (session, prefetch) = (Arc::clone(&self.session), self.settings.prefetch);
+            self.tasks.spawn(async move { Done::Subscribed(subscribe(&session, &queues, prefetch).await) });
+        }
+    }
+
     fn enqueue(&mut self, delivery: Delivery) {
         // Only a partition has control messages; in an inbox it would be somebody's message, to be judged as any other.
-        let control =
-            self.settings.letters == Letters::Block && delivery.message.kind.as_deref() == Some(RELEASE);
+        let control = self.settings.letters == Letters::Block && delivery.message.kind.as_deref() == Some(RELEASE);
         let job = if control {
             let key = delivery.message.header(SEQUENCE_KEY).map(str::to_owned);
             let item = Err(Failure::permanent(domain::failure::Reason::NotAnOrder, "a control message"));
@@ -383,7 +412,8 @@ impl<H: Handler> Generation<H> {
             let (ids, jobs): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let verdicts = handler.handle(&settler.session, &jobs).await;
             assert_eq!(verdicts.len(), jobs.len(), "a handler answers every job of a batch");
-            let answers = jobs.iter().zip(verdicts).map(|(job, verdict)| settler.settle(handler.as_ref(), job, verdict));
+            let answers =
+                jobs.iter().zip(verdicts).map(|(job, verdict)| settler.settle(handler.as_ref(), job, verdict));
             Done::Answers(ids.into_iter().zip(futures::future::join_all(answers).await).collect())
         });
     }
@@ -410,8 +440,9 @@ impl<H: Handler> Generation<H> {
                 self.observer.paused(Some(&failure));
                 self.retake.push((Instant::now() + jittered(Duration::from_secs(1)), queue));
             }
+            Done::Subscribed(Ok(subscriptions)) => self.read_from(subscriptions),
             Done::Chain(id, Ok(letters)) => self.expand(id, letters),
-            Done::Chain(_, Err(error)) => return Err(error),
+            Done::Subscribed(Err(error)) | Done::Chain(_, Err(error)) => return Err(error),
         }
         Ok(())
     }
@@ -491,6 +522,14 @@ impl<H: Handler> Generation<H> {
     fn now(&self) -> Time {
         self.started.elapsed()
     }
+}
+
+async fn subscribe(session: &Arc<dyn Session>, queues: &[Queue], prefetch: u16) -> Result<Vec<Subscription>, Error> {
+    let mut subscriptions = Vec::with_capacity(queues.len());
+    for queue in queues {
+        subscriptions.push(session.subscribe(*queue, prefetch).await?);
+    }
+    Ok(subscriptions)
 }
 
 /// Hands on the deliveries of one queue, until told to stop; closes the channel before the deliveries are dropped.

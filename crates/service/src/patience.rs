@@ -85,22 +85,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_never_succeeds_is_not_tried_twice() {
-        let mut tries = 0;
+        let mut attempts = 0;
         let stop = CancellationToken::new();
-        let tried: Result<Option<()>, _> = patiently(Duration::from_mins(1), &stop, || {
-            tries += 1;
+        let answered: Result<Option<()>, _> = patiently(Duration::from_mins(1), &stop, || {
+            attempts += 1;
             std::future::ready(Err(Attempt::Never("wrong")))
         })
         .await;
-        assert_eq!((tried, tries), (Err("wrong"), 1));
+        assert_eq!((answered, attempts), (Err("wrong"), 1));
     }
 
     #[tokio::test]
     async fn it_ends_when_it_is_told_to() {
         let stop = CancellationToken::new();
         stop.cancel();
-        let tried: Result<Option<()>, &str> =
-            patiently(Duration::from_mins(1), &stop, std::future::pending).await;
+        let tried: Result<Option<()>, &str> = patiently(Duration::from_mins(1), &stop, std::future::pending).await;
         assert_eq!(tried, Ok(None));
     }
 }

@@ -112,7 +112,9 @@ impl<'a> Attempt<'a> {
                 | domain::failure::FailureClass::Permanent => Closing::Failed,
             },
             // It may have been carried out behind an answer that was not Salesforce's own.
-            Outcome::Outage { failure, .. } if failure.class == domain::failure::FailureClass::Ambiguous => Closing::Unknown,
+            Outcome::Outage { failure, .. } if failure.class == domain::failure::FailureClass::Ambiguous => {
+                Closing::Unknown
+            }
             Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => Closing::Release,
         }
     }

@@ -28,7 +28,8 @@ pub(crate) fn graph(id: String, plan: &mut WritePlan, events: bool) -> Graph {
 pub(crate) fn event(plan: &WritePlan, written: &Written) -> Option<(String, Map<String, Value>)> {
     plan.effects.iter().find_map(|effect| match &effect.write {
         Write::Publish { event } => {
-            let resolve = |reference: Reference| written.record_ids.get(reference.as_str()).cloned().unwrap_or(Value::Null);
+            let resolve =
+                |reference: Reference| written.record_ids.get(reference.as_str()).cloned().unwrap_or(Value::Null);
             let fields = effect.fields.iter().map(|(name, value)| match value {
                 FieldValue::Json(value) => (name.clone(), value.clone()),
                 FieldValue::IdOf(reference) => (name.clone(), resolve(*reference)),
@@ -41,7 +42,8 @@ pub(crate) fn event(plan: &WritePlan, written: &Written) -> Option<(String, Map<
 
 /// What was written, from a graph's answers.
 pub(crate) fn written(answers: &[NodeAnswer], known: &KnownIdentity, plan: &WritePlan) -> Written {
-    let mut written = Written { crm_id: known.crm_id.clone(), adjustments: plan.adjustments.clone(), ..Written::default() };
+    let mut written =
+        Written { crm_id: known.crm_id.clone(), adjustments: plan.adjustments.clone(), ..Written::default() };
     for answer in answers {
         if let Some(uuid) = &answer.event_uuid {
             written.event_uuid = Some(uuid.clone());
@@ -77,7 +79,8 @@ pub(crate) fn body(
             FieldValue::Json(value) => {
                 let mut value = value.clone();
                 if neutralise(&mut value) {
-                    let note = format!("{name}: a space was put into \"@{{\", which Salesforce would read as a reference");
+                    let note =
+                        format!("{name}: a space was put into \"@{{\", which Salesforce would read as a reference");
                     if !adjustments.contains(&note) {
                         adjustments.push(note);
                     }
@@ -134,7 +137,8 @@ mod tests {
         let mut plan = plan("Quist");
         assert_eq!(graph("0".into(), &mut plan, false).nodes.len(), 1);
         let id = "001B000001Lp1G2IAJ".to_owned();
-        let answer = NodeAnswer { reference: "account".into(), id: Some(id.clone()), created: Some(true), event_uuid: None };
+        let answer =
+            NodeAnswer { reference: "account".into(), id: Some(id.clone()), created: Some(true), event_uuid: None };
         let written = written(&[answer], &KnownIdentity::default(), &plan);
         assert_eq!(written.crm_id, RecordId::parse(&id));
         let (name, fields) = event(&plan, &written).expect("an event");

@@ -254,7 +254,11 @@ fn tokens(args: &Args, problems: &mut Problems) -> Option<Arc<dyn TokenSource>> 
             let secret = problems.optional_secret("CAUSEWAY_SALESFORCE_CLIENT_SECRET");
             let grant = args.salesforce_grant_file.clone();
             if grant.is_none() {
-                problems.note("CAUSEWAY_SALESFORCE_GRANT_FILE", "is not set", "name the file that holds the refresh token");
+                problems.note(
+                    "CAUSEWAY_SALESFORCE_GRANT_FILE",
+                    "is not set",
+                    "name the file that holds the refresh token",
+                );
             }
             let store = Arc::new(GrantFile::new(grant?));
             let source = RefreshToken::new(login(login_url?, client_id?), secret?, store);

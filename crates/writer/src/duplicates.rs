@@ -105,9 +105,11 @@ async fn matched_accounts(client: &Client, detail: &DuplicateResult) -> Result<V
         accounts = rows.iter().filter_map(|row| RecordId::parse(row.get("AccountId")?.as_str()?)).collect();
     }
     let mut seen = Vec::new();
-    accounts.retain(|id| !seen.contains(id) && {
-        seen.push(id.clone());
-        true
+    accounts.retain(|id| {
+        !seen.contains(id) && {
+            seen.push(id.clone());
+            true
+        }
     });
     Ok(accounts)
 }

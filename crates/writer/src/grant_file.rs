@@ -42,10 +42,9 @@ impl GrantFile {
         let text = |name: &str| stored.get(name).and_then(Value::as_str).map(str::to_owned);
         let refresh_token = text("refresh_token")
             .ok_or_else(|| StoreError(format!("{} holds no refresh_token", self.path.display())))?;
-        let access = text("instance_url").zip(text("access_token")).map(|(instance_url, access_token)| AccessGrant {
-            instance_url,
-            access_token: access_token.into(),
-        });
+        let access = text("instance_url")
+            .zip(text("access_token"))
+            .map(|(instance_url, access_token)| AccessGrant { instance_url, access_token: access_token.into() });
         Ok(StoredGrant { refresh_token: refresh_token.into(), access })
     }
 
@@ -62,9 +61,10 @@ impl GrantFile {
             file.sync_all()?;
             std::fs::rename(&new, &self.path)?;
             // The rename itself is durable when its directory is.
-            self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| {
-                std::fs::File::open(parent)?.sync_all()
-            })
+            self.path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
         });
         durable.map_err(|error| self.failed("written", &error))
     }

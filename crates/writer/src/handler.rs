@@ -197,9 +197,12 @@ impl OrderWriter {
                     let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
                     self.adapt(halted);
                     for answer in answers {
-                        let Some((attempt, plan)) = answer.id.parse().ok().and_then(|index: usize| {
-                            Some((attempts.get_mut(index)?, plans.remove(&index)?))
-                        }) else {
+                        let Some((attempt, plan)) = answer
+                            .id
+                            .parse()
+                            .ok()
+                            .and_then(|index: usize| Some((attempts.get_mut(index)?, plans.remove(&index)?)))
+                        else {
                             continue;
                         };
                         self.take_answer(attempt, plan, answer.result, in_graph);
@@ -510,7 +513,9 @@ impl Handler for OrderWriter {
         match self.close(&attempts).await {
             Ok(stale) => {
                 let verdicts = attempts.iter().zip(stale).zip(jobs);
-                verdicts.map(|((attempt, stale), job)| self.verdict(&processing, attempt, stale, job.letter.is_some())).collect()
+                verdicts
+                    .map(|((attempt, stale), job)| self.verdict(&processing, attempt, stale, job.letter.is_some()))
+                    .collect()
             }
             // What happened is not remembered, so nothing is acknowledged: the orders come again, and the claims that were
             // left open are looked up.
@@ -531,7 +536,8 @@ impl Handler for OrderWriter {
 fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
     let parsed = Envelope::decode(&message.incoming(), settings).and_then(OrderEvent::parse);
     let refusal = message.header(REFUSAL).map(|text| {
-        serde_json::from_str(text).unwrap_or_else(|_| Failure::permanent(Reason::InvalidValue, "the refusal header is unreadable"))
+        serde_json::from_str(text)
+            .unwrap_or_else(|_| Failure::permanent(Reason::InvalidValue, "the refusal header is unreadable"))
     });
     let (order_id, key, order_type, item) = match parsed {
         Ok(event) => (
@@ -540,15 +546,24 @@ fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
             Some(event.order_type().as_str().to_owned()),
             Ok(event),
         ),
-        Err(undecodable) => (undecodable.order_id, undecodable.sequence_key, undecodable.order_type, Err(undecodable.failure)),
+        Err(undecodable) => {
+            (undecodable.order_id, undecodable.sequence_key, undecodable.order_type, Err(undecodable.failure))
+        }
     };
-    let key = key.map(|key| key.as_str().to_owned()).or_else(|| message.header(queue::message::SEQUENCE_KEY).map(str::to_owned));
+    let key = key
+        .map(|key| key.as_str().to_owned())
+        .or_else(|| message.header(queue::message::SEQUENCE_KEY).map(str::to_owned));
     let order_id = order_id.map(|id| id.as_str().to_owned());
     let item = refusal.map_or(item, Err);
     Sorted { key, order_id, order_type, item }
 }
 
-fn letter_announcement<I>(tenant: &TenantId, job: &Job<I>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
+fn letter_announcement<I>(
+    tenant: &TenantId,
+    job: &Job<I>,
+    failure: &Failure,
+    letter: &LetterId,
+) -> Option<Announcement> {
     let order_id = OrderId::parse(job.order_id.as_deref()?)?;
     let key = SequenceKey::parse(job.key.as_deref()?)?;
     Some(announcement(&OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str())))
@@ -574,7 +589,9 @@ fn not_written(outcome: Outcome) -> Outcome {
         Outcome::Outage { failure, retry_after } if failure.class == FailureClass::Ambiguous => {
             Outcome::Outage { failure: Failure { class: FailureClass::Transient, ..failure }, retry_after }
         }
-        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => outcome,
+        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => {
+            outcome
+        }
     }
 }
 

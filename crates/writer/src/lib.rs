@@ -89,6 +89,8 @@ async fn sign_in(config: &Config, lifecycle: &Lifecycle) -> Result<Option<()>, S
 fn stopped(error: queue::error::Error) -> Stopped {
     match error {
         queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),
-        queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => Stopped::unavailable(error.to_string()),
+        queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => {
+            Stopped::unavailable(error.to_string())
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use domain::failure::{Failure, Reason};
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 use queue::error::Error;
 use queue::handler::Observer;
 use queue::topology::Queue;
@@ -60,15 +62,20 @@ impl Metrics {
             letters_open: IntGauge::new("causeway_letters_open", "Open letters in the journal.")?,
             keys_blocked: IntGauge::new("causeway_keys_blocked", "Customers with an open letter.")?,
             paused: IntGaugeVec::new(Opts::new("causeway_intake_paused", "1 while intake is paused."), &["reason"])?,
-            calls: counter("causeway_salesforce_calls_total", "API calls, by how they ended.", &["operation", "status"])?,
+            calls: counter(
+                "causeway_salesforce_calls_total",
+                "API calls, by how they ended.",
+                &["operation", "status"],
+            )?,
             call_seconds: HistogramVec::new(
                 HistogramOpts::new("causeway_salesforce_call_seconds", "How long API calls took.")
                     .buckets(prometheus::exponential_buckets(0.01, 2.0, 14)?),
                 &["operation"],
             )?,
         };
-        let Self { health: _, received, settled, refused, resolved, takeovers, batch_orders, lanes, letters_open, .. } =
-            &metrics;
+        let Self {
+            health: _, received, settled, refused, resolved, takeovers, batch_orders, lanes, letters_open, ..
+        } = &metrics;
         let Self { keys_blocked, paused, calls, call_seconds, .. } = &metrics;
         for collector in [
             Box::new(received.clone()) as Box<dyn prometheus::core::Collector>,

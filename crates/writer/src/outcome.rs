@@ -101,7 +101,9 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
 /// Whether a request that failed as a whole should be halved: the fault may lie in one order.
 pub(crate) fn lies_in_the_request(error: &Error) -> bool {
     match error {
-        Error::Refused { .. } => matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown),
+        Error::Refused { .. } => {
+            matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown)
+        }
         Error::TooLarge { .. } | Error::Invalid(_) => true,
         Error::Unreachable(_)
         | Error::AnswerLost { .. }
@@ -124,7 +126,7 @@ fn coded(error: &Error, class: FailureClass, reason: Reason) -> Failure {
 mod tests {
     use super::*;
 
-    const PROBES: Probes = Probes { unavailable: Duration::from_secs(30), quota: Duration::from_secs(900) };
+    const PROBES: Probes = Probes { unavailable: Duration::from_secs(30), quota: Duration::from_mins(15) };
 
     fn refusal(code: &str) -> Outcome {
         of_refusal(&ApiError::new(code, ""), PROBES)
@@ -146,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_spent_allocation_pauses_intake_instead_of_using_up_attempts() {
-        let error = Error::Refused { status: 403, errors: vec![ApiError::new("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")] };
+        let error = Error::Refused {
+            status: 403,
+            errors: vec![ApiError::new("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")],
+        };
         assert!(matches!(of_error(&error, PROBES), Outcome::Outage { retry_after, .. } if retry_after == PROBES.quota));
     }
 

@@ -26,9 +26,11 @@ pub(crate) async fn written_orders(
     }
     let values: Vec<String> = orders.iter().map(|order| salesforce::quote(order.as_str())).collect();
     let ExternalIds { order_object, order, order_account, .. } = ids;
-    let soql = format!("SELECT Id, {order}, {order_account} FROM {order_object} WHERE {order} IN ({})", values.join(","));
+    let soql =
+        format!("SELECT Id, {order}, {order_account} FROM {order_object} WHERE {order} IN ({})", values.join(","));
     let rows = client.query(&soql).await?;
-    let text = |row: &serde_json::Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |row: &serde_json::Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
     let found = rows.iter().filter_map(|row| {
         let name = text(row, order)?;
         // External ids are compared without regard to case.

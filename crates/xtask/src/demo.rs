@@ -14,6 +14,7 @@ mod report;
 mod watch;
 mod wire;
 
+use std::fmt::Write;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,17 +95,14 @@ impl Demo {
     async fn play(&self) -> Result<Stage> {
         let dir = stage_folder()?;
         let console = Console::new();
-        let script = Arc::new(generator::script(self.orders as usize, self.seed, TENANT));
-        console.say(&format!(
-            "{} orders of {} customers, seed {}",
-            indicatif::HumanCount(script.orders.len() as u64),
-            indicatif::HumanCount(script.customers.len() as u64),
-            self.seed,
-        ));
+        console.say(&format!("{} orders, seed {}", indicatif::HumanCount(self.orders.into()), self.seed));
+        let (orders, seed) = (self.orders as usize, self.seed);
+        let writing = tokio::task::spawn_blocking(move || generator::script(orders, seed, TENANT));
         // Cargo shows its own progress.
         let programs = Programs::build().await?;
         let services = console.step("RabbitMQ and Redis are up", Services::start(&crate::services::root())).await?;
         let (amqp_url, redis_url) = (services.amqp_url().to_owned(), services.redis_url().to_owned());
+        let script = console.step("the orders are written", async { Ok(Arc::new(writing.await?)) }).await?;
         let starting = async {
             let mut fleet = Fleet::with_org(programs, &dir, &amqp_url, &redis_url).await?;
             fleet.org.prepare(&script.customers).await?;
@@ -173,7 +171,7 @@ fn where_it_is(fleet: &Fleet, services: &Services) -> String {
         replayer = shown(&fleet.programs().replayer),
     );
     for member in fleet.ingests.iter().chain(&fleet.writers) {
-        text.push_str(&format!("{:<24} http://{}/metrics  /ready  /live\n", member.name, member.admin));
+        let _ = writeln!(text, "{:<24} http://{}/metrics  /ready  /live", member.name, member.admin);
     }
     text.push_str("\nCtrl-C stops it all.\n");
     text

@@ -102,7 +102,10 @@ async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
     let running = tokio::spawn(queue::work::run(broker.clone(), Arc::new(intake), work, Arc::new(Unobserved), stop));
-    eventually("the partition to be full", async || session.ready(Queue::Partition(0)).await.is_ok_and(|ready| ready > 0)).await;
+    eventually("the partition to be full", async || {
+        session.ready(Queue::Partition(0)).await.is_ok_and(|ready| ready > 0)
+    })
+    .await;
 
     // Whoever takes from the partition makes room; the rest follows, in order.
     let mut subscription = session.subscribe(Queue::Partition(0), 10).await.expect("a subscription");

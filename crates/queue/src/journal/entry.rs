@@ -128,7 +128,8 @@ impl Entry {
             (ORDER_ID, self.order_id.clone()),
             (ORDER_TYPE, self.order_type.clone()),
         ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
+        headers
+            .extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
         let original = self.message.headers_within(KEPT_HEADER_BYTES);
         if !original.is_empty() {
             headers.insert(ORIGINAL.to_owned(), serde_json::to_string(&original).unwrap_or_default());
@@ -144,8 +145,9 @@ impl Entry {
         let detail = text(DETAIL).unwrap_or_default();
         let kind = match kind {
             "dead" => EntryKind::Dead {
-                failure: serde_json::from_str(&detail)
-                    .unwrap_or_else(|_| Failure::permanent(Reason::BrokerGaveUp, "the journal entry's failure is unreadable")),
+                failure: serde_json::from_str(&detail).unwrap_or_else(|_| {
+                    Failure::permanent(Reason::BrokerGaveUp, "the journal entry's failure is unreadable")
+                }),
             },
             "held" => EntryKind::Held { behind: LetterId::from_text(detail) },
             "resolved" => EntryKind::Resolved { how: detail },
@@ -170,7 +172,10 @@ impl Entry {
     fn from_broker(message: &Message) -> Self {
         let why = message.header("x-first-death-reason").unwrap_or("not said");
         let queue = message.header("x-first-death-queue").unwrap_or("not said");
-        let failure = Failure::permanent(Reason::BrokerGaveUp, format!("RabbitMQ gave the message up (reason: {why}; queue: {queue})"));
+        let failure = Failure::permanent(
+            Reason::BrokerGaveUp,
+            format!("RabbitMQ gave the message up (reason: {why}; queue: {queue})"),
+        );
         Self {
             kind: EntryKind::Dead { failure },
             letter: Some(LetterId::of(&message.id, &message.body)),
@@ -208,7 +213,6 @@ pub fn letter_of(message: &Message) -> LetterId {
     LetterId::of(&message.id, &message.body)
 }
 
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -229,7 +233,10 @@ mod tests {
             order_id: Some("order-1".into()),
             order_type: Some("new".into()),
             message,
-            ..Entry::new(EntryKind::Dead { failure: Failure::permanent(Reason::UnreadableJson, "torn").at("/") }, "writer/1")
+            ..Entry::new(
+                EntryKind::Dead { failure: Failure::permanent(Reason::UnreadableJson, "torn").at("/") },
+                "writer/1",
+            )
         }
     }
 

@@ -67,7 +67,13 @@ impl Fold {
                     }
                 }
             }
-            (EntryKind::Dead { .. } | EntryKind::Held { .. } | EntryKind::Resolved { .. } | EntryKind::Discarded { .. }, None)
+            (
+                EntryKind::Dead { .. }
+                | EntryKind::Held { .. }
+                | EntryKind::Resolved { .. }
+                | EntryKind::Discarded { .. },
+                None,
+            )
             | (EntryKind::Barrier { .. }, _) => {}
         }
     }

@@ -74,7 +74,10 @@ impl JournalTail {
         lock(&self.shared.barriers).insert(mark.clone(), seen);
         let entry = Entry::new(EntryKind::Barrier { mark: mark.clone() }, &self.by);
         let read = async {
-            self.session.publish(&Target::Journal, &entry.to_message()).await.map_err(|error| Error::Lost(error.to_string()))?;
+            self.session
+                .publish(&Target::Journal, &entry.to_message())
+                .await
+                .map_err(|error| Error::Lost(error.to_string()))?;
             wait.await.map_err(|_| Error::Lost("the journal can no longer be read".into()))
         };
         let ended = self.session.ended();
@@ -120,10 +123,15 @@ impl JournalTail {
 }
 
 /// Reads the messages that lie at these places. A letter whose entry retention has dropped is left out.
-pub async fn messages_at(session: &Arc<dyn Session>, mut wanted: Vec<(LetterId, u64)>) -> Result<Vec<(LetterId, Message)>, Error> {
+pub async fn messages_at(
+    session: &Arc<dyn Session>,
+    mut wanted: Vec<(LetterId, u64)>,
+) -> Result<Vec<(LetterId, Message)>, Error> {
     let order: Vec<LetterId> = wanted.iter().map(|(id, _)| id.clone()).collect();
     wanted.sort_by_key(|(_, offset)| *offset);
-    let (Some(first), Some(last)) = (wanted.first().map(|(_, offset)| *offset), wanted.last().map(|(_, offset)| *offset)) else {
+    let (Some(first), Some(last)) =
+        (wanted.first().map(|(_, offset)| *offset), wanted.last().map(|(_, offset)| *offset))
+    else {
         return Ok(Vec::new());
     };
     let mut ids: HashMap<u64, LetterId> = wanted.into_iter().map(|(id, offset)| (offset, id)).collect();
@@ -140,7 +148,9 @@ pub async fn messages_at(session: &Arc<dyn Session>, mut wanted: Vec<(LetterId, 
         }
         Err(Error::Lost("the journal can no longer be read".into()))
     };
-    tokio::time::timeout(READ_DEADLINE, read).await.unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))?;
+    tokio::time::timeout(READ_DEADLINE, read)
+        .await
+        .unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))?;
     Ok(order.into_iter().filter_map(|id| found.remove(&id).map(|message| (id, message))).collect())
 }
 

@@ -26,10 +26,10 @@ async fn patience_ends_with_the_last_failure() {
     let memory = Memory::new(topology(|_| {}));
     memory.refuse_connects(usize::MAX);
     let began = tokio::time::Instant::now();
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_mins(1);
     let connected = connect(&memory, Some(patience), &CancellationToken::new()).await;
     assert!(matches!(connected, Err(Error::Unreachable { .. })));
-    assert!(began.elapsed() <= patience && began.elapsed() > patience - Duration::from_secs(21));
+    assert!(began.elapsed() <= patience && began.elapsed() + Duration::from_secs(21) > patience);
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,9 +107,9 @@ pub(crate) async fn within<T>(wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, wait).await.expect("it did not happen in time")
 }
 
-pub(crate) fn message(id: impl ToString, key: &str) -> Message {
+pub(crate) fn message(id: impl std::fmt::Display, key: &str) -> Message {
     Message {
-        body: format!("body of {}", id.to_string()).into(),
+        body: format!("body of {id}").into(),
         id: id.to_string(),
         headers: [(SEQUENCE_KEY.to_owned(), key.to_owned())].into(),
         ..Message::default()

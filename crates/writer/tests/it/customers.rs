@@ -19,7 +19,10 @@ async fn a_shopper_becomes_a_person_account_with_an_order_record_and_an_event() 
     assert_eq!(text(account, "LastName"), orders::surname("ann"));
     assert_eq!(text(account, "PersonEmail").to_lowercase(), orders::email("ann"));
     let records = stage.records("LimioOrder__c");
-    assert_eq!((text(&records[0], "LimioId__c"), &records[0]["Account__c"]), (orders::order_id("ann", 1), &account["Id"]));
+    assert_eq!(
+        (text(&records[0], "LimioId__c"), &records[0]["Account__c"]),
+        (orders::order_id("ann", 1), &account["Id"])
+    );
     let events = stage.events();
     assert_eq!(events[0].payload["i42as__AccountId__c"], account["Id"]);
     assert_eq!(events[0].payload["i42as__OrderType__c"], "NEW_ORDER");
@@ -47,7 +50,10 @@ async fn a_company_becomes_a_business_account_with_a_contact() {
     assert_eq!(contacts[0]["AccountId"], accounts[0]["Id"]);
     assert_eq!(told[0].data()["crm_id"], accounts[0]["Id"]);
     let event = &stage.events()[0].payload;
-    assert_eq!((&event["i42as__AccountId__c"], &event["i42as__ContactId__c"]), (&accounts[0]["Id"], &contacts[0]["Id"]));
+    assert_eq!(
+        (&event["i42as__AccountId__c"], &event["i42as__ContactId__c"]),
+        (&accounts[0]["Id"], &contacts[0]["Id"])
+    );
     stage.end(writer).await;
 }
 
@@ -134,7 +140,10 @@ async fn what_a_shopper_types_is_never_read_as_a_reference() {
     let account = &stage.records("Account")[0];
     assert_eq!(text(account, "LastName"), "@ {account.id}");
     let adjustments = told[0].data()["adjustments"].as_array().expect("what was changed is told").clone();
-    assert!(adjustments.iter().any(|note| note.as_str().is_some_and(|note| note.starts_with("LastName:"))), "{adjustments:?}");
+    assert!(
+        adjustments.iter().any(|note| note.as_str().is_some_and(|note| note.starts_with("LastName:"))),
+        "{adjustments:?}"
+    );
     stage.end(writer).await;
 }
 

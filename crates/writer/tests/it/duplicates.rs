@@ -21,7 +21,8 @@ async fn stage(rule: RuleResponse, matches: usize, settings: &str, body: GraphDu
     let stage = Stage::on(config, &format!("{settings}{QUICK}")).await;
     let mut ids = Vec::new();
     for _ in 0..matches {
-        let account = json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
+        let account =
+            json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
         let account = account.as_object().expect("an object").clone();
         ids.extend(stage.org().seed("Account", &[account]).await.expect("seeded"));
         stage.org().advance_clock(Duration::from_secs(60));

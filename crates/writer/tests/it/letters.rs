@@ -42,7 +42,10 @@ async fn a_refused_order_becomes_a_letter_with_code_and_field_and_its_successors
     let names: Vec<_> = letters.iter().map(|letter| letter.order_id.clone().expect("an order")).collect();
     assert_eq!(names, [1, 2, 3].map(|number| order_id("ann", number)));
     let why = failure(&letters[0]);
-    assert_eq!((why.reason.as_str(), why.salesforce_code.as_deref()), ("salesforce_refused", Some("FIELD_CUSTOM_VALIDATION_EXCEPTION")));
+    assert_eq!(
+        (why.reason.as_str(), why.salesforce_code.as_deref()),
+        ("salesforce_refused", Some("FIELD_CUSTOM_VALIDATION_EXCEPTION"))
+    );
     assert_eq!(why.field.as_deref(), Some("BillingCountry"));
     assert_eq!(letters[1].state, LetterState::Held(letters[0].id.clone()));
     assert!(matches!(letters[2].state, LetterState::Held(_)));
@@ -73,7 +76,10 @@ async fn a_refused_order_becomes_a_letter_with_code_and_field_and_its_successors
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_refers_to_a_missing_account_is_written_once_the_account_is_there() {
     let mut stage = Stage::new(QUICK).await;
-    let missing = "001000000000001AAA";
+    let account = json!({ "LastName": "Quist" }).as_object().expect("an object").clone();
+    // Orgs number their records alike, so another one tells the id of the Account that is not there yet.
+    let other = simulator::Simulator::start(simulator::Config::default()).await.expect("an org");
+    let missing = other.control().seed("Account", std::slice::from_ref(&account)).await.expect("seeded").remove(0);
     let writer = stage.writer();
     let mut order = golden("03");
     order["tracking"]["accountId"] = json!(missing);
@@ -84,7 +90,13 @@ async fn an_order_that_refers_to_a_missing_account_is_written_once_the_account_i
     let letters = open.letters();
     assert!(failure(&letters[0]).salesforce_code.is_some(), "{letters:#?}");
     assert!(stage.events().is_empty(), "the event is in the same all-or-none unit");
-    assert!(stage.order_records().is_empty());
+
+    let seeded = stage.org().seed("Account", &[account]).await.expect("seeded");
+    assert_eq!(seeded, [missing.as_str()]);
+    open.release(letters[0].key.as_deref().expect("a lane")).await.expect("released");
+    let told = stage.told.until("order.written", [id_of(&order)]).await;
+    assert_eq!(told.last().expect("told").data()["crm_id"], missing.as_str());
+    assert_eq!((stage.order_records().len(), stage.events().len()), (1, 1));
     open.close().await;
     stage.end(writer).await;
 }
@@ -111,7 +123,8 @@ async fn what_ingest_refused_becomes_a_letter_at_its_own_place_in_the_lane() {
     let refused = Message {
         headers: {
             let mut headers = handed_on(&new_order("ann", 2), "m2").headers;
-            let why = json!({ "class": { "class": "permanent" }, "reason": "missing_field", "message": "it says no date" });
+            let why =
+                json!({ "class": { "class": "permanent" }, "reason": "missing_field", "message": "it says no date" });
             headers.insert(REFUSAL.to_owned(), why.to_string());
             headers
         },
@@ -147,7 +160,8 @@ async fn what_is_told_and_logged_names_no_person() {
     stage.org().arm(Fault::always(quoting).on_object("Account").containing(orders::identity("bob")));
     let rule = simulator::DuplicateRule::standard_person_account(simulator::RuleResponse::BLOCK);
     stage.org().set_duplicate_rules(&[rule]).expect("a rule");
-    let known = json!({ "FirstName": "Nora", "LastName": orders::surname("cleo"), "PersonEmail": orders::email("cleo") });
+    let known =
+        json!({ "FirstName": "Nora", "LastName": orders::surname("cleo"), "PersonEmail": orders::email("cleo") });
     stage.org().seed("Account", &[known.as_object().expect("an object").clone()]).await.expect("seeded");
     let process = stage.process();
     let customers = ["ann", "bob", "cleo"];

@@ -36,6 +36,11 @@ async fn a_spent_allocation_is_waited_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_may_not_use_the_api_is_waited_for_until_an_administrator_has_acted() {
+    is_waited_out(FaultKind::SessionNotValidForRest, "authentication_failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_expires_is_renewed_without_anybody_noticing() {
     let mut stage = Stage::new(ONE_ATTEMPT).await;
     let writer = stage.writer();

@@ -60,6 +60,27 @@ async fn sigterm_finishes_what_is_in_flight_and_hands_the_rest_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_sigterm_lets_go_at_once_and_the_order_is_looked_up_by_whoever_comes_next() {
+    let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "3s").set("CAUSEWAY_LEASE", "4s");
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 2_500 }).on_path(GRAPH));
+    let mut process = stage.process();
+    stage.hand_on(&orders_of("ann", 2)).await;
+    fault_strikes(&stage.org(), 1).await;
+    process.signal(Signal::SIGTERM);
+    process.says("draining").await;
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.code().await, 1, "not everything was finished");
+    assert_eq!(stage.order_records().len(), 0, "it did not wait for the call");
+
+    let writer = stage.writer();
+    stage.told.until("order.written", orders_of("ann", 2).iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&[("ann", 2)]);
+    let lookups = stage.org().requests().iter().filter(|request| request.path.ends_with("/query")).count();
+    assert_eq!(lookups, 1, "the order that was let go");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sighup_takes_a_good_file_and_keeps_the_old_settings_over_a_bad_one() {
     let mut stage = Stage::new(QUICK).await;
     let process = stage.process();

@@ -81,8 +81,11 @@ async fn orders_that_were_halted_because_others_failed_are_written_without_an_at
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_others_are_written() {
     let mut stage = Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1");
-    let refusal =
-        FaultKind::RefuseRequest { code: "JSON_PARSER_ERROR".into(), message: "Unexpected character".into(), status: 400 };
+    let refusal = FaultKind::RefuseRequest {
+        code: "JSON_PARSER_ERROR".into(),
+        message: "Unexpected character".into(),
+        status: 400,
+    };
     stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("/composite/graph"));
     stage.org().arm(Fault::always(refusal).on_path("/composite/graph").containing(orders::identity("culprit")));
     let writer = stage.writer();
@@ -103,6 +106,31 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_cause_of_a_refusal_is_found_also_where_the_graphs_other_nodes_say_that_they_were_halted() {
+    let settings = simulator::Settings {
+        graph_error_style: simulator::GraphErrorStyle::ProcessingHalted,
+        ..simulator::Settings::default()
+    };
+    let mut stage = Stage::on(simulator::Config { settings, ..simulator::Config::default() }, QUICK).await;
+    let refusal = FaultKind::RefuseRow {
+        code: "STRING_TOO_LONG".into(),
+        message: "Order Reference: data value too large".into(),
+        status: 400,
+        fields: vec!["OrderReference__c".into()],
+    };
+    stage.org().arm(Fault::always(refusal).on_object("LimioOrder__c"));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 1)).await;
+    assert_eq!(stage.told.next().await.kind, "order.dead_lettered");
+    let letters = stage.fleet.letters().await;
+    let failure = failure(&letters[0]);
+    assert_eq!((failure.salesforce_code.as_deref(), failure.field.as_deref()), (Some("STRING_TOO_LONG"), Some("OrderReference__c")));
+    assert!(stage.records("Account").is_empty(), "nothing of the order is left in the org");
+    assert!(stage.events().is_empty());
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_nobody_catalogued_is_tried_again_and_then_given_up_by_its_name() {
     let mut stage = Stage::new("[retry]\nmax_attempts = 3\ninitial_seconds = 0.1\nmax_seconds = 0.1\n").await;
     let refusal =
@@ -113,7 +141,10 @@ async fn a_code_that_nobody_catalogued_is_tried_again_and_then_given_up_by_its_n
     assert_eq!(stage.told.next().await.kind, "order.dead_lettered");
     let letters = stage.fleet.letters().await;
     let failure = failure(&letters[0]);
-    assert_eq!((failure.reason.as_str(), failure.salesforce_code.as_deref()), ("unknown_salesforce_code", Some("NEVER_HEARD_OF")));
+    assert_eq!(
+        (failure.reason.as_str(), failure.salesforce_code.as_deref()),
+        ("unknown_salesforce_code", Some("NEVER_HEARD_OF"))
+    );
     assert_eq!(stage.graph_requests().len(), 3, "all its attempts");
     stage.end(writer).await;
 }

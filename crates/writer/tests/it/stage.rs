@@ -210,7 +210,8 @@ impl Writer {
     /// A counter or gauge, added up over its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let families = self.0.registry().gather();
-        let metrics = families.iter().filter(|family| family.name().ends_with(name)).flat_map(|family| family.get_metric());
+        let metrics =
+            families.iter().filter(|family| family.name().ends_with(name)).flat_map(|family| family.get_metric());
         metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }
 }
@@ -268,7 +269,10 @@ impl Process {
 
     /// Waits until it has written this.
     pub(crate) async fn says(&self, text: &str) {
-        let said = testkit::eventually::within(testkit::eventually::PATIENCE, async || self.said().contains(text).then_some(())).await;
+        let said = testkit::eventually::within(testkit::eventually::PATIENCE, async || {
+            self.said().contains(text).then_some(())
+        })
+        .await;
         assert!(said.is_some(), "it never said {text:?}:\n{}", self.said());
     }
 }

@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 
 /// A customer of the shop.
+#[expect(clippy::struct_field_names, reason = "Limio calls it the customer id")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Customer {
     /// The identity id, `id-` and 32 hex digits: the sequence key.

@@ -59,6 +59,7 @@ const MIX: [(OrderType, usize); 15] = [
 ];
 
 /// One order on the publisher's list.
+#[expect(clippy::struct_field_names, reason = "Limio calls it order_type")]
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order {
     /// The customer's owner id: the sequence key.
@@ -168,7 +169,19 @@ fn chains(customers: usize, count: usize, rng: &mut StdRng) -> Vec<Vec<OrderType
         ending.sort_by_key(|order_type| match order_type {
             OrderType::CancelIntent => 0,
             OrderType::CancelSubscription => 1,
-            _ => 2,
+            OrderType::New
+            | OrderType::ChangeOffer
+            | OrderType::AddOffer
+            | OrderType::AddCharge
+            | OrderType::ChangePayment
+            | OrderType::ChangeAddress
+            | OrderType::Renew
+            | OrderType::GiftRefund
+            | OrderType::Refund
+            | OrderType::UpdateSubscription
+            | OrderType::UpdateCustomerDetails
+            | OrderType::PayInvoice
+            | OrderType::DataCapture => 2,
         });
         chain.extend(ending);
     }
@@ -195,17 +208,17 @@ fn shares(count: usize) -> Vec<(OrderType, usize)> {
 
 /// One sequence out of all chains, each in its own order.
 fn interleaved(chains: Vec<Vec<OrderType>>, rng: &mut StdRng) -> Vec<Slot> {
-    let mut timed = Vec::new();
+    let mut slots = Vec::new();
     for (customer, chain) in chains.into_iter().enumerate() {
         let mut times: Vec<u64> = chain.iter().map(|_| rng.random()).collect();
         times.sort_unstable();
         for (place, (order_type, time)) in chain.into_iter().zip(times).enumerate() {
-            timed.push((time, Slot { customer, order_type, first: place == 0, flaw: None }));
+            slots.push((time, Slot { customer, order_type, first: place == 0, flaw: None }));
         }
     }
     // The sort is stable, so that a customer's orders keep their order even at the same time.
-    timed.sort_by_key(|(time, _)| *time);
-    timed.into_iter().map(|(_, slot)| slot).collect()
+    slots.sort_by_key(|(time, _)| *time);
+    slots.into_iter().map(|(_, slot)| slot).collect()
 }
 
 /// Gives 2 % of the orders a flaw. Those that hold their customer up are not a customer's first order, at most one of a

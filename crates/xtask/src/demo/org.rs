@@ -12,7 +12,7 @@ use super::customers::Customer;
 use super::reconcile::{Account, Event};
 
 /// How long one answer may take; the largest holds every event of a long run.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// The control plane of a running simulator.
 #[derive(Debug, Clone)]

@@ -34,15 +34,12 @@ pub(crate) async fn publish(session: Arc<dyn Session>, script: Arc<Script>, conf
     loop {
         while in_flight.len() < IN_FLIGHT && waiting_count < WAITING {
             let Some(place) = next.next() else { break };
-            match waiting.get_mut(script.orders[place].key.as_str()) {
-                Some(behind) => {
-                    behind.push_back(place);
-                    waiting_count += 1;
-                }
-                None => {
-                    waiting.insert(&script.orders[place].key, VecDeque::new());
-                    in_flight.push(send(&session, &script, place));
-                }
+            if let Some(behind) = waiting.get_mut(script.orders[place].key.as_str()) {
+                behind.push_back(place);
+                waiting_count += 1;
+            } else {
+                waiting.insert(&script.orders[place].key, VecDeque::new());
+                in_flight.push(send(&session, &script, place));
             }
         }
         let Some(sent) = in_flight.next().await else { return Ok(()) };

@@ -194,18 +194,18 @@ fn say(findings: &mut Vec<String>, sentences: impl Iterator<Item = String>) -> u
 
 /// Where on the list an order stands, by each of its names.
 struct Places<'a> {
-    by_letter: HashMap<&'a str, usize>,
-    by_id: HashMap<&'a str, Vec<usize>>,
-    by_reference: HashMap<&'a str, usize>,
+    letters: HashMap<&'a str, usize>,
+    identities: HashMap<&'a str, Vec<usize>>,
+    references: HashMap<&'a str, usize>,
 }
 
 impl<'a> Places<'a> {
     fn of(published: &'a [Published]) -> Self {
-        let mut places = Self { by_letter: HashMap::new(), by_id: HashMap::new(), by_reference: HashMap::new() };
+        let mut places = Self { letters: HashMap::new(), identities: HashMap::new(), references: HashMap::new() };
         for (place, order) in published.iter().enumerate() {
-            places.by_letter.insert(&order.letter, place);
-            places.by_id.entry(&order.id).or_default().push(place);
-            places.by_reference.entry(&order.reference).or_insert(place);
+            places.letters.insert(&order.letter, place);
+            places.identities.entry(&order.id).or_default().push(place);
+            places.references.entry(&order.reference).or_insert(place);
         }
         places
     }
@@ -228,7 +228,7 @@ fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -
             *found.dead_reasons.entry(letter.reason.clone()).or_default() += 1;
         }
         let fate = if letter.held { Fate::Parked } else { Fate::DeadLettered };
-        match places.by_letter.get(letter.id.as_str()) {
+        match places.letters.get(letter.id.as_str()) {
             Some(place) => {
                 given_up_as_sent.insert(*place);
                 settle(*place, fate);
@@ -237,7 +237,7 @@ fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -
         }
     }
     let bearer = |id: &str| {
-        let bearers = places.by_id.get(id)?;
+        let bearers = places.identities.get(id)?;
         bearers.iter().find(|place| !given_up_as_sent.contains(*place)).or(bearers.first()).copied()
     };
     for (place, fate) in by_identity.into_iter().filter_map(|(id, fate)| Some((bearer(id?)?, fate))) {
@@ -286,9 +286,9 @@ fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut 
         &mut found.findings,
         missing.map(|(order, _)| format!("written and not announced: {} ({})", order.id, order.order_type)),
     );
-    let unknown_records = evidence.records.iter().filter(|id| !places.by_id.contains_key(id.as_str()));
+    let unknown_records = evidence.records.iter().filter(|id| !places.identities.contains_key(id.as_str()));
     let unordered = evidence.events.iter().filter(|event| {
-        let place = places.by_reference.get(event.order_number.as_str());
+        let place = places.references.get(event.order_number.as_str());
         place.is_none_or(|place| fates[*place] != Fate::Written)
     });
     let sentences = unknown_records.map(|id| format!("nobody ordered the record {id}")).chain(
@@ -300,19 +300,21 @@ fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut 
 fn sequence(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
     let published = &evidence.published;
     // Of two orders with one identity the first is the one that is written.
-    let recorded = evidence.records.iter().filter_map(|id| places.by_id.get(id.as_str())?.first().copied());
+    let recorded = evidence.records.iter().filter_map(|id| places.identities.get(id.as_str())?.first().copied());
     let records = overtaken(published, recorded).map(|(earlier, later)| {
         format!("written after {}, which was published later: {}", published[later].id, published[earlier].id)
     });
     let announced =
-        evidence.events.iter().filter_map(|event| places.by_reference.get(event.order_number.as_str()).copied());
+        evidence.events.iter().filter_map(|event| places.references.get(event.order_number.as_str()).copied());
     let events = overtaken(published, announced).map(|(earlier, later)| {
         format!("announced after {}, which was published later: {}", published[later].id, published[earlier].id)
     });
     let mut held_up: HashMap<&str, usize> = HashMap::new();
     for letter in evidence.letters.iter().filter(|letter| letter.blocks && !letter.held) {
-        let place =
-            places.by_letter.get(letter.id.as_str()).or_else(|| places.by_id.get(letter.order_id.as_deref()?)?.last());
+        let place = places
+            .letters
+            .get(letter.id.as_str())
+            .or_else(|| places.identities.get(letter.order_id.as_deref()?)?.last());
         if let Some(place) = place {
             let first = held_up.entry(&published[*place].key).or_insert(*place);
             *first = (*first).min(*place);

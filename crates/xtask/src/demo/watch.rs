@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_secs(3);
 /// After this long without any progress the run has stalled.
 const STALLED: Duration = Duration::from_secs(30);
 /// No run takes longer.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// What a run came to.
 pub(crate) struct Run {
@@ -159,6 +159,12 @@ pub(crate) async fn run(
         console.show(&mut bars, confirmed.load(Ordering::Relaxed), watch.settled, &line_of(fleet));
         let stalled = watch.stalled();
         if (!publishing && watch.is_time_to_gather(orders)) || stalled.is_some() {
+            console.show(
+                &mut bars,
+                deliveries,
+                watch.settled,
+                "counting what the org, the journal and the outcomes hold …",
+            );
             let found = reconcile(&desk.evidence(fleet, script).await?);
             if found.total.of(Fate::Lost) == 0 || stalled.is_some() {
                 break (found, stalled);
