@@ -8,7 +8,8 @@ use testkit::orders::{self, new_order, order_id};
 use crate::stage::{QUICK, Stage};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_mapping_writes_it_and_its_successors_in_order() {
+async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_mapping_writes_it_and_its_successors_in_order()
+ {
     let mut stage = Stage::new(QUICK).await;
     let (ingest, writer) = (stage.ingest(), stage.writer());
     let mut nameless = new_order("ann", 1);
@@ -34,7 +35,11 @@ async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_m
     writer.reload();
     // The settings hold from the next batch on; a replay that comes too early leaves everything as it was.
     eventually("the replay to succeed", async || {
-        stage.ask(&["replay", "--reason", "missing_field", "--yes", "--by", "a test", "--wait", "--timeout", "20s"]).await.0 == Exit::Done
+        stage
+            .ask(&["replay", "--reason", "missing_field", "--yes", "--by", "a test", "--wait", "--timeout", "20s"])
+            .await
+            .0
+            == Exit::Done
     })
     .await;
     stage.told.until("order.written", [1, 2].map(|number| order_id("ann", number))).await;

@@ -55,12 +55,11 @@ impl Stage {
 
     /// Flags for a program, those of the fleet and its own.
     fn flags(&self, own: &[(&str, &str)]) -> Vec<String> {
-        let fleet = self.fleet.settings().into_iter().map(|(name, value)| match name == testkit::AMQP_URL {
-            true => (name, self.amqp_url.clone()),
-            false => (name, value),
-        });
+        let mut fleet = self.fleet.settings();
+        fleet.retain(|(name, _)| name != testkit::AMQP_URL);
+        fleet.push((testkit::AMQP_URL.to_owned(), self.amqp_url.clone()));
         let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let flags = fleet.chain(own).flat_map(|(name, value)| {
+        let flags = fleet.into_iter().chain(own).flat_map(|(name, value)| {
             let flag = name.trim_start_matches("CAUSEWAY_").to_lowercase().replace('_', "-");
             [format!("--{flag}"), value]
         });
@@ -195,7 +194,16 @@ impl Program {
         self.0.reload();
     }
 
+    /// Waits until it has nothing left to do, then stops it.
     async fn stop(self) {
+        testkit::eventually("the lanes to be empty", async || {
+            let families = self.0.registry().gather();
+            let lanes = families.iter().filter(|family| family.name().ends_with("_lanes"));
+            lanes
+                .flat_map(prometheus::proto::MetricFamily::get_metric)
+                .all(|metric| metric.get_gauge().get_value() < 1.0)
+        })
+        .await;
         self.0.drain();
         let exit = tokio::time::timeout(PATIENCE, self.0.ended()).await;
         assert_eq!(exit.expect("it drains in time"), Exit::Done);

@@ -98,7 +98,8 @@ impl Fleet {
 
     /// The queues that hold messages which are ready, by name.
     pub async fn left_over(&self, session: &Arc<dyn Session>) -> Vec<String> {
-        let queues: Vec<Queue> = self.topology.inbox_queues().into_iter().chain(self.topology.partition_queues()).collect();
+        let queues: Vec<Queue> =
+            self.topology.inbox_queues().into_iter().chain(self.topology.partition_queues()).collect();
         let mut left = Vec::new();
         for queue in queues {
             if session.ready(queue).await.expect("the queue is there") > 0 {
@@ -128,7 +129,9 @@ impl Fleet {
 
     /// Listens to the outcomes from now on. Needs the topology.
     pub async fn outcomes(&self) -> Outcomes {
-        Outcomes::listen(&self.amqp_url, &self.topology.outcomes_exchange()).await.expect("the outcomes exchange is there")
+        Outcomes::listen(&self.amqp_url, &self.topology.outcomes_exchange())
+            .await
+            .expect("the outcomes exchange is there")
     }
 }
 
@@ -253,8 +256,9 @@ impl Outcomes {
         let mut told = Vec::new();
         while !missing.is_empty() {
             let delivery = tokio::time::timeout(PATIENCE, self.consumer.next()).await;
-            let delivery =
-                delivery.unwrap_or_else(|_| panic!("waited {} s for {kind} of {missing:?}; told: {told:#?}", PATIENCE.as_secs()));
+            let delivery = delivery.unwrap_or_else(|_| {
+                panic!("waited {} s for {kind} of {missing:?}; told: {told:#?}", PATIENCE.as_secs())
+            });
             let next = read(delivery);
             if next.kind == kind {
                 missing.remove(&next.order_id);
@@ -272,7 +276,6 @@ impl Outcomes {
         }
         told
     }
-
 }
 
 fn read(delivery: Option<lapin::Result<lapin::message::Delivery>>) -> Told {

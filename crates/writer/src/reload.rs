@@ -7,7 +7,7 @@ use domain::config::OrderProcessing;
 use service::Lifecycle;
 use tokio::sync::watch;
 
-/// What holds now, and whatever is read later. Batches under way keep what they began with.
+/// What holds now, and whatever is read later. Batches under way keep what they began with, also after the process drains.
 pub(crate) fn follow(
     first: OrderProcessing,
     path: Option<PathBuf>,
@@ -36,8 +36,6 @@ pub(crate) fn follow(
                 }
             }
         }
-        // Whoever still works keeps reading the last value.
-        sender.closed().await;
     });
     receiver
 }

@@ -21,11 +21,24 @@ use testkit::eventually::PATIENCE;
 use testkit::orders::{TENANT, new_order, order_id};
 use testkit::{TcpProxy, eventually};
 
-use crate::stage::{Stage, bare};
+use crate::stage::{Partition, Stage, bare};
 
 fn port_of(url: &str) -> u16 {
     let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
     authority.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// The next different orders, besides those that were seen. A line that is lost between the publish and what is noted of it
+/// lets an order go twice; it never lets one overtake another.
+async fn each_once(partition: &mut Partition, count: usize, before: &[String]) -> Vec<String> {
+    let mut seen = Vec::with_capacity(count);
+    while seen.len() < count {
+        let id = partition.next().await.headers[ORDER_ID].clone();
+        if !seen.contains(&id) && !before.contains(&id) {
+            seen.push(id);
+        }
+    }
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,8 +57,10 @@ async fn while_redis_is_away_intake_pauses_and_afterwards_everything_is_handed_o
     }
     assert_eq!(ingest.pauses().await, "ledger_unavailable");
     proxy.restore();
-    let ids: Vec<_> = partition.take(5).await.iter().map(|message| message.headers[ORDER_ID].clone()).collect();
-    assert_eq!(ids, (2..=6).map(|number| order_id("ann", number)).collect::<Vec<_>>());
+    assert_eq!(
+        each_once(&mut partition, 5, &[order_id("ann", 1)]).await,
+        (2..=6).map(|n| order_id("ann", n)).collect::<Vec<_>>()
+    );
     ingest.stop().await;
     assert!(stage.fleet.left_over(&stage.session).await.is_empty());
 }
@@ -65,14 +80,7 @@ async fn when_the_broker_cuts_the_line_everything_comes_again_and_is_handed_on_i
             proxy.restore();
         }
     }
-    let mut seen = Vec::new();
-    while seen.len() < 100 {
-        let id = partition.next().await.headers[ORDER_ID].clone();
-        // A lost confirm lets an order go twice; it never lets one overtake another.
-        if !seen.contains(&id) {
-            seen.push(id);
-        }
-    }
+    let seen = each_once(&mut partition, 100, &[]).await;
     assert_eq!(seen, (1..=100).map(|number| order_id("ann", number)).collect::<Vec<_>>());
     ingest.stop().await;
 }

@@ -25,7 +25,7 @@ async fn stage(rule: RuleResponse, matches: usize, settings: &str, body: GraphDu
             json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
         let account = account.as_object().expect("an object").clone();
         ids.extend(stage.org().seed("Account", &[account]).await.expect("seeded"));
-        stage.org().advance_clock(Duration::from_secs(60));
+        stage.org().advance_clock(Duration::from_mins(1));
     }
     (stage, ids)
 }

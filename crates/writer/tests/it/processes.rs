@@ -10,7 +10,8 @@ const GRAPH: &str = "/composite/graph";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_is_killed_during_a_call_leaves_every_order_written_once_and_in_order() {
-    let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "2s").set("CAUSEWAY_LEASE", "3s");
+    let stage = Stage::for_several(QUICK).await;
+    let mut stage = stage.set("CAUSEWAY_SALESFORCE_DEADLINE", "2s").set("CAUSEWAY_LEASE", "3s");
     // The call outlives its writer and is carried out while the other one has taken over.
     stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path(GRAPH));
     let first = stage.process();
@@ -28,7 +29,7 @@ async fn a_writer_that_is_killed_during_a_call_leaves_every_order_written_once_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_writers_share_the_partitions_without_writing_anything_twice() {
-    let mut stage = Stage::new(QUICK).await;
+    let mut stage = Stage::for_several(QUICK).await;
     let (first, second) = (stage.process(), stage.process());
     first.says("started").await;
     second.says("started").await;
@@ -70,7 +71,7 @@ async fn a_second_sigterm_lets_go_at_once_and_the_order_is_looked_up_by_whoever_
     process.says("draining").await;
     process.signal(Signal::SIGTERM);
     assert_eq!(process.code().await, 1, "not everything was finished");
-    assert_eq!(stage.order_records().len(), 0, "it did not wait for the call");
+    assert_eq!(stage.order_records().len(), 0, "it did not wait for the call:\n{}", process.said());
 
     let writer = stage.writer();
     stage.told.until("order.written", orders_of("ann", 2).iter().map(id_of)).await;

@@ -124,7 +124,10 @@ async fn the_cause_of_a_refusal_is_found_also_where_the_graphs_other_nodes_say_t
     assert_eq!(stage.told.next().await.kind, "order.dead_lettered");
     let letters = stage.fleet.letters().await;
     let failure = failure(&letters[0]);
-    assert_eq!((failure.salesforce_code.as_deref(), failure.field.as_deref()), (Some("STRING_TOO_LONG"), Some("OrderReference__c")));
+    assert_eq!(
+        (failure.salesforce_code.as_deref(), failure.field.as_deref()),
+        (Some("STRING_TOO_LONG"), Some("OrderReference__c"))
+    );
     assert!(stage.records("Account").is_empty(), "nothing of the order is left in the org");
     assert!(stage.events().is_empty());
     stage.end(writer).await;

@@ -42,7 +42,16 @@ impl Stage {
 
     /// With an org of one's own.
     pub(crate) async fn on(org: simulator::Config, order_processing: &str) -> Self {
-        let fleet = Fleet::new("writer");
+        Self::with(1, org, order_processing).await
+    }
+
+    /// With several partitions, for several writers.
+    pub(crate) async fn for_several(order_processing: &str) -> Self {
+        Self::with(4, simulator::Config::default(), order_processing).await
+    }
+
+    async fn with(partitions: u16, org: simulator::Config, order_processing: &str) -> Self {
+        let fleet = Fleet::with("writer", |topology| topology.partitions = partitions);
         let session = fleet.connect().await;
         let told = fleet.outcomes().await;
         let org = Simulator::start(org).await.expect("an org");
@@ -159,8 +168,9 @@ impl Stage {
         assert_eq!(self.records("Account").len(), customers.len());
     }
 
-    /// Stops a writer and makes sure that nothing is left in the queues.
+    /// Stops a writer when it has nothing left to do, and makes sure that nothing is left in the queues.
     pub(crate) async fn end(&self, writer: Writer) {
+        testkit::eventually("the lanes to be empty", async || writer.metric("lanes") < 1.0).await;
         writer.stop().await;
         assert_eq!(self.fleet.left_over(&self.session).await, Vec::<String>::new());
     }
@@ -210,8 +220,10 @@ impl Writer {
     /// A counter or gauge, added up over its labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let families = self.0.registry().gather();
-        let metrics =
-            families.iter().filter(|family| family.name().ends_with(name)).flat_map(|family| family.get_metric());
+        let metrics = families
+            .iter()
+            .filter(|family| family.name().ends_with(name))
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
         metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }
 }

@@ -60,7 +60,7 @@ impl Console {
     pub(crate) fn bars(&self, deliveries: usize, orders: usize) -> Bars {
         let bar = |length: usize, label: &'static str| {
             let bar = self.bars.add(ProgressBar::new(length as u64));
-            let template = "  {prefix:9} {bar:30.cyan/dim} {human_pos:>7} of {human_len:7} {per_sec:>12}  {msg:.dim}";
+            let template = "  {prefix:9} {bar:30.cyan/dim} {human_pos:>7} of {human_len:7} {msg:.dim}";
             bar.set_style(style(template).progress_chars("━╸─"));
             bar.set_prefix(label);
             bar
@@ -78,9 +78,12 @@ impl Console {
             (bars.published.length().unwrap_or_default(), bars.settled.length().unwrap_or_default());
         for (bar, position) in [(&bars.published, published), (&bars.settled, settled)] {
             bar.set_position(position as u64);
-            let eta = bar.eta().as_secs();
             let done = bar.length().is_some_and(|length| position as u64 >= length);
-            bar.set_message(if done || position == 0 { String::new() } else { format!("{} s left", eta + 1) });
+            bar.set_message(if done || position == 0 {
+                String::new()
+            } else {
+                format!("{:.0}/s, {} s left", bar.per_sec(), bar.eta().as_secs() + 1)
+            });
         }
         bars.fleet.set_message(fleet.to_owned());
         if !self.terminal && bars.last_line.elapsed() >= LINE_EVERY {
