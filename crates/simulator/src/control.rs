@@ -10,9 +10,11 @@ use crate::config::ConnectedApp;
 use crate::duplicates::DuplicateRule;
 use crate::events::PublishedEvent;
 use crate::faults::{ArmedFault, Fault};
+use crate::ids::RecordId;
 use crate::limits::UsageReport;
 use crate::org::Org;
 use crate::request_log::LoggedRequest;
+use crate::schema::ObjectIx;
 use crate::settings::Settings;
 use crate::transaction::{Saved, Target, Transaction};
 
@@ -76,15 +78,8 @@ impl Control {
     /// # Errors
     /// The first refusal, worded as Salesforce words it.
     pub async fn seed(&self, object: &str, rows: &[Map<String, Value>]) -> Result<Vec<String>, ControlError> {
-        let ix = self.org.schema.find(object).ok_or_else(|| ControlError(format!("no object {object}")))?;
-        let call = Call {
-            settings: self.org.settings(),
-            version: "62.0".to_owned(),
-            path: "/_sim/records".to_owned(),
-            duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },
-            batch_size: 2_000,
-            in_graph: false,
-        };
+        let ix = self.object(object)?;
+        let call = self.call();
         let mut transaction = Transaction::begin(&self.org);
         let mut ids = Vec::with_capacity(rows.len());
         for row in rows {
@@ -99,6 +94,38 @@ impl Control {
         }
         transaction.commit(&call).await;
         Ok(ids)
+    }
+
+    /// Deletes a row as somebody in the org would.
+    ///
+    /// # Errors
+    /// The object or the row does not exist.
+    pub async fn delete(&self, object: &str, id: &str) -> Result<(), ControlError> {
+        let ix = self.object(object)?;
+        let id = RecordId::parse(id).ok_or_else(|| ControlError(format!("{id} is no record id")))?;
+        let call = self.call();
+        let mut transaction = Transaction::begin(&self.org);
+        if let Err(error) = transaction.delete(ix, id, &call).await {
+            transaction.rollback(&call).await;
+            return Err(ControlError(format!("{}: {}", error.code, error.message)));
+        }
+        transaction.commit(&call).await;
+        Ok(())
+    }
+
+    fn object(&self, object: &str) -> Result<ObjectIx, ControlError> {
+        self.org.schema.find(object).ok_or_else(|| ControlError(format!("no object {object}")))
+    }
+
+    fn call(&self) -> Call {
+        Call {
+            settings: self.org.settings(),
+            version: "62.0".to_owned(),
+            path: "/_sim/records".to_owned(),
+            duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },
+            batch_size: 2_000,
+            in_graph: false,
+        }
     }
 
     /// All events on the bus in replay order.

@@ -18,6 +18,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) attempts: u32,
     /// Whose order it is.
     pub(crate) known: KnownIdentity,
+    /// Whether the Account is one that the ledger remembered, and not one that the order names.
+    pub(crate) remembered: bool,
     /// Where the attempt stands.
     pub(crate) stage: Stage,
 }
@@ -46,9 +48,11 @@ pub(crate) enum Stage {
 impl<'a> Attempt<'a> {
     /// An attempt as the ledger's answer lets it begin.
     pub(crate) fn begin(event: &'a OrderEvent, answer: ClaimAnswer, account: Option<&str>) -> Self {
-        let crm_id = account.and_then(RecordId::parse).or_else(|| event.order.crm_id().cloned());
-        let known = KnownIdentity { crm_id, contact_id: None };
-        let attempt = |ticket, attempts, stage| Self { event, ticket, attempts, known, stage };
+        // What the order itself names was chosen for it, by an agent or by Limio; it goes before what was remembered.
+        let named = event.order.crm_id().cloned();
+        let remembered = named.is_none();
+        let known = KnownIdentity { crm_id: named.or_else(|| account.and_then(RecordId::parse)), contact_id: None };
+        let attempt = |ticket, attempts, stage| Self { event, ticket, attempts, known, remembered, stage };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
             ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),
@@ -71,6 +75,18 @@ impl<'a> Attempt<'a> {
     /// What has to be written.
     pub(crate) fn plan(&self, processing: &OrderProcessing) -> Result<WritePlan, Failure> {
         mapping::plan(&self.event.order, processing, &self.known)
+    }
+
+    /// Whether the Account that was remembered is gone from the org; if so it is forgotten here, and the order can be sent
+    /// anew.
+    pub(crate) fn forgets_account(&mut self, error: &salesforce::ApiError) -> bool {
+        let gone = matches!(error.code.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY");
+        let forgets = gone && self.remembered && self.known.crm_id.is_some();
+        if forgets {
+            self.known = KnownIdentity::default();
+            self.stage = Stage::Send;
+        }
+        forgets
     }
 
     /// Ends the attempt.

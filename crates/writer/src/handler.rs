@@ -247,6 +247,9 @@ impl OrderWriter {
             GraphResult::Refused(refusal) => {
                 let error = refusal.error;
                 self.metrics.refused(&error.code);
+                if attempt.forgets_account(&error) {
+                    return;
+                }
                 match error.kind() {
                     salesforce::ErrorKind::Duplicate => attempt.stage = Stage::Duplicate(Box::new(error)),
                     // Either the order's own record exists, which is the trace of an earlier attempt, or another
@@ -266,6 +269,19 @@ impl OrderWriter {
                 }
             }
         }
+    }
+
+    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows.
+    async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let again = attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::Send));
+        let names: Vec<String> = again.flat_map(|attempt| attempt.event.order.identity_aliases()).collect();
+        if names.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ledger.forget_accounts(&names).await {
+            tracing::debug!(%error, "an Account that is gone stays remembered; the next order forgets it");
+        }
+        self.send(processing, attempts).await;
     }
 
     /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
@@ -498,6 +514,7 @@ impl Handler for OrderWriter {
         };
         self.look_up(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
+        self.send_without_lost_accounts(&processing, &mut attempts).await;
         self.decide_duplicates(&processing, &mut attempts).await;
         // Orders whose own record was found to exist.
         self.look_up(&processing, &mut attempts).await;

@@ -150,3 +150,21 @@ async fn what_a_shopper_types_is_never_read_as_a_reference() {
 fn row(fields: &serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
     fields.as_object().expect("an object").clone()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remembered_account_that_is_gone_is_forgotten_and_the_customer_is_made_anew() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    let orders = orders_of("ann", 2);
+    stage.written(&orders[..1]).await;
+    let first = text(&stage.records("Account")[0], "Id");
+    stage.delete("Account", &first).await;
+    let told = stage.written(&orders[1..]).await;
+
+    let accounts = stage.records("Account");
+    let alive: Vec<_> = accounts.iter().filter(|account| account["IsDeleted"] != true).collect();
+    assert_eq!(alive.len(), 1);
+    assert_ne!(text(alive[0], "Id"), first);
+    assert_eq!(told[0].data()["crm_id"], alive[0]["Id"]);
+    stage.end(writer).await;
+}

@@ -138,6 +138,10 @@ impl Stage {
         self.records("LimioOrder__c").iter().map(|record| text(record, "LimioId__c")).collect()
     }
 
+    pub(crate) async fn delete(&self, object: &str, id: &str) {
+        self.org().delete(object, id).await.expect("deleted");
+    }
+
     pub(crate) fn events(&self) -> Vec<PublishedEvent> {
         self.org().events()
     }
