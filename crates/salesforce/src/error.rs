@@ -119,13 +119,17 @@ impl ApiError {
     }
 
     /// What an operator may read: Salesforce's own text where it is about the org, the catalogue's meaning where
-    /// Salesforce's text quotes the record. E-mail addresses are masked in either; at most 500 characters.
+    /// Salesforce's text quotes the record, and neither where nobody knows what the text may quote. E-mail addresses are
+    /// masked; at most 500 characters.
     pub fn operator_text(&self) -> String {
         match Catalogue::get(&self.code) {
             Some(entry) if entry.quotes_record || self.message.trim().is_empty() => {
                 entry.meaning_of(&self.message).to_owned()
             }
-            Some(_) | None => masked(&self.message),
+            Some(_) => masked(&self.message),
+            None => "Salesforce used a code that the catalogue does not know; its text is left out, because it may quote the \
+                     record."
+                .to_owned(),
         }
     }
 
@@ -148,7 +152,7 @@ fn masked(text: &str) -> String {
         if index > 0 {
             out.push(' ');
         }
-        out.push_str(if word.contains('@') && !word.starts_with("@{") { "(address)" } else { word });
+        out.push_str(if word.contains('@') { "(address)" } else { word });
         if out.chars().count() > 500 {
             return out.chars().take(499).chain(['…']).collect();
         }
@@ -439,6 +443,8 @@ mod tests {
         assert!(empty.operator_text().starts_with("Salesforce is too busy"));
         let endless = ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "x".repeat(2000));
         assert_eq!(endless.operator_text().chars().count(), 500);
+        let unknown = ApiError::new("NEVER_HEARD_OF", "Nora Quist already has one");
+        assert!(!unknown.operator_text().contains("Nora"));
     }
 
     #[test]

@@ -62,3 +62,6 @@ pub const LONG_RUNNING: Duration = Duration::from_secs(20);
 pub(crate) fn check(what: &'static str, max: usize, found: usize) -> Result<(), Error> {
     if found > max { Err(Error::TooLarge { limit: what, max, found }) } else { Ok(()) }
 }
+
+/// The longest time for which a `Retry-After` is honoured. Core REST sends none; proxies may.
+pub const RETRY_AFTER: std::time::Duration = std::time::Duration::from_mins(5);

@@ -183,7 +183,9 @@ impl Transport {
         if let Some(usage) = text(usage::HEADER).and_then(ApiUsage::read) {
             *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
         }
-        let retry_after = text("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+        // Whoever answers in Salesforce's place may ask for any time; nobody is left alone for longer than this.
+        let retry_after = text("retry-after").and_then(|value| value.trim().parse().ok());
+        let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds).min(limits::RETRY_AFTER));
         if matches!(status, 301..=303 | 307 | 308) {
             return Err(Error::Redirected { status });
         }

@@ -146,7 +146,7 @@ impl EventBus {
     /// Events after `replay_id`, oldest first.
     pub(crate) fn after(&self, replay_id: u64) -> impl DoubleEndedIterator<Item = &PublishedEvent> {
         let first = self.events.front().map_or(0, |(_, event)| event.replay_id);
-        let skip = usize::try_from((replay_id + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let skip = usize::try_from(replay_id.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
         self.events.iter().skip(skip).map(|(_, event)| event)
     }
 

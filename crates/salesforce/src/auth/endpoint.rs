@@ -69,6 +69,13 @@ pub(crate) enum Repeatable {
     OnlyUnexecuted,
 }
 
+/// Whether secrets may be sent to this address without TLS: it is this machine, or somebody said so.
+fn may_be_plain(url: &Url, trusted: &[String]) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let named = url.port_or_known_default().map(|port| format!("{host}:{port}"));
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || named.is_some_and(|named| trusted.contains(&named))
+}
+
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     http: reqwest::Client,
@@ -82,6 +89,13 @@ impl Endpoint {
             .map_err(|error| Error::Invalid(format!("the login URL cannot be read: {error}")))?;
         if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
             return Err(Error::Invalid("the login URL needs https and a host".to_owned()));
+        }
+        if base.scheme() == "http" && !may_be_plain(&base, &settings.trusted_hosts) {
+            return Err(Error::Invalid(
+                "the login URL is plain http, and secrets would travel in clear: write https, or name its host and port \
+                 among the trusted hosts"
+                    .to_owned(),
+            ));
         }
         let url = base
             .join("/services/oauth2/token")
@@ -258,5 +272,16 @@ mod tests {
             );
         }
         assert!(retry_allowed(&TokenError::Unreachable("refused".to_owned()), Repeatable::OnlyUnexecuted));
+    }
+
+    #[test]
+    fn secrets_travel_in_clear_only_on_this_machine_or_where_somebody_said_so() {
+        let plain = |url: &str, trusted: &[&str]| {
+            let trusted: Vec<String> = trusted.iter().map(|host| (*host).to_owned()).collect();
+            may_be_plain(&Url::parse(url).expect("an address"), &trusted)
+        };
+        assert!(plain("http://127.0.0.1:8090", &[]) && plain("http://localhost", &[]));
+        assert!(plain("http://simulator:8090", &["simulator:8090"]));
+        assert!(!plain("http://acme.my.salesforce.com", &["simulator:8090"]));
     }
 }
