@@ -33,8 +33,8 @@ pub struct OrderProcessing {
     pub account_options: AccountOptions,
     /// `includeDuplicateCheck`: the org's duplicate rules are honoured; otherwise every duplicate is a rejection.
     pub include_duplicate_check: bool,
-    /// `transferOwnership`: on a duplicate match the subscription moves to the matched Account. Only with
-    /// `includeDuplicateCheck`.
+    /// `transferOwnership`: on a duplicate match the subscription moves to the matched Account. Always false: this version
+    /// only attaches the order, and a file that asks for more is refused.
     pub transfer_ownership: bool,
     /// `sendWholeOrder`: the event carries a reduced order as JSON in `LimioOrder`.
     pub send_whole_order: bool,

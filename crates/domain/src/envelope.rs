@@ -12,7 +12,7 @@
 //! The body, `data` and `body` may each be a JSON string that holds the JSON, as Limio's callout plugin sends it
 //! (Callout Plugin); `data_base64` is decoded. Wrapping in strings is undone twice at most.
 
-mod base64;
+pub(crate) mod base64;
 mod decode;
 mod kind;
 

@@ -192,7 +192,7 @@ impl Reason {
                 "It is not known whether Salesforce executed the request. A replay looks it up before it sends again."
             }
             Self::UnknownSalesforceCode => {
-                "Salesforce used a code that the catalogue does not know. Read its message, then replay; report the code."
+                "Salesforce used a code that the catalogue does not know. Look it up in Salesforce's documentation, then replay; report the code."
             }
             Self::Poison => "This order took its process down several times. Do not replay before the cause is found.",
             Self::BrokerGaveUp => {

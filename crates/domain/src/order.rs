@@ -94,16 +94,16 @@ impl SubscriptionName {
     }
 }
 
-/// `tracking`, as far as it names Salesforce records. Ids that are not record ids are ignored.
+/// `tracking`, as far as it names Salesforce records. An order with an id that is none, or of another object, is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracking {
-    /// `accountId`
+    /// `accountId` (`001…`)
     pub account_id: Option<RecordId>,
-    /// `contactId`
+    /// `contactId` (`003…`)
     pub contact_id: Option<RecordId>,
-    /// `caseId`
+    /// `caseId` (`500…`)
     pub case_id: Option<RecordId>,
-    /// `userId`
+    /// `userId` (`005…`)
     pub user_id: Option<RecordId>,
 }
 

@@ -121,7 +121,7 @@ pub struct OutcomeEvent {
     pub tenant: TenantId,
     /// The order, for `subject`.
     pub order_id: OrderId,
-    /// The lane it travelled in.
+    /// The lane it travelled in; told as [`SequenceKey::masked`] has it, since it may be an e-mail address.
     pub sequence_key: SequenceKey,
     /// Result or failure, as JSON.
     pub data: Value,
@@ -167,11 +167,33 @@ impl OutcomeEvent {
             "type": format!("com.causeway.{}", self.kind.routing_key()),
             "source": format!("/causeway/{}", self.tenant),
             "subject": self.order_id.as_str(),
-            "sequencekey": self.sequence_key.as_str(),
+            "sequencekey": self.sequence_key.masked(),
             "datacontenttype": "application/json",
             "data": data,
         })
         .to_string()
         .into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(key: &str) -> Value {
+        let order_id = OrderId::parse("order-1").expect("an id");
+        let key = SequenceKey::parse(key).expect("a key");
+        let tenant = TenantId::parse("acme").expect("a name");
+        let written = Result::Written(Written::default());
+        let event = OutcomeEvent::of_result(tenant, order_id, key, &written);
+        serde_json::from_slice(&event.render()).expect("JSON")
+    }
+
+    #[test]
+    fn an_announcement_masks_a_lane_that_is_an_e_mail_address() {
+        let event = told("nora@example.org");
+        assert!(!event.to_string().contains("nora") && !event.to_string().contains('@'), "{event}");
+        assert_eq!(event["sequencekey"], SequenceKey::parse("nora@example.org").expect("a key").masked());
+        assert_eq!(told("id-1")["sequencekey"], "id-1");
     }
 }

@@ -8,74 +8,156 @@
 //! | anywhere | beginning with `recaptcha` |
 //!
 //! Source: Orders API and Callout Plugin; the order's `payment` object carries the payment page's whole answer.
+//!
+//! Bytes that are no JSON have no nesting to go by: there the values of all these keys are masked, wherever they stand.
+
+mod scan;
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::envelope::base64;
+
 const ENDINGS: [&str; 2] = ["token", "signature"];
 const NAMES: [&str; 8] = ["result", "accnumber", "accountnumber", "sortcode", "iban", "cardnumber", "cvv", "cvc"];
 
-/// Removes the secrets of a Limio object, at any depth. Nothing of them is recorded.
+/// What stands for a value that cannot be taken out, or not be looked into.
+const MASK: &str = "***";
+/// The key of a `CloudEvent`'s binary data, folded.
+const BASE64: &str = "database64";
+/// How many wrappings are opened one inside the other; `decode` opens fewer. What is deeper still is masked as bytes.
+const MAX_WRAPPINGS: u8 = 8;
+
+/// Removes the secrets of a Limio object, at any depth. Nothing of them is recorded. Texts are not looked into;
+/// [`strip_body`] does that.
 pub fn strip(object: &mut Map<String, Value>) {
-    strip_map(object, false);
+    strip_map(object, false, None);
 }
 
-/// A message body without its secrets, for bytes that no order could be made of. Bytes that are not JSON come back as
-/// they are, and so do bytes without secrets.
+/// A message body without its secrets, for bytes that no order could be made of. Bytes without secrets come back as they
+/// are.
+///
+/// - JSON, with or without a byte order mark: the keys go, as [`strip`] has it; also inside strings that hold JSON and
+///   inside `data_base64`.
+/// - Bytes that are no JSON (torn, not UTF-8, too deep, or a key that stands twice in one object), and such text inside a
+///   string or `data_base64`: the value of each member with a secret name becomes `***`, the end of the bytes ending what
+///   was torn; quotes may be escaped, as in JSON inside a string. All other bytes stay.
+/// - A `data_base64` that is not base64, or that is wrapped too deep to be opened, becomes `***` as a whole.
+///
+/// Not recognised: UTF-16, compressed bodies, and notations without quoted keys.
 pub fn strip_body(body: &[u8]) -> Cow<'_, [u8]> {
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return Cow::Borrowed(body) };
-    let before = value.clone();
-    strip_value(&mut value, false);
-    strip_text(&mut value, 2);
-    if value == before {
-        return Cow::Borrowed(body);
-    }
-    Cow::Owned(serde_json::to_vec(&value).expect("a JSON value always has a JSON form"))
+    strip_bytes(body, false, MAX_WRAPPINGS)
 }
 
-/// Opens JSON strings: the body itself, and `data` and `body` one level down.
-fn strip_text(value: &mut Value, strings: u8) {
-    match value {
-        Value::String(text) if strings > 0 => {
-            let Ok(mut inner) = serde_json::from_str::<Value>(text) else { return };
-            let before = inner.clone();
-            strip_value(&mut inner, false);
-            strip_text(&mut inner, strings - 1);
-            if inner != before {
-                *text = inner.to_string();
+/// `wrappings` is how many more may be opened.
+fn strip_bytes(bytes: &[u8], in_payment: bool, wrappings: u8) -> Cow<'_, [u8]> {
+    if !bytes.contains(&b':') && !bytes.contains(&b'\\') {
+        return Cow::Borrowed(bytes);
+    }
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    match serde_json::from_slice::<Value>(text) {
+        // A key that stands twice would hide its first value from here on.
+        Ok(mut value) if wrappings > 0 && members(&value) == colons(text) => {
+            if strip_value(&mut value, in_payment, Some(wrappings - 1)) {
+                Cow::Owned(serde_json::to_vec(&value).expect("a JSON value always has a JSON form"))
+            } else {
+                Cow::Borrowed(bytes)
             }
         }
-        Value::Object(map) => {
-            for key in ["data", "body"] {
-                if let Some(inner) = map.get_mut(key) {
-                    strip_text(inner, strings);
-                }
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {}
+        Ok(_) | Err(_) => scan::mask(bytes, wrappings),
     }
 }
 
-fn strip_value(value: &mut Value, in_payment: bool) {
+/// Base64 without the secrets inside; `None` where there are none. A torn end is read as far as it goes.
+fn strip_base64(text: &str, in_payment: bool, wrappings: u8) -> Option<String> {
+    if text.trim().is_empty() || text == MASK {
+        return None;
+    }
+    let torn = |text: &str| base64::decode(text.trim_end().get(..text.trim_end().len() - 1)?);
+    match base64::decode(text).or_else(|| torn(text)).filter(|_| wrappings > 0) {
+        None => Some(MASK.to_owned()),
+        Some(bytes) => match strip_bytes(&bytes, in_payment, wrappings - 1) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(stripped) => Some(base64::encode(&stripped)),
+        },
+    }
+}
+
+/// The members of all objects.
+fn members(value: &Value) -> usize {
     match value {
-        Value::Object(map) => strip_map(map, in_payment),
-        Value::Array(items) => items.iter_mut().for_each(|item| strip_value(item, in_payment)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Object(map) => map.len() + map.values().map(members).sum::<usize>(),
+        Value::Array(items) => items.iter().map(members).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
-fn strip_map(map: &mut Map<String, Value>, in_payment: bool) {
+/// The colons of a JSON text outside its strings: one for each member that was written.
+fn colons(json: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Whether anything went. `wrappings` is `None` where texts stay closed.
+fn strip_value(value: &mut Value, in_payment: bool, wrappings: Option<u8>) -> bool {
+    match value {
+        Value::Object(map) => strip_map(map, in_payment, wrappings),
+        Value::Array(items) => {
+            // Counted, since `any` would stop at the first.
+            items.iter_mut().filter_map(|item| strip_value(item, in_payment, wrappings).then_some(())).count() > 0
+        }
+        Value::String(text) => {
+            let Some(wrappings) = wrappings else { return false };
+            let Cow::Owned(stripped) = strip_bytes(text.as_bytes(), in_payment, wrappings) else { return false };
+            *text = String::from_utf8_lossy(&stripped).into_owned();
+            true
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn strip_map(map: &mut Map<String, Value>, in_payment: bool, wrappings: Option<u8>) -> bool {
     let in_payment = in_payment || map.get("record_type").and_then(Value::as_str) == Some("payment_method");
+    let mut changed = false;
     map.retain(|key, value| {
-        let name: String = key.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect();
+        let name = folded(key);
         let in_payment = in_payment || name.starts_with("payment");
-        let secret = name.starts_with("recaptcha") || in_payment && is_secret(&name);
-        if !secret {
-            strip_value(value, in_payment);
+        if is_secret_anywhere(&name) || in_payment && is_secret(&name) {
+            changed = true;
+            return false;
         }
-        !secret
+        changed |= match (&mut *value, wrappings) {
+            (Value::String(text), Some(wrappings)) if name == BASE64 => match strip_base64(text, in_payment, wrappings)
+            {
+                Some(stripped) => {
+                    *text = stripped;
+                    true
+                }
+                None => false,
+            },
+            (value, wrappings) => strip_value(value, in_payment, wrappings),
+        };
+        true
     });
+    changed
+}
+
+fn folded(key: &str) -> String {
+    key.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
+fn is_secret_anywhere(name: &str) -> bool {
+    name.starts_with("recaptcha")
 }
 
 fn is_secret(name: &str) -> bool {
@@ -83,58 +165,4 @@ fn is_secret(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn stripped(mut value: Value) -> Value {
-        strip(value.as_object_mut().expect("an object"));
-        value
-    }
-
-    #[test]
-    fn tokens_signatures_and_results_go_and_references_stay() {
-        let order = json!({
-            "payment": {"type": "zuora", "zuora": {"refId": "8a", "token": "t", "signature": "s", "accessToken": "t"},
-                        "stripe": {"result": {"id": 1}}, "direct_debit": {"sort_code": "1", "acc_number": "2"}},
-            "payment_methods": [{"data": {"zuora": {"result": {"CreditCardMaskNumber": "x"}}}}],
-            "recaptchaPayload": "r",
-        });
-        let expected = json!({
-            "payment": {"type": "zuora", "zuora": {"refId": "8a"}, "stripe": {}, "direct_debit": {}},
-            "payment_methods": [{"data": {"zuora": {}}}],
-        });
-        assert_eq!(stripped(order), expected);
-    }
-
-    #[test]
-    fn a_payment_method_record_is_recognised_by_its_type() {
-        let order = json!({"related": [{"record_type": "payment_method", "data": {"token": "t", "type": "zuora"}}]});
-        assert_eq!(stripped(order), json!({"related": [{"record_type": "payment_method", "data": {"type": "zuora"}}]}));
-    }
-
-    #[test]
-    fn the_same_words_elsewhere_are_not_secrets() {
-        let order = json!({"customFields": {"token": "kept", "result": "kept", "signature": "kept"}});
-        assert_eq!(stripped(order.clone()), order);
-    }
-
-    #[test]
-    fn a_body_is_stripped_even_inside_json_strings() {
-        let order = r#"{"payment":{"token":"t","type":"x"}}"#;
-        let body = serde_json::to_vec(&json!({"data": order})).expect("JSON");
-        let stripped = strip_body(&body);
-        assert_eq!(
-            serde_json::from_slice::<Value>(&stripped).expect("JSON"),
-            json!({"data": r#"{"payment":{"type":"x"}}"#})
-        );
-    }
-
-    #[test]
-    fn a_body_without_secrets_or_without_json_keeps_its_bytes() {
-        for body in [b"{ \"a\": 1 }".as_slice(), b"\xff\xfe", b"{\"payment\":"] {
-            assert!(matches!(strip_body(body), Cow::Borrowed(same) if same == body));
-        }
-    }
-}
+mod tests;

@@ -186,7 +186,9 @@ fn check(name: &str, path: &str, expected: &Value, found: &Value) {
     match (expected, found) {
         (Value::Object(expected), Value::Object(found)) => {
             for (key, value) in expected {
-                check(name, &format!("{path}.{key}"), value, found.get(key).unwrap_or(&Value::Null));
+                let path = format!("{path}.{key}");
+                let found = found.get(key).unwrap_or_else(|| panic!("{name}: expect{path} is not a fact there is"));
+                check(name, &path, value, found);
             }
         }
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
@@ -201,6 +203,13 @@ fn check(name: &str, path: &str, expected: &Value, found: &Value) {
 fn order_of(fixtures: &BTreeMap<String, Value>, name: &str) -> OrderEvent {
     let fixture = fixtures.get(name).unwrap_or_else(|| panic!("no fixture {name}"));
     read(fixture).unwrap_or_else(|refused| panic!("{name}: {refused}"))
+}
+
+#[test]
+#[should_panic(expected = "a fixture: expect.items.offer_ic is not a fact there is")]
+fn an_expectation_under_a_misspelt_name_is_found_even_when_it_is_null() {
+    let expected = json!({"items": {"offer_ic": null}});
+    check("a fixture", "", &expected, &json!({"items": {"offer_id": null}}));
 }
 
 #[test]

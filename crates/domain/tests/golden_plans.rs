@@ -320,6 +320,27 @@ fn the_holder_of_a_card_never_renames_the_customers_account() {
 }
 
 #[test]
+fn a_change_order_renames_the_account_only_by_a_last_name() {
+    let cases = [
+        (json!({"fullName": "Nora Quist"}), false),
+        (json!({"full_name": "Nora Quist", "first_name": "Nora"}), false),
+        (json!({"firstName": "Nora"}), false),
+        (json!({"firstName": "Nora", "lastName": "Quist"}), true),
+        (json!({"last_name": "Quist", "full_name": "Nora Quist"}), true),
+    ];
+    for (details, renamed) in cases {
+        let order = golden("12", &[("/customerDetails", details.clone())]);
+        for settings in ["", "createPersonAccount = false"] {
+            let plan = planned(&order, settings);
+            let written = |reference| plan.effects.iter().any(|effect| effect.reference == reference);
+            assert_eq!(written(Reference::Account), renamed, "{details} {settings}");
+            assert!(written(Reference::Order) && plan.publishes(), "{details} {settings}");
+            assert_eq!(event(&plan).contains_key("AccountId"), renamed, "{details} {settings}");
+        }
+    }
+}
+
+#[test]
 fn the_writers_knowledge_of_the_account_goes_before_the_orders() {
     let known =
         KnownIdentity { crm_id: RecordId::parse("001B000001Lp1G2"), contact_id: RecordId::parse("003B000001Lp1G2") };

@@ -1,4 +1,5 @@
-//! What `ingest` counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels.
+//! What `ingest` counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels. The registry
+//! puts `causeway_` in front.
 
 use domain::failure::{Failure, Reason};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -25,18 +26,18 @@ impl Metrics {
     pub fn register(registry: &Registry, health: Health) -> prometheus::Result<Self> {
         let metrics = Self {
             health,
-            received: IntCounter::new("causeway_received_total", "Messages taken from the inboxes.")?,
+            received: IntCounter::new("received_total", "Messages taken from the inboxes.")?,
             settled: IntCounterVec::new(
                 Opts::new(
-                    "causeway_settled_total",
+                    "settled_total",
                     "Messages by how they ended: relayed, again (handed on before), refused (sent on to block its \
                      customer), dead (a letter of nobody).",
                 ),
                 &["settlement"],
             )?,
-            relayed: IntCounter::new("causeway_relayed_total", "Orders handed on to a partition, confirmed.")?,
-            in_flight: IntGauge::new("causeway_orders_in_flight", "Orders between taking and acknowledging.")?,
-            paused: IntGaugeVec::new(Opts::new("causeway_intake_paused", "1 while intake is paused."), &["reason"])?,
+            relayed: IntCounter::new("relayed_total", "Orders handed on to a partition, confirmed.")?,
+            in_flight: IntGauge::new("orders_in_flight", "Orders between taking and acknowledging.")?,
+            paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
         };
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use domain::secrets::strip_body;
 use serde_json::{Map, Value, json};
 
 use crate::shown::{counted, printable};
@@ -25,10 +26,10 @@ pub enum Body {
 }
 
 impl Body {
-    /// Looks at the bytes.
+    /// Looks at the bytes. A byte order mark before JSON is passed over.
     pub fn read(bytes: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(bytes) else { return Self::Binary(bytes.to_vec()) };
-        match serde_json::from_str(text) {
+        match serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             Ok(value) => Self::Json(opened(value, 2)),
             Err(_) => Self::Text(text.to_owned()),
         }
@@ -70,15 +71,16 @@ impl Body {
         }
     }
 
-    /// The body as it is, without payment secrets where it is JSON; bytes that are not UTF-8 as a hex excerpt.
+    /// The body as it is, without payment secrets: in JSON their keys are left out, in anything else the values of members
+    /// with such names are masked, see [`domain::secrets::strip_body`]. Bytes that are not UTF-8 come as a hex excerpt.
     pub fn reveal(&self) -> String {
         match self {
             Self::Json(value) => match serde_json::to_string_pretty(&without_secrets(value)) {
                 Ok(text) => text.lines().map(printable).collect::<Vec<_>>().join("\n"),
                 Err(error) => error.to_string(),
             },
-            Self::Text(text) => text.lines().map(printable).collect::<Vec<_>>().join("\n"),
-            Self::Binary(bytes) => hex(bytes),
+            Self::Text(text) => masked(text).lines().map(printable).collect::<Vec<_>>().join("\n"),
+            Self::Binary(bytes) => hex(&strip_body(bytes)),
         }
     }
 
@@ -86,15 +88,19 @@ impl Body {
     pub fn reveal_json(&self) -> Value {
         match self {
             Self::Json(value) => without_secrets(value),
-            Self::Text(text) => json!(text),
+            Self::Text(text) => json!(masked(text)),
             Self::Binary(_) => json!(self.reveal()),
         }
     }
 }
 
+fn masked(text: &str) -> String {
+    String::from_utf8_lossy(&strip_body(text.as_bytes())).into_owned()
+}
+
 fn without_secrets(value: &Value) -> Value {
     let Ok(bytes) = serde_json::to_vec(value) else { return Value::Null };
-    serde_json::from_slice(&domain::secrets::strip_body(&bytes)).unwrap_or_default()
+    serde_json::from_slice(&strip_body(&bytes)).unwrap_or_default()
 }
 
 /// Opens JSON in strings: the body itself, and its `data` and `body`.
@@ -217,6 +223,30 @@ mod tests {
     fn revealing_still_leaves_payment_secrets_out() {
         let text = Body::read(ORDER.as_bytes()).reveal();
         assert!(text.contains("jane@example.com") && !text.contains("tok_s3cret"), "{text}");
+    }
+
+    #[test]
+    fn revealing_leaves_payment_secrets_out_of_torn_marked_and_spoiled_bodies_too() {
+        let wrapped = serde_json::to_string(&json!({"v": 1, "body": ORDER})).expect("JSON");
+        let torn = ORDER.find("_s3cret").expect("the secret") + 4;
+        let marked = format!("\u{feff}{ORDER}");
+        let mut spoiled = ORDER.as_bytes().to_vec();
+        spoiled.push(0xff);
+        let bodies: [(&[u8], &str); 5] = [
+            (marked.as_bytes(), "json"),
+            (wrapped.as_bytes(), "json"),
+            (&ORDER.as_bytes()[..torn], "text"),
+            (&wrapped.as_bytes()[..wrapped.len() - 4], "text"),
+            (&spoiled, "binary"),
+        ];
+        for (bytes, kind) in bodies {
+            let body = Body::read(bytes);
+            assert_eq!(body.kind(), kind);
+            for text in [body.reveal(), body.reveal_json().to_string()] {
+                assert!(!text.contains("tok_") && !text.contains("74 6f 6b 5f"), "{text}");
+                assert!(text.contains("jane") || kind == "binary" && text.contains("6a 61 6e 65"), "{text}");
+            }
+        }
     }
 
     #[test]

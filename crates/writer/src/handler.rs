@@ -419,7 +419,8 @@ impl OrderWriter {
                 closings.push((ticket.clone(), attempt.closing()));
                 places.push(index);
             }
-            if let Stage::Over { outcome, already: false } = &attempt.stage
+            // Also of an order that was settled before: whoever settled it may have died before it remembered.
+            if let Stage::Over { outcome, already: _ } = &attempt.stage
                 && let Outcome::Settled(Ending::Written(written)) = outcome.as_ref()
                 && let Some(crm_id) = &written.crm_id
             {

@@ -1,4 +1,5 @@
-//! What the writer counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels.
+//! What the writer counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels. The registry
+//! puts `causeway_` in front.
 
 use std::time::Duration;
 
@@ -38,37 +39,33 @@ impl Metrics {
         let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             health,
-            received: IntCounter::new("causeway_received_total", "Deliveries taken from RabbitMQ.")?,
+            received: IntCounter::new("received_total", "Deliveries taken from RabbitMQ.")?,
             settled: counter(
-                "causeway_settled_total",
+                "settled_total",
                 "Orders by how they ended: written, rejected, already, dead, held.",
                 &["settlement"],
             )?,
-            refused: counter("causeway_refused_total", "Graphs that Salesforce refused, by its code.", &["code"])?,
+            refused: counter("refused_total", "Graphs that Salesforce refused, by its code.", &["code"])?,
             resolved: counter(
-                "causeway_unknown_resolved_total",
+                "unknown_resolved_total",
                 "Orders whose answer was lost, by what the look-up found: done, not_done.",
                 &["verdict"],
             )?,
-            takeovers: IntCounter::new("causeway_partition_takeovers_total", "Partitions taken over.")?,
+            takeovers: IntCounter::new("partition_takeovers_total", "Partitions taken over.")?,
             batch_orders: Histogram::with_opts(
-                HistogramOpts::new("causeway_batch_orders", "Orders per request.")
+                HistogramOpts::new("batch_orders", "Orders per request.")
                     .buckets(vec![1.0, 2.0, 5.0, 10.0, 14.0, 25.0, 50.0, 75.0]),
             )?,
             lanes: IntGaugeVec::new(
-                Opts::new("causeway_lanes", "Orders in lanes: all, in flight, or lanes that wait for a time."),
+                Opts::new("lanes", "Orders in lanes: all, in flight, or lanes that wait for a time."),
                 &["state"],
             )?,
-            letters_open: IntGauge::new("causeway_letters_open", "Open letters in the journal.")?,
-            keys_blocked: IntGauge::new("causeway_keys_blocked", "Customers with an open letter.")?,
-            paused: IntGaugeVec::new(Opts::new("causeway_intake_paused", "1 while intake is paused."), &["reason"])?,
-            calls: counter(
-                "causeway_salesforce_calls_total",
-                "API calls, by how they ended.",
-                &["operation", "status"],
-            )?,
+            letters_open: IntGauge::new("letters_open", "Open letters in the journal.")?,
+            keys_blocked: IntGauge::new("keys_blocked", "Customers with an open letter.")?,
+            paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
+            calls: counter("salesforce_calls_total", "API calls, by how they ended.", &["operation", "status"])?,
             call_seconds: HistogramVec::new(
-                HistogramOpts::new("causeway_salesforce_call_seconds", "How long API calls took.")
+                HistogramOpts::new("salesforce_call_seconds", "How long API calls took.")
                     .buckets(prometheus::exponential_buckets(0.01, 2.0, 14)?),
                 &["operation"],
             )?,

@@ -13,7 +13,6 @@ pub(crate) fn follow(
     path: Option<PathBuf>,
     lifecycle: &Lifecycle,
 ) -> watch::Receiver<Arc<OrderProcessing>> {
-    warn_of_what_is_not_done(&first);
     let (sender, receiver) = watch::channel(Arc::new(first));
     let mut reloads = lifecycle.reloads();
     let draining = lifecycle.draining().clone();
@@ -29,7 +28,6 @@ pub(crate) fn follow(
             };
             match read(path).await {
                 Ok(processing) => {
-                    warn_of_what_is_not_done(&processing);
                     sender.send_replace(Arc::new(processing));
                     tracing::info!(path = %path.display(), "order processing was read again and holds from the next batch on");
                 }
@@ -40,16 +38,6 @@ pub(crate) fn follow(
         }
     });
     receiver
-}
-
-/// A setting that is read and not acted on must not look as if it were.
-fn warn_of_what_is_not_done(processing: &OrderProcessing) {
-    if processing.transfer_ownership {
-        tracing::warn!(
-            "transferOwnership is on, but this version only attaches the order to the matched Account; it moves nothing \
-             else to it"
-        );
-    }
 }
 
 async fn read(path: &std::path::Path) -> Result<OrderProcessing, String> {

@@ -42,18 +42,18 @@ pub(super) fn settings(document: &mut Document<'_>) -> OrderProcessing {
     document.set(&mut processing.create_person_account, "createPersonAccount", boolean);
     document.set(&mut processing.include_billing_details, "includeBillingDetails", boolean);
     document.set(&mut processing.include_duplicate_check, "includeDuplicateCheck", boolean);
-    document.set(&mut processing.transfer_ownership, "transferOwnership", boolean);
+    document.set(&mut processing.transfer_ownership, "transferOwnership", |value| {
+        // What would be read and not acted on must not look as if it were.
+        if boolean(value)? {
+            let remedy = "Leave it false; other records stay with the Account they belong to";
+            return Err(Refused::new("this version only attaches the order to the matched Account", remedy));
+        }
+        Ok(false)
+    });
     document.set(&mut processing.send_whole_order, "sendWholeOrder", boolean);
     document.set(&mut processing.account_options.record_type_name, "accountOptions.recordTypeName", |value| {
         Ok(Some(text(value, 0..=80)?.to_owned()).filter(|name| !name.is_empty()))
     });
-    if processing.transfer_ownership && !processing.include_duplicate_check {
-        let remedy = "Set includeDuplicateCheck = true as well, or transferOwnership = false";
-        document.refuse_at(
-            "transferOwnership",
-            Refused::new("without duplicate rules there is never a match to transfer to", remedy),
-        );
-    }
     order_data_options(document, &mut processing);
     platform_events(document, &mut processing.platform_events);
     events(document, &mut processing);

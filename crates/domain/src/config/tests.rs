@@ -56,8 +56,8 @@ fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
         problems(text),
         [
             "line 1, column 23: createPersonAccount: the text \"yes\" is of the wrong kind. Write true or false",
-            "line 2, column 21: transferOwnership: without duplicate rules there is never a match to transfer to. \
-             Set includeDuplicateCheck = true as well, or transferOwnership = false",
+            "line 2, column 21: transferOwnership: this version only attaches the order to the matched Account. \
+             Leave it false; other records stay with the Account they belong to",
             "line 4, column 12: platform_events.api_name: a platform event's API name ends in __e. \
              Use the API name of the event, such as i42as__OrderEvent__e",
             "line 5, column 15: platform_events.order_types: \"NEW_ODER\" is not an event type. \
@@ -134,7 +134,7 @@ fn every_setting_reaches_its_field() {
         createPersonAccount = false
         includeBillingDetails = true
         includeDuplicateCheck = true
-        transferOwnership = true
+        transferOwnership = false
         sendWholeOrder = true
         accountOptions = { recordTypeName = "Subscriber" }
         [orderDataOptions]
@@ -167,7 +167,8 @@ fn every_setting_reaches_its_field() {
         duplicate_blocked = "No."
     "#;
     let processing = OrderProcessing::parse(text).expect("valid");
-    assert!(!processing.create_person_account && processing.include_billing_details && processing.transfer_ownership);
+    assert!(!processing.create_person_account && processing.include_billing_details);
+    assert!(processing.include_duplicate_check && !processing.transfer_ownership);
     assert_eq!(processing.account_options.record_type_name.as_deref(), Some("Subscriber"));
     assert_eq!(processing.order_data_options.fields_to_keep, ["orderItems", "country"]);
     assert!(processing.publishes(EventType::NewOrder) && !processing.publishes(EventType::Refund));
@@ -179,6 +180,15 @@ fn every_setting_reaches_its_field() {
     assert_eq!(processing.retry.initial, Duration::from_millis(500));
     assert_eq!(processing.customer_text(Reason::DuplicateBlocked), Some("No."));
     assert_eq!(processing.customer_text(Reason::RecordLocked), None);
+}
+
+#[test]
+fn moving_what_a_matched_account_owns_is_refused_with_and_without_duplicate_check() {
+    for text in ["transferOwnership = true", "includeDuplicateCheck = true\ntransferOwnership = true"] {
+        let found = problems(text);
+        assert!(found.len() == 1 && found[0].contains("transferOwnership: this version only attaches"), "{found:?}");
+    }
+    assert!(OrderProcessing::parse("transferOwnership = false").is_ok());
 }
 
 proptest::proptest! {

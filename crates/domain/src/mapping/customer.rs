@@ -110,12 +110,14 @@ fn refused_if<T>(refused: bool, failure: impl FnOnce() -> Failure) -> Result<Opt
     if refused { Err(failure()) } else { Ok(None) }
 }
 
-/// Whether `customerDetails` itself has a name. Reading fills a missing one from the billing address, and on a change
-/// order that may be somebody else's, the holder of a card for instance: it must not rename the customer's Account.
+/// Whether `customerDetails` itself has a last name. Reading fills a missing name from the billing address, and on a change
+/// order that may be somebody else's, the holder of a card for instance. Nor does a whole or a given name alone say where
+/// the last name begins: neither must rename the customer's Account.
 fn names_its_customer(order: &Order) -> bool {
-    const NAMES: [&str; 6] = ["firstName", "first_name", "lastName", "last_name", "fullName", "full_name"];
     let details = order.raw.get("customerDetails").and_then(Value::as_object);
-    details.is_some_and(|details| NAMES.iter().any(|key| said(details.get(*key).and_then(Value::as_str)).is_some()))
+    details.is_some_and(|details| {
+        ["lastName", "last_name"].iter().any(|key| said(details.get(*key).and_then(Value::as_str)).is_some())
+    })
 }
 
 /// First and last name. A name of one part is the last name, since Salesforce requires that one.

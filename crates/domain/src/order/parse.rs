@@ -15,6 +15,9 @@
 //! A *subscription* is any of the spellings in [`crate::order::identity`]. A *customer* is an owner, `userDetails.sub`, a
 //! customer id or `tracking.accountId`; for `new` also an e-mail address, a name or a company.
 //!
+//! The ids under `tracking` and `partnerSalesforceAccountId` must be record ids of their objects, where they are there:
+//! an Account id with a slip in it is refused instead of passed over, which would make a second Account.
+//!
 //! `order_type` itself may be absent on one shape: the reduced order that Limio puts into the platform event leaves it
 //! out (Platform Events Definitions). With items, without a subscription, and sent as Order Submitted, that is `new`.
 
@@ -25,7 +28,7 @@ mod party;
 use serde_json::{Map, Value};
 
 use self::change::{Parties, change};
-use self::party::{customer, gift_code, reason, student, subscription, tracking, user};
+use self::party::{customer, gift_code, partner_account, reason, student, subscription, tracking, user};
 use super::change::OrderType;
 use super::id::{OrderId, SequenceKey};
 use super::moment::Moment;
@@ -76,9 +79,7 @@ pub(crate) fn parse(
         gift_code: gift_code(&root)?,
         student: student(&root)?,
         reason: reason(&root)?,
-        partner_account: root
-            .record_id("partnerSalesforceAccountId")
-            .or_else(|| root.object_if_any("forPartner")?.record_id("partnerSalesforceAccountId")),
+        partner_account: partner_account(&root)?,
         change,
         user,
         customer,

@@ -40,6 +40,37 @@ pub(crate) fn is_technical(name: &str) -> bool {
     name.len() <= MAX_SHOWN && name.chars().all(technical)
 }
 
+/// The object that a record id is of.
+///
+/// Source: Salesforce help, "Standard Field Record ID Prefix Decoder".
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RecordOf {
+    Account,
+    Contact,
+    Case,
+    User,
+}
+
+impl RecordOf {
+    const fn key_prefix(self) -> &'static str {
+        match self {
+            Self::Account => "001",
+            Self::Contact => "003",
+            Self::Case => "500",
+            Self::User => "005",
+        }
+    }
+
+    const fn rule(self) -> &'static str {
+        match self {
+            Self::Account => "the 15 or 18 characters of an Account's id, which begins with 001",
+            Self::Contact => "the 15 or 18 characters of a Contact's id, which begins with 003",
+            Self::Case => "the 15 or 18 characters of a Case's id, which begins with 500",
+            Self::User => "the 15 or 18 characters of a User's id, which begins with 005",
+        }
+    }
+}
+
 /// The fields of one object, with the path to it.
 ///
 /// `null`, blank text, `{}` and `[]` count as absent, as Limio sends them for what was not filled in.
@@ -157,6 +188,17 @@ impl<'a> Fields<'a> {
     /// A Salesforce record id. Text that is none is absent.
     pub(crate) fn record_id(&self, key: &str) -> Option<RecordId> {
         self.value(key).and_then(Value::as_str).and_then(RecordId::parse)
+    }
+
+    /// The id of a record of one object. Unlike [`Fields::record_id`], what is there and is no such id is refused: an order
+    /// that goes on without the Account it names would make a second one.
+    pub(crate) fn id_of(&self, key: &str, object: RecordOf) -> Result<Option<RecordId>, Failure> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let id = value.as_str().and_then(RecordId::parse).filter(|id| id.key_prefix() == object.key_prefix());
+        match id {
+            Some(id) => Ok(Some(id)),
+            None => Err(self.invalid(key, object.rule(), value)),
+        }
     }
 
     /// An object.

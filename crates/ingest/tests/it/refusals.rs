@@ -59,13 +59,23 @@ async fn torn_json_is_kept_as_it_came_and_said_to_be_torn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_no_text_are_kept_as_they_came() {
-    let mut bytes = new_order("bob", 1).to_string().into_bytes();
-    bytes.splice(200..200, [0xC3, 0x28]);
+async fn bytes_that_are_no_text_are_kept_without_payment_secrets() {
+    let spoiled = |order: &Value| {
+        let mut bytes = order.to_string().into_bytes();
+        bytes.splice(200..200, [0xC3, 0x28]);
+        bytes
+    };
+    let mut order = new_order("bob", 1);
+    let bytes = spoiled(&order);
     let (letter, kept) = becomes_a_letter(Stage::new().await, raw("bytes", bytes.clone())).await;
     assert_eq!(failure(&letter).reason.as_str(), "invalid_utf8");
     assert!(failure(&letter).message.contains("byte 200"), "{}", failure(&letter).message);
-    assert_eq!(kept.body, bytes);
+    order["recaptchaPayload"] = json!("***");
+    for secret in ["token", "signature"] {
+        order["payment"]["zuora"][secret] = json!("***");
+    }
+    assert_ne!(bytes, spoiled(&order), "the order brings secrets");
+    assert_eq!(kept.body, spoiled(&order));
 }
 
 #[tokio::test(flavor = "multi_thread")]

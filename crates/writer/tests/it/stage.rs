@@ -226,7 +226,7 @@ impl Writer {
         let families = self.0.registry().gather();
         let metrics = families
             .iter()
-            .filter(|family| family.name().ends_with(name))
+            .filter(|family| family.name() == format!("causeway_{name}"))
             .flat_map(prometheus::proto::MetricFamily::get_metric);
         metrics.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }

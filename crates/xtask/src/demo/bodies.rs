@@ -91,21 +91,21 @@ impl Subscription {
     }
 }
 
-/// Whether Limio announces an order of this type by a platform event.
-pub(crate) fn is_announced(order_type: OrderType) -> bool {
+/// The type of the platform event by which Limio announces an order; `None` for the types that have none.
+pub(crate) fn announced_as(order_type: OrderType, is_gift: bool) -> Option<&'static str> {
     match order_type {
-        OrderType::AddCharge | OrderType::PayInvoice | OrderType::CancelIntent | OrderType::DataCapture => false,
-        OrderType::New
-        | OrderType::CancelSubscription
-        | OrderType::ChangeOffer
-        | OrderType::AddOffer
-        | OrderType::ChangePayment
-        | OrderType::ChangeAddress
-        | OrderType::Renew
-        | OrderType::GiftRefund
-        | OrderType::Refund
-        | OrderType::UpdateSubscription
-        | OrderType::UpdateCustomerDetails => true,
+        OrderType::AddCharge | OrderType::PayInvoice | OrderType::CancelIntent | OrderType::DataCapture => None,
+        OrderType::New if is_gift => Some("NEW_GIFT_ORDER"),
+        OrderType::New => Some("NEW_ORDER"),
+        OrderType::CancelSubscription => Some("CANCEL_REQUEST"),
+        OrderType::ChangeOffer => Some("CHANGE_OFFER"),
+        OrderType::AddOffer => Some("ADD_OFFER"),
+        OrderType::ChangePayment => Some("CHANGE_PAYMENT_REQUEST"),
+        OrderType::ChangeAddress => Some("CHANGED_DELIVERY_ADDRESS"),
+        OrderType::Renew => Some("REQUEST_RENEWAL"),
+        OrderType::GiftRefund | OrderType::Refund => Some("REFUND"),
+        OrderType::UpdateSubscription => Some("UPDATE_SUBSCRIPTION"),
+        OrderType::UpdateCustomerDetails => Some("UPDATE_CUSTOMER"),
     }
 }
 

@@ -154,8 +154,9 @@ impl Fleet {
 
     /// The place of the writer that has settled most, which is the one whose loss hurts most.
     pub(crate) async fn busiest_writer(&self) -> usize {
-        let settled = join_all(self.writers.iter().map(|writer| self.metric(writer, "causeway_settled_total"))).await;
-        let busiest = settled.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        let settled = join_all(self.writers.iter().map(|writer| self.metric(writer, "settled_total"))).await;
+        let settled = settled.iter().map(|count| count.unwrap_or_default()).enumerate();
+        let busiest = settled.max_by(|a, b| a.1.total_cmp(&b.1));
         busiest.map_or(0, |(place, _)| place)
     }
 
@@ -175,10 +176,24 @@ impl Fleet {
         &self.programs
     }
 
+    /// How many messages the workers have in hand, by their own count; `None` where one of them does not answer.
+    pub(crate) async fn in_hand(&self) -> Option<f64> {
+        let ingests = self.ingests.iter().map(|ingest| (ingest, "orders_in_flight"));
+        let writers = self.writers.iter().map(|writer| (writer, "lanes{state=\"all\"}"));
+        let counts = join_all(ingests.chain(writers).map(|(member, name)| self.metric(member, name))).await;
+        counts.into_iter().sum()
+    }
+
+    /// Ends the workers in good order, ingests before writers.
+    pub(crate) async fn stop_workers(&mut self) {
+        for mut workers in [std::mem::take(&mut self.ingests), std::mem::take(&mut self.writers)] {
+            join_all(workers.iter_mut().map(|member| member.node.stop(STOP))).await;
+        }
+    }
+
     /// Ends all in good order: the workers first, then the org.
     pub(crate) async fn stop(&mut self) {
-        let workers = self.ingests.iter_mut().chain(&mut self.writers);
-        join_all(workers.map(|member| member.node.stop(STOP))).await;
+        self.stop_workers().await;
         self.simulator.node.stop(STOP).await;
     }
 
@@ -211,15 +226,18 @@ impl Fleet {
         }
     }
 
-    /// The sum of a metric over its labels; 0 when the program does not answer.
-    async fn metric(&self, member: &Member, name: &str) -> f64 {
+    /// The sum of a metric over its labels, named without the `causeway_` before it; `None` when the program does not
+    /// answer or has no such metric.
+    async fn metric(&self, member: &Member, name: &str) -> Option<f64> {
         let asked = async {
             let answer = self.client.get(format!("http://{}/metrics", member.admin)).send().await?;
             answer.text().await
         };
-        let text = asked.await.unwrap_or_default();
-        let lines = text.lines().filter(|line| line.starts_with(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let text = asked.await.ok()?;
+        let lines = text.lines().filter(|line| line.trim_start_matches("causeway_").starts_with(name));
+        let mut counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).peekable();
+        counts.peek()?;
+        Some(counts.sum())
     }
 }
 

@@ -8,7 +8,7 @@
 //! | customers | 15 % of the orders |
 //! | order types | [`MIX`], after one new order per customer |
 //! | flawed | 2 %: half unreadable, half refused with their customer known |
-//! | delivered twice, byte for byte | 5 % |
+//! | sent twice, byte for byte | 5 % |
 //! | of another tenant | one |
 //! | with another order's identity | one |
 
@@ -30,7 +30,7 @@ pub(crate) const FEWEST: u32 = 200;
 
 /// Customers per hundred orders.
 const CUSTOMERS_PERCENT: usize = 15;
-/// Messages per hundred that are delivered twice.
+/// Messages per hundred that are sent twice.
 const DOUBLED_PERCENT: usize = 5;
 /// Orders per hundred that are torn or invalid.
 const FLAWED_PERCENT: usize = 2;
@@ -70,6 +70,8 @@ pub(crate) struct Order {
     pub(crate) reference: String,
     /// What was ordered, whatever the message says.
     pub(crate) order_type: OrderType,
+    /// The type of the event that announces it.
+    pub(crate) event: Option<&'static str>,
     /// What is wrong with it.
     pub(crate) flaw: Option<Flaw>,
     /// What is sent.
@@ -296,13 +298,14 @@ impl Author<'_> {
         } else {
             subscriptions.choose(self.rng).cloned()
         };
+        let is_gift = slot.first && self.gifts.contains(&slot.customer);
         let occasion = Occasion {
             customer,
             subscription: &subscription.expect("one was added where there was none"),
             id: &id,
             reference: &reference,
             at,
-            is_gift: slot.first && self.gifts.contains(&slot.customer),
+            is_gift,
         };
         let mut body = bodies::body(slot.order_type, &occasion, self.rng);
         if let Some(flaw) = slot.flaw {
@@ -319,8 +322,9 @@ impl Author<'_> {
         };
         let frame = Frame::any(self.rng);
         let message = wire::message(body.clone(), frame, slot.flaw, envelope, self.rng);
-        let key = customer.owner.clone();
-        (Order { key, id, reference, order_type: slot.order_type, flaw: slot.flaw, message }, body)
+        let (key, order_type) = (customer.owner.clone(), slot.order_type);
+        let event = bodies::announced_as(order_type, is_gift);
+        (Order { key, id, reference, order_type, event, flaw: slot.flaw, message }, body)
     }
 
     /// Another order under the identity of this one.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::customers::Customer;
-use super::reconcile::{Account, Event};
+use super::reconcile::{Account, Event, Record};
 
 /// How long one answer may take; the largest holds every event of a long run.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -32,10 +32,14 @@ pub(crate) struct Usage {
 struct OrderRecord {
     #[serde(rename = "LimioId__c")]
     limio_id: String,
+    #[serde(rename = "Account__c")]
+    account: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct AccountRecord {
+    #[serde(rename = "Id")]
+    id: String,
     #[serde(rename = "LimioId__c")]
     limio_id: Option<String>,
     #[serde(rename = "PersonEmail")]
@@ -53,6 +57,8 @@ struct Payload {
     order_number: String,
     #[serde(rename = "i42as__OrderType__c", default)]
     order_type: String,
+    #[serde(rename = "i42as__AccountId__c")]
+    account: Option<String>,
 }
 
 impl Org {
@@ -94,16 +100,17 @@ impl Org {
         self.get("usage").await
     }
 
-    /// The identities of all order records in the sequence of their creation.
-    pub(crate) async fn order_records(&self) -> Result<Vec<String>> {
+    /// All order records in the sequence of their creation.
+    pub(crate) async fn order_records(&self) -> Result<Vec<Record>> {
         let records: Vec<OrderRecord> = self.get("records/LimioOrder__c").await?;
-        Ok(records.into_iter().map(|record| record.limio_id).collect())
+        Ok(records.into_iter().map(|record| Record { order: record.limio_id, account: record.account }).collect())
     }
 
     /// All Accounts.
     pub(crate) async fn accounts(&self) -> Result<Vec<Account>> {
         let records: Vec<AccountRecord> = self.get("records/Account").await?;
-        Ok(records.into_iter().map(|record| Account { limio_id: record.limio_id, email: record.email }).collect())
+        let of = |AccountRecord { id, limio_id, email }| Account { id, limio_id, email };
+        Ok(records.into_iter().map(of).collect())
     }
 
     /// All events in replay order.
@@ -112,6 +119,7 @@ impl Org {
         let of = |event: PublishedEvent| Event {
             order_number: event.payload.order_number,
             order_type: event.payload.order_type,
+            account: event.payload.account,
         };
         Ok(events.into_iter().map(of).collect())
     }

@@ -1,76 +1,16 @@
 //! What became of every published order, from outside evidence alone: the publisher's list, the org, the journal and the
 //! outcomes. Pure.
 //!
-//! Each order is exactly one of written, rejected, dead-lettered or parked. Whatever is none of them is lost.
+//! Each order is exactly one of written, rejected, dead-lettered or parked, and it has to be the one that the publisher
+//! expects of it. Whatever is none of them is lost.
+
+mod belonging;
+mod evidence;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
-/// What is known from outside.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Evidence {
-    /// The publisher's list, in the sequence in which each order was published first.
-    pub(crate) published: Vec<Published>,
-    /// The org's order records, in the sequence of their creation: the order's identity of each.
-    pub(crate) records: Vec<String>,
-    /// The org's Accounts.
-    pub(crate) accounts: Vec<Account>,
-    /// The org's events in replay order.
-    pub(crate) events: Vec<Event>,
-    /// The open letters of the journal.
-    pub(crate) letters: Vec<Letter>,
-    /// Identities of orders that were announced as rejected.
-    pub(crate) rejected: HashSet<String>,
-}
-
-/// One order on the publisher's list.
-#[derive(Debug, Clone)]
-pub(crate) struct Published {
-    /// The sequence key.
-    pub(crate) key: String,
-    /// The order's identity.
-    pub(crate) id: String,
-    /// The human reference, which its event carries.
-    pub(crate) reference: String,
-    /// The order's type, for the table.
-    pub(crate) order_type: &'static str,
-    /// Whether Limio announces such an order by an event.
-    pub(crate) announced: bool,
-    /// The letter that its message becomes when it is given up as it was sent.
-    pub(crate) letter: String,
-}
-
-/// An Account.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Account {
-    /// The customer's Limio identity.
-    pub(crate) limio_id: Option<String>,
-    /// The customer's e-mail address.
-    pub(crate) email: Option<String>,
-}
-
-/// A platform event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Event {
-    /// The order's reference.
-    pub(crate) order_number: String,
-    /// The event's type.
-    pub(crate) order_type: String,
-}
-
-/// An open letter.
-#[derive(Debug, Clone)]
-pub(crate) struct Letter {
-    /// Its id.
-    pub(crate) id: String,
-    /// The order's identity, where known.
-    pub(crate) order_id: Option<String>,
-    /// Whether its customer is known, so that it holds later orders up.
-    pub(crate) blocks: bool,
-    /// Whether it waits behind another letter.
-    pub(crate) held: bool,
-    /// Why it was given up; empty when it only waits.
-    pub(crate) reason: String,
-}
+pub(crate) use self::evidence::{Account, Event, Evidence, Letter, Published, Record, Whose};
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +30,18 @@ pub(crate) enum Fate {
 impl Fate {
     /// All, in the order of the table.
     pub(crate) const ALL: [Self; 5] = [Self::Written, Self::Rejected, Self::DeadLettered, Self::Parked, Self::Lost];
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Written => "written",
+            Self::Rejected => "rejected",
+            Self::DeadLettered => "dead-lettered",
+            Self::Parked => "parked",
+            Self::Lost => "lost",
+        })
+    }
 }
 
 /// How many orders came to what.
@@ -121,11 +73,14 @@ pub(crate) struct Reconciliation {
     pub(crate) by_type: BTreeMap<&'static str, Tally>,
     /// Why orders were given up.
     pub(crate) dead_reasons: BTreeMap<String, usize>,
+    /// Orders that came to something else than the publisher expects, and parked ones that nothing holds up.
+    pub(crate) unexpected: usize,
     /// Orders that came to two things at once, such as written and dead-lettered.
     pub(crate) settled_twice: usize,
     /// Order records with the same identity, and Accounts of one customer beyond the first.
     pub(crate) records_duplicated: usize,
-    /// Order records and events that nobody ordered.
+    /// Records and events that nobody ordered, events of another type than their order's, and whatever belongs to
+    /// another Account than its customer's.
     pub(crate) strays: usize,
     /// Events on the bus.
     pub(crate) events: usize,
@@ -143,10 +98,11 @@ pub(crate) struct Reconciliation {
 const SENTENCES: usize = 5;
 
 impl Reconciliation {
-    /// Whether nothing was lost, doubled or reordered.
+    /// Whether every order came to what was expected of it, and nothing was lost, doubled, reordered or mixed up.
     pub(crate) fn holds(&self) -> bool {
         let wrong = [
             self.total.of(Fate::Lost),
+            self.unexpected,
             self.settled_twice,
             self.records_duplicated,
             self.strays,
@@ -172,9 +128,12 @@ pub(crate) fn reconcile(evidence: &Evidence) -> Reconciliation {
         &mut found.findings,
         lost.map(|(order, _)| format!("lost: {} ({}) of {}", order.id, order.order_type, order.key)),
     );
+    let held_up = held_up(evidence, &places);
+    expectations(evidence, &fates, &held_up, &mut found);
     doubles(evidence, &mut found);
     events(evidence, &places, &fates, &mut found);
-    sequence(evidence, &places, &fates, &mut found);
+    found.strays += say(&mut found.findings, belonging::strays(evidence, &places, &fates).into_iter());
+    sequence(evidence, &places, &fates, &held_up, &mut found);
     found
 }
 
@@ -208,6 +167,11 @@ impl<'a> Places<'a> {
             places.references.entry(&order.reference).or_insert(place);
         }
         places
+    }
+
+    /// The order that bears an identity: of two the first, which is the one that is written.
+    fn first_of(&self, id: &str) -> Option<usize> {
+        self.identities.get(id)?.first().copied()
     }
 }
 
@@ -243,7 +207,7 @@ fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -
     for (place, fate) in by_identity.into_iter().filter_map(|(id, fate)| Some((bearer(id?)?, fate))) {
         settle(place, fate);
     }
-    let written: HashSet<&str> = evidence.records.iter().map(String::as_str).collect();
+    let written: HashSet<&str> = evidence.records.iter().map(|record| record.order.as_str()).collect();
     for place in written.iter().filter_map(|id| bearer(id)) {
         settle(place, Fate::Written);
     }
@@ -257,9 +221,39 @@ fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -
     fates.into_iter().map(|fate| fate.unwrap_or(Fate::Lost)).collect()
 }
 
+/// The first letter of each customer that holds later orders up, by its place on the list.
+fn held_up<'a>(evidence: &'a Evidence, places: &Places<'_>) -> HashMap<&'a str, usize> {
+    let mut held_up: HashMap<&str, usize> = HashMap::new();
+    for letter in evidence.letters.iter().filter(|letter| letter.blocks && !letter.held) {
+        let place = places
+            .letters
+            .get(letter.id.as_str())
+            .or_else(|| places.identities.get(letter.order_id.as_deref()?)?.last());
+        if let Some(place) = place {
+            let first = held_up.entry(&evidence.published[*place].key).or_insert(*place);
+            *first = (*first).min(*place);
+        }
+    }
+    held_up
+}
+
+fn expectations(evidence: &Evidence, fates: &[Fate], held_up: &HashMap<&str, usize>, found: &mut Reconciliation) {
+    let wrong = evidence.published.iter().zip(fates).enumerate().filter_map(|(place, (order, fate))| {
+        if *fate != order.expected {
+            let (id, order_type) = (&order.id, order.order_type);
+            return Some(format!("{fate} and not {} as expected: {id} ({order_type})", order.expected));
+        }
+        let waits_for_nothing =
+            *fate == Fate::Parked && held_up.get(order.key.as_str()).is_none_or(|letter| *letter >= place);
+        waits_for_nothing.then(|| format!("parked, and no dead letter of its customer came before: {}", order.id))
+    });
+    found.unexpected = say(&mut found.findings, wrong);
+}
+
 fn doubles(evidence: &Evidence, found: &mut Reconciliation) {
     let mut seen = HashSet::new();
-    let records = evidence.records.iter().filter(|id| !seen.insert(*id)).map(|id| format!("recorded twice: {id}"));
+    let records = evidence.records.iter().map(|record| &record.order);
+    let records = records.filter(|id| !seen.insert(*id)).map(|id| format!("recorded twice: {id}"));
     let mut count = say(&mut found.findings, records);
     let names: [fn(&Account) -> Option<&String>; 2] =
         [|account| account.limio_id.as_ref(), |account| account.email.as_ref()];
@@ -273,20 +267,21 @@ fn doubles(evidence: &Evidence, found: &mut Reconciliation) {
 
 fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
     let mut seen = HashSet::new();
-    let doubled = evidence.events.iter().filter(|event| !seen.insert(*event));
+    let doubled = evidence.events.iter().filter(|event| !seen.insert((&event.order_number, &event.order_type)));
     found.events_duplicated = say(
         &mut found.findings,
         doubled.map(|event| format!("announced twice: {} of {}", event.order_type, event.order_number)),
     );
     let announced: HashSet<&str> = evidence.events.iter().map(|event| event.order_number.as_str()).collect();
     let missing = evidence.published.iter().zip(fates).filter(|(order, fate)| {
-        **fate == Fate::Written && order.announced && !announced.contains(order.reference.as_str())
+        **fate == Fate::Written && order.event.is_some() && !announced.contains(order.reference.as_str())
     });
     found.events_missing = say(
         &mut found.findings,
         missing.map(|(order, _)| format!("written and not announced: {} ({})", order.id, order.order_type)),
     );
-    let unknown_records = evidence.records.iter().filter(|id| !places.identities.contains_key(id.as_str()));
+    let unknown_records = evidence.records.iter().map(|record| record.order.as_str());
+    let unknown_records = unknown_records.filter(|id| !places.identities.contains_key(id));
     let unordered = evidence.events.iter().filter(|event| {
         let place = places.references.get(event.order_number.as_str());
         place.is_none_or(|place| fates[*place] != Fate::Written)
@@ -297,10 +292,16 @@ fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut 
     found.strays = say(&mut found.findings, sentences);
 }
 
-fn sequence(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
+fn sequence(
+    evidence: &Evidence,
+    places: &Places<'_>,
+    fates: &[Fate],
+    held_up: &HashMap<&str, usize>,
+    found: &mut Reconciliation,
+) {
     let published = &evidence.published;
     // Of two orders with one identity the first is the one that is written.
-    let recorded = evidence.records.iter().filter_map(|id| places.identities.get(id.as_str())?.first().copied());
+    let recorded = evidence.records.iter().filter_map(|record| places.first_of(&record.order));
     let records = overtaken(published, recorded).map(|(earlier, later)| {
         format!("written after {}, which was published later: {}", published[later].id, published[earlier].id)
     });
@@ -309,17 +310,6 @@ fn sequence(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mu
     let events = overtaken(published, announced).map(|(earlier, later)| {
         format!("announced after {}, which was published later: {}", published[later].id, published[earlier].id)
     });
-    let mut held_up: HashMap<&str, usize> = HashMap::new();
-    for letter in evidence.letters.iter().filter(|letter| letter.blocks && !letter.held) {
-        let place = places
-            .letters
-            .get(letter.id.as_str())
-            .or_else(|| places.identities.get(letter.order_id.as_deref()?)?.last());
-        if let Some(place) = place {
-            let first = held_up.entry(&published[*place].key).or_insert(*place);
-            *first = (*first).min(*place);
-        }
-    }
     let passed = published.iter().enumerate().zip(fates).filter(|((place, order), fate)| {
         matches!(fate, Fate::Written | Fate::Rejected)
             && held_up.get(order.key.as_str()).is_some_and(|letter| place > letter)

@@ -28,14 +28,16 @@ pub(crate) struct Report {
     /// Orders that wait behind a dead letter of their customer.
     pub(crate) orders_parked: usize,
     /// Messages that were sent a second time, byte for byte.
-    pub(crate) deliveries_doubled: usize,
+    pub(crate) messages_sent_twice: usize,
     /// Orders that are nowhere.
     pub(crate) orders_lost: usize,
+    /// Orders that came to something else than the publisher expects of them.
+    pub(crate) orders_unexpected: usize,
     /// Orders that came to two things at once.
     pub(crate) orders_settled_twice: usize,
     /// Order records with one identity, and Accounts of one customer, beyond the first.
     pub(crate) records_duplicated: usize,
-    /// Records and events that nobody ordered.
+    /// Records and events that nobody ordered, name another customer's Account, or announce something else.
     pub(crate) records_unexplained: usize,
     /// Events on the org's bus.
     pub(crate) events_published: usize,
@@ -55,7 +57,7 @@ pub(crate) struct Report {
     pub(crate) orders_per_second: f64,
     /// Orders that were settled when a writer was killed.
     pub(crate) writer_killed_after: Option<usize>,
-    /// Whether everything was accounted for in time.
+    /// Whether everything was accounted for in time, a writer was killed as asked, and every queue was empty at the end.
     pub(crate) completed: bool,
 }
 
@@ -76,8 +78,9 @@ impl Report {
             orders_rejected: count(Fate::Rejected),
             orders_dead_lettered: count(Fate::DeadLettered),
             orders_parked: count(Fate::Parked),
-            deliveries_doubled: script.deliveries.len() - orders,
+            messages_sent_twice: script.deliveries.len() - orders,
             orders_lost: count(Fate::Lost),
+            orders_unexpected: found.unexpected,
             orders_settled_twice: found.settled_twice,
             records_duplicated: found.records_duplicated,
             records_unexplained: found.strays,
@@ -90,7 +93,7 @@ impl Report {
             seconds: rounded(seconds),
             orders_per_second: rounded(per_second),
             writer_killed_after: run.killed_after,
-            completed: run.stalled.is_none(),
+            completed: run.failures.is_empty(),
         }
     }
 
@@ -101,10 +104,10 @@ impl Report {
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Both tables, and a sentence that sums them up.
+    /// The tables, and a sentence that sums them up.
     pub(crate) fn render(&self, run: &Run) -> String {
         let found = &run.reconciliation;
-        let mut text = format!("{}\n{}\n", by_type(found), self.proof());
+        let mut text = format!("{}\n{}\n{}\n", by_type(found), self.proof(), self.facts());
         if !found.dead_reasons.is_empty() {
             let reasons: Vec<String> =
                 found.dead_reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
@@ -113,8 +116,8 @@ impl Report {
         for finding in &found.findings {
             let _ = writeln!(text, "✗ {finding}");
         }
-        if let Some(why) = &run.stalled {
-            let _ = writeln!(text, "✗ given up: {why}");
+        for failure in &run.failures {
+            let _ = writeln!(text, "✗ {failure}");
         }
         let _ = writeln!(text, "\n{}", self.sentence(found));
         text
@@ -127,7 +130,7 @@ impl Report {
         if found.holds() && self.completed {
             format!("{run}: nothing lost, nothing twice, nothing out of order.")
         } else {
-            format!("{run}: the promises were NOT kept; see the rows with ✗.")
+            format!("{run}: the promises were NOT kept; see what is marked ✗.")
         }
     }
 
@@ -136,9 +139,10 @@ impl Report {
         table.set_header(["", "from outside evidence", ""]);
         let proofs = [
             ("orders lost", self.orders_lost),
+            ("orders with another fate than expected", self.orders_unexpected),
             ("orders settled in two ways", self.orders_settled_twice),
             ("records duplicated", self.records_duplicated),
-            ("records or events nobody ordered", self.records_unexplained),
+            ("records or events nobody ordered, or mixed up", self.records_unexplained),
             ("events duplicated", self.events_duplicated),
             ("events missing", self.events_missing),
             ("sequence violations", self.sequence_violations),
@@ -151,21 +155,39 @@ impl Report {
                 Cell::new(HumanCount(count as u64)).set_alignment(CellAlignment::Right).fg(color),
             ]);
         }
+        figures(
+            &mut table,
+            &[
+                ("events published", HumanCount(self.events_published as u64).to_string()),
+                ("Salesforce API calls", HumanCount(self.salesforce_api_calls).to_string()),
+                ("API calls per 1,000 orders", format!("{:.1}", self.api_calls_per_1000_orders)),
+            ],
+        );
+        table
+    }
+
+    /// What was done, as far as this process knows by itself.
+    fn facts(&self) -> Table {
+        let mut table = table();
+        table.set_header(["", "the run", ""]);
         let killed =
             self.writer_killed_after.map_or("no".to_owned(), |count| format!("after {}", HumanCount(count as u64)));
-        let figures = [
-            ("events published", HumanCount(self.events_published as u64).to_string()),
-            ("messages delivered twice, and folded", HumanCount(self.deliveries_doubled as u64).to_string()),
-            ("a writer was killed", killed),
-            ("Salesforce API calls", HumanCount(self.salesforce_api_calls).to_string()),
-            ("API calls per 1,000 orders", format!("{:.1}", self.api_calls_per_1000_orders)),
-            ("seconds", format!("{:.1}", self.seconds)),
-            ("orders per second", format!("{:.0}", self.orders_per_second)),
-        ];
-        for (what, figure) in figures {
-            table.add_row([Cell::new(""), Cell::new(what), Cell::new(figure).set_alignment(CellAlignment::Right)]);
-        }
+        figures(
+            &mut table,
+            &[
+                ("messages sent twice", HumanCount(self.messages_sent_twice as u64).to_string()),
+                ("a writer was killed", killed),
+                ("seconds", format!("{:.1}", self.seconds)),
+                ("orders per second", format!("{:.0}", self.orders_per_second)),
+            ],
+        );
         table
+    }
+}
+
+fn figures(table: &mut Table, figures: &[(&str, String)]) {
+    for (what, figure) in figures {
+        table.add_row([Cell::new(""), Cell::new(what), Cell::new(figure).set_alignment(CellAlignment::Right)]);
     }
 }
 
@@ -220,13 +242,13 @@ mod tests {
 
     fn run(reconciliation: Reconciliation) -> Run {
         let took = Duration::from_millis(2_500);
-        Run { reconciliation, took, killed_after: Some(101), api_calls: 5, stalled: None }
+        Run { reconciliation, took, killed_after: Some(101), api_calls: 5, failures: Vec::new() }
     }
 
     #[test]
     fn figures_are_per_published_order_and_not_per_delivery() {
         let report = Report::of(&script(200, 1, "acme"), &run(Reconciliation::default()), 1);
-        assert_eq!((report.orders_published, report.deliveries_doubled), (200, 10));
+        assert_eq!((report.orders_published, report.messages_sent_twice), (200, 10));
         assert!((report.api_calls_per_1000_orders - 25.0).abs() < 0.001);
         assert!((report.orders_per_second - 80.0).abs() < 0.001);
     }
@@ -240,5 +262,22 @@ mod tests {
         let bad = run(Reconciliation { sequence_violations: 1, findings, ..Reconciliation::default() });
         let text = Report::of(&script(200, 1, "acme"), &bad, 1).render(&bad);
         assert!(text.contains("NOT kept") && text.contains("✗ lost: order-1"), "{text}");
+    }
+    #[test]
+    fn what_was_sent_twice_is_a_fact_of_the_run_and_no_evidence() {
+        let good = run(Reconciliation::default());
+        let text = Report::of(&script(200, 1, "acme"), &good, 1).render(&good);
+        let evidence = text.split("from outside evidence").nth(1).expect("the evidence has a heading");
+        let (evidence, facts) = evidence.split_once("the run").expect("the run has a heading");
+        assert!(!evidence.contains("twice") && facts.contains("messages sent twice"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_fails_by_itself_says_why() {
+        let why = "no writer was killed: 900 of 900 orders were settled too soon".to_owned();
+        let failed = Run { failures: vec![why.clone()], ..run(Reconciliation::default()) };
+        let report = Report::of(&script(200, 1, "acme"), &failed, 1);
+        let text = report.render(&failed);
+        assert!(!report.completed && text.contains(&why) && text.contains("NOT kept"), "{text}");
     }
 }

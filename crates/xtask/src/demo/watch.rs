@@ -1,4 +1,5 @@
-//! The run itself: publishes, kills a writer half-way, and waits until every order is accounted for.
+//! The run itself: publishes, kills a writer half-way, waits until every order is accounted for and nothing is left to
+//! do, and only then gathers the evidence that counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +14,14 @@ use queue::session::Broker;
 use queue::topology::{Namespace, Topology};
 use tokio::task::JoinHandle;
 
-use super::bodies::is_announced;
 use super::console::Console;
+use super::drain;
+use super::expectation::expectations;
 use super::fleet::{Fleet, NAMESPACE};
-use super::generator::Script;
+use super::generator::{Order, Script};
 use super::outcomes::Outcomes;
 use super::publish::publish;
-use super::reconcile::{Evidence, Fate, Letter, Published, Reconciliation, reconcile};
+use super::reconcile::{Evidence, Fate, Letter, Published, Reconciliation, Whose, reconcile};
 
 /// How often the run is looked at.
 const LOOK: Duration = Duration::from_millis(25);
@@ -44,13 +46,14 @@ pub(crate) struct Run {
     pub(crate) killed_after: Option<usize>,
     /// API calls that the org counted for this.
     pub(crate) api_calls: u64,
-    /// Why it was given up before everything was accounted for.
-    pub(crate) stalled: Option<String>,
+    /// Why the run proves nothing: it was given up, no writer was killed, or work was left. Empty when all went well.
+    pub(crate) failures: Vec<String>,
 }
 
 /// The demo's own ends of the broker.
 pub(crate) struct Desk {
     broker: RabbitMq,
+    topology: Topology,
     letters: DeadLetters,
     outcomes: Outcomes,
 }
@@ -64,7 +67,7 @@ impl Desk {
         let broker = RabbitMq::new(amqp_url, topology.clone(), settings)?;
         let letters = DeadLetters::open(&broker, "demo").await?;
         let outcomes = Outcomes::listen(amqp_url, &topology).await?;
-        Ok(Self { broker, letters, outcomes })
+        Ok(Self { broker, topology, letters, outcomes })
     }
 
     /// Letters that no outcome tells of: those that only wait, and those of nobody.
@@ -103,15 +106,17 @@ impl Desk {
 
 /// The publisher's own list.
 fn published(script: &Script) -> Vec<Published> {
-    let of = |order: &super::generator::Order| Published {
+    let of = |(order, (expected, whose)): (&Order, (Fate, Whose))| Published {
         key: order.key.clone(),
         id: order.id.clone(),
         reference: order.reference.clone(),
         order_type: order.order_type.as_str(),
-        announced: is_announced(order.order_type),
+        event: order.event,
+        expected,
+        whose,
         letter: domain::dead_letter::LetterId::of(&order.message.id, &order.message.body).as_str().to_owned(),
     };
-    script.orders.iter().map(of).collect()
+    script.orders.iter().zip(expectations(script)).map(of).collect()
 }
 
 /// A task that ends with whoever waits for it.
@@ -123,13 +128,15 @@ impl Drop for Publisher {
     }
 }
 
-/// Runs the script against the fleet. `kill` says whether a writer dies half-way.
+/// Runs the script against the fleet. `kill` says whether a writer dies half-way; `keep`, whether the workers go on
+/// running afterwards.
 pub(crate) async fn run(
     console: &Console,
     desk: &Desk,
     fleet: &mut Fleet,
     script: &Arc<Script>,
     kill: bool,
+    keep: bool,
 ) -> Result<Run> {
     let session = desk.broker.connect().await?;
     let calls_before = fleet.org.usage().await?.api_calls_total;
@@ -142,7 +149,8 @@ pub(crate) async fn run(
     let mut watch = Watch { began, settled: 0, quiet: 0, progress: began, journal: began, gathered: None };
     let mut killed_after = None;
     let mut publishing = true;
-    let (reconciliation, stalled) = loop {
+    let mut failures = Vec::new();
+    loop {
         tokio::select! {
             ended = &mut publisher.0, if publishing => {
                 publishing = false;
@@ -152,7 +160,7 @@ pub(crate) async fn run(
         }
         fleet.check()?;
         watch.look(desk).await?;
-        if kill && killed_after.is_none() && watch.settled * 2 >= orders {
+        if kill && killed_after.is_none() && time_to_kill(watch.settled, orders) == Kill::Now {
             killed_after = Some(watch.settled);
             kill_busiest(console, fleet, watch.settled).await?;
         }
@@ -165,16 +173,50 @@ pub(crate) async fn run(
                 watch.settled,
                 "counting what the org, the journal and the outcomes hold …",
             );
+            failures.extend(stalled);
             let found = reconcile(&desk.evidence(fleet, script).await?);
-            if found.total.of(Fate::Lost) == 0 || stalled.is_some() {
-                break (found, stalled);
+            if found.total.of(Fate::Lost) == 0 || !failures.is_empty() {
+                break;
             }
         }
-    };
+    }
+    // A second delivery may still be on its way when every order is settled.
+    console.show(&mut bars, deliveries, watch.settled, "waiting until every queue is empty and every worker idle …");
+    if failures.is_empty() {
+        failures.extend(drain::until_calm(session.as_ref(), &desk.topology, fleet).await?);
+    }
+    if !keep {
+        failures.extend(drain::drained(session.as_ref(), &desk.topology, fleet).await?);
+    }
+    if kill && killed_after.is_none() {
+        failures.push(format!("no writer was killed, which was asked for: nine in ten of {orders} orders were settled before it came to that"));
+    }
+    let reconciliation = reconcile(&desk.evidence(fleet, script).await?);
     console.end(&bars);
     session.close().await;
     let api_calls = fleet.org.usage().await?.api_calls_total.saturating_sub(calls_before);
-    Ok(Run { reconciliation, took: watch.progress - began, killed_after, api_calls, stalled })
+    Ok(Run { reconciliation, took: watch.progress - began, killed_after, api_calls, failures })
+}
+
+/// Whether the writer dies now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    /// Not half of the orders are settled.
+    NotYet,
+    /// Half-way.
+    Now,
+    /// Nine in ten orders are settled: a kill would prove little.
+    TooLate,
+}
+
+fn time_to_kill(settled: usize, orders: usize) -> Kill {
+    if settled * 10 >= orders * 9 {
+        Kill::TooLate
+    } else if settled * 2 >= orders {
+        Kill::Now
+    } else {
+        Kill::NotYet
+    }
 }
 
 async fn kill_busiest(console: &Console, fleet: &mut Fleet, settled: usize) -> Result<()> {
@@ -236,5 +278,16 @@ impl Watch {
             return Some(format!("nothing has been settled for {} s", STALLED.as_secs()));
         }
         (self.began.elapsed() >= LIMIT).then(|| format!("the run took longer than {} s", LIMIT.as_secs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_dies_between_half_of_the_orders_and_nine_tenths_of_them_and_never_later() {
+        let times = [499, 500, 899, 900, 1_000].map(|settled| time_to_kill(settled, 1_000));
+        assert_eq!(times, [Kill::NotYet, Kill::Now, Kill::Now, Kill::TooLate, Kill::TooLate]);
     }
 }

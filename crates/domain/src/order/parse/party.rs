@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::order::id::RecordId;
 use crate::order::party::{Address, Customer, Student, User};
-use crate::order::read::Fields;
+use crate::order::read::{Fields, RecordOf};
 use crate::order::{ChangeReason, SubscriptionName, Tracking, identity};
 
 pub(super) fn subscription(root: &Fields<'_>) -> Result<SubscriptionName, Failure> {
@@ -27,11 +28,20 @@ pub(super) fn subscription(root: &Fields<'_>) -> Result<SubscriptionName, Failur
 pub(super) fn tracking(root: &Fields<'_>) -> Result<Tracking, Failure> {
     let Some(fields) = root.object("tracking")? else { return Ok(Tracking::default()) };
     Ok(Tracking {
-        account_id: fields.record_id("accountId"),
-        contact_id: fields.record_id("contactId"),
-        case_id: fields.record_id("caseId"),
-        user_id: fields.record_id("userId"),
+        account_id: fields.id_of("accountId", RecordOf::Account)?,
+        contact_id: fields.id_of("contactId", RecordOf::Contact)?,
+        case_id: fields.id_of("caseId", RecordOf::Case)?,
+        user_id: fields.id_of("userId", RecordOf::User)?,
     })
+}
+
+/// `partnerSalesforceAccountId`, or the same under `forPartner`.
+pub(super) fn partner_account(root: &Fields<'_>) -> Result<Option<RecordId>, Failure> {
+    const KEY: &str = "partnerSalesforceAccountId";
+    if let Some(id) = root.id_of(KEY, RecordOf::Account)? {
+        return Ok(Some(id));
+    }
+    root.object_if_any("forPartner").map_or(Ok(None), |partner| partner.id_of(KEY, RecordOf::Account))
 }
 
 pub(super) fn user(root: &Fields<'_>) -> Result<User, Failure> {

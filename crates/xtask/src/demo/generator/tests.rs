@@ -58,7 +58,7 @@ fn two_percent_are_flawed_one_is_foreign_and_one_is_a_conflict() {
 }
 
 #[test]
-fn five_percent_are_delivered_twice_and_never_before_the_first_time() {
+fn five_percent_are_sent_twice_and_never_before_the_first_time() {
     let script = of(2_000);
     assert_eq!(script.deliveries.len(), 2_100);
     let mut first = script.deliveries.clone();
@@ -90,8 +90,8 @@ fn orders_are_read_as_meant_and_flawed_ones_are_refused() {
                 assert_eq!(event.order_id().as_str(), order.id);
                 assert_eq!(event.sequence_key().as_str(), order.key);
                 assert_eq!(event.order_type(), order.order_type);
-                let announced = domain::mapping::event_type(&event.order).is_some();
-                assert_eq!(announced, bodies::is_announced(order.order_type));
+                let announced = domain::mapping::event_type(&event.order);
+                assert_eq!(announced.map(domain::mapping::event_type::EventType::as_str), order.event);
             }
             (Err(refused), Some(flaw)) => {
                 let known = refused.sequence_key.map(|key| key.as_str().to_owned());

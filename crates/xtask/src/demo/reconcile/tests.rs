@@ -6,13 +6,23 @@ fn published(key: &str, name: &str, order_type: &'static str) -> Published {
         id: format!("order-{name}"),
         reference: format!("REF-{name}"),
         order_type,
-        announced: true,
+        event: Some("REQUEST_RENEWAL"),
+        expected: Fate::Written,
+        whose: Whose::Customers,
         letter: format!("letter-{name}"),
     }
 }
 
+fn account_of(name: &str) -> String {
+    format!("001-{}", &name[..1])
+}
+
 fn event(name: &str) -> Event {
-    Event { order_number: format!("REF-{name}"), order_type: "RENEWAL".into() }
+    Event { order_number: format!("REF-{name}"), order_type: "REQUEST_RENEWAL".into(), account: Some(account_of(name)) }
+}
+
+fn record(name: &str) -> Record {
+    Record { order: format!("order-{name}"), account: Some(account_of(name)) }
 }
 
 fn letter(name: &str, held: bool) -> Letter {
@@ -25,13 +35,23 @@ fn letter(name: &str, held: bool) -> Letter {
     }
 }
 
+fn account(name: &str) -> Account {
+    Account { id: format!("001-{name}"), limio_id: Some(name.into()), email: Some(name.into()) }
+}
+
+/// Changes what is expected of one order.
+fn expect(evidence: &mut Evidence, name: &str, fate: Fate) {
+    let id = format!("order-{name}");
+    evidence.published.iter_mut().find(|order| order.id == id).expect("it is on the list").expected = fate;
+}
+
 /// Two customers with three orders each, all written and announced.
 fn sound() -> Evidence {
     let names = ["a1", "b1", "a2", "b2", "a3", "b3"];
     Evidence {
         published: names.iter().map(|name| published(&name[..1], name, "renew")).collect(),
-        records: names.iter().map(|name| format!("order-{name}")).collect(),
-        accounts: ["a", "b"].map(|name| Account { limio_id: Some(name.into()), email: Some(name.into()) }).into(),
+        records: names.iter().map(|name| record(name)).collect(),
+        accounts: ["a", "b"].map(account).into(),
         events: names.iter().map(|name| event(name)).collect(),
         ..Evidence::default()
     }
@@ -48,21 +68,21 @@ fn a_sound_run_holds() {
 #[test]
 fn a_planted_loss_is_found_and_named() {
     let mut evidence = sound();
-    evidence.records.retain(|id| id != "order-b2");
+    evidence.records.retain(|record| record.order != "order-b2");
     evidence.events.retain(|event| event.order_number != "REF-b2");
     let found = reconcile(&evidence);
     assert_eq!(found.total.of(Fate::Lost), 1);
     assert!(!found.holds());
-    assert_eq!(found.findings, ["lost: order-b2 (renew) of b"]);
+    assert_eq!(found.findings, ["lost: order-b2 (renew) of b", "lost and not written as expected: order-b2 (renew)"]);
 }
 
 #[test]
 fn a_planted_double_record_is_found() {
     let mut evidence = sound();
-    evidence.records.push("order-b3".into());
+    evidence.records.push(record("b3"));
     assert_eq!(reconcile(&evidence).records_duplicated, 1);
     let mut evidence = sound();
-    evidence.accounts.push(Account { limio_id: None, email: Some("a".into()) });
+    evidence.accounts.push(Account { limio_id: None, ..account("a") });
     assert_eq!(reconcile(&evidence).records_duplicated, 1);
 }
 
@@ -80,7 +100,7 @@ fn an_event_that_is_missing_is_found_where_one_is_due() {
     let mut evidence = sound();
     evidence.events.retain(|event| event.order_number != "REF-a1");
     assert_eq!(reconcile(&evidence).events_missing, 1);
-    evidence.published[0].announced = false;
+    evidence.published[0].event = None;
     assert!(reconcile(&evidence).holds());
 }
 
@@ -105,9 +125,11 @@ fn customers_may_overtake_each_other() {
 /// The second order of a customer is dead, the third waits behind it.
 fn with_letters() -> Evidence {
     let mut evidence = sound();
-    evidence.records.retain(|id| !["order-a2", "order-a3"].contains(&id.as_str()));
+    evidence.records.retain(|record| !["order-a2", "order-a3"].contains(&record.order.as_str()));
     evidence.events.retain(|event| !["REF-a2", "REF-a3"].contains(&event.order_number.as_str()));
     evidence.letters = vec![letter("a2", false), letter("a3", true)];
+    expect(&mut evidence, "a2", Fate::DeadLettered);
+    expect(&mut evidence, "a3", Fate::Parked);
     evidence
 }
 
@@ -123,8 +145,9 @@ fn letters_account_for_what_is_not_written() {
 fn an_order_that_passes_a_dead_letter_of_its_customer_is_a_violation() {
     let mut evidence = with_letters();
     evidence.letters.pop();
-    evidence.records.push("order-a3".into());
+    evidence.records.push(record("a3"));
     evidence.events.push(event("a3"));
+    expect(&mut evidence, "a3", Fate::Written);
     assert_eq!(reconcile(&evidence).sequence_violations, 1);
     // Nobody can know whose a torn message is.
     evidence.letters[0].blocks = false;
@@ -141,7 +164,8 @@ fn an_order_that_is_both_written_and_dead_is_settled_twice() {
 #[test]
 fn of_two_orders_with_one_identity_one_is_written_and_the_other_is_the_letter() {
     let mut evidence = sound();
-    evidence.published.push(Published { letter: "letter-twin".into(), ..evidence.published[4].clone() });
+    let (letter_id, expected) = ("letter-twin".to_owned(), Fate::DeadLettered);
+    evidence.published.push(Published { letter: letter_id, expected, ..evidence.published[4].clone() });
     let lost = reconcile(&evidence);
     assert_eq!(lost.total.of(Fate::Lost), 1);
     evidence.letters = vec![Letter { id: "letter-twin".into(), ..letter("a3", false) }];
@@ -162,7 +186,7 @@ fn a_letter_whose_message_was_rewritten_on_the_way_is_found_by_the_orders_identi
 #[test]
 fn what_nobody_ordered_is_found() {
     let mut evidence = sound();
-    evidence.records.push("order-x".into());
+    evidence.records.push(record("x"));
     evidence.events.push(event("x"));
     assert_eq!(reconcile(&evidence).strays, 2);
 }
@@ -170,10 +194,127 @@ fn what_nobody_ordered_is_found() {
 #[test]
 fn a_rejected_order_is_settled() {
     let mut evidence = sound();
-    evidence.records.retain(|id| id != "order-b3");
+    evidence.records.retain(|record| record.order != "order-b3");
     evidence.events.retain(|event| event.order_number != "REF-b3");
     evidence.rejected.insert("order-b3".into());
+    expect(&mut evidence, "b3", Fate::Rejected);
     let found = reconcile(&evidence);
     assert!(found.holds());
     assert_eq!(found.total.of(Fate::Rejected), 1);
+}
+
+#[test]
+fn a_run_in_which_everything_is_dead_lettered_does_not_hold() {
+    let mut evidence = sound();
+    evidence.records.clear();
+    evidence.events.clear();
+    evidence.accounts.clear();
+    evidence.letters = ["a1", "b1", "a2", "b2", "a3", "b3"].map(|name| letter(name, false)).into();
+    let found = reconcile(&evidence);
+    assert_eq!((found.total.of(Fate::DeadLettered), found.total.of(Fate::Lost), found.unexpected), (6, 0, 6));
+    assert!(!found.holds());
+    assert_eq!(found.findings[0], "dead-lettered and not written as expected: order-a1 (renew)");
+}
+
+#[test]
+fn an_order_that_should_have_been_refused_and_was_written_is_unexpected() {
+    for expected in [Fate::DeadLettered, Fate::Rejected, Fate::Parked] {
+        let mut evidence = sound();
+        expect(&mut evidence, "b3", expected);
+        let found = reconcile(&evidence);
+        assert_eq!(found.unexpected, 1);
+        assert!(!found.holds());
+    }
+}
+
+#[test]
+fn a_parked_order_needs_a_dead_letter_of_its_customer_that_came_before_it() {
+    // Behind nothing at all.
+    let mut evidence = sound();
+    evidence.records.retain(|record| record.order != "order-a3");
+    evidence.events.retain(|event| event.order_number != "REF-a3");
+    evidence.letters = vec![letter("a3", true)];
+    expect(&mut evidence, "a3", Fate::Parked);
+    let found = reconcile(&evidence);
+    assert_eq!(found.unexpected, 1);
+    assert_eq!(found.findings, ["parked, and no dead letter of its customer came before: order-a3"]);
+    // Behind another customer's letter, and before the letter of its own.
+    for (dead, parked) in [("b2", "a3"), ("a3", "a2")] {
+        let mut evidence = sound();
+        let gone = [dead, parked].map(|name| format!("order-{name}"));
+        evidence.records.retain(|record| !gone.contains(&record.order));
+        evidence.events.retain(|event| ![dead, parked].contains(&&event.order_number[4..]));
+        evidence.letters = vec![letter(dead, false), letter(parked, true)];
+        expect(&mut evidence, dead, Fate::DeadLettered);
+        expect(&mut evidence, parked, Fate::Parked);
+        assert_eq!(reconcile(&evidence).unexpected, 1, "{parked} behind {dead}");
+    }
+}
+
+#[test]
+fn records_and_events_of_another_customers_account_are_found() {
+    let other = Some("001-b".to_owned());
+    for wrong in [other, Some("001-unknown".to_owned()), None] {
+        let mut evidence = sound();
+        evidence.records[0].account.clone_from(&wrong);
+        let found = reconcile(&evidence);
+        assert_eq!(found.strays, 1);
+        assert!(!found.holds());
+        assert_eq!(found.findings, ["the record names another Account than its customer's: order-a1"]);
+        let mut evidence = sound();
+        evidence.events[0].account = wrong;
+        let found = reconcile(&evidence);
+        assert_eq!(found.findings, ["the event names another Account than its customer's: order-a1"]);
+        assert!(!found.holds());
+    }
+}
+
+#[test]
+fn two_accounts_that_swapped_their_customers_are_found() {
+    let mut evidence = sound();
+    for account in &mut evidence.accounts {
+        account.limio_id = Some(if account.id == "001-a" { "b" } else { "a" }.to_owned());
+    }
+    assert_eq!(reconcile(&evidence).strays, 12);
+}
+
+#[test]
+fn a_matched_customers_orders_belong_to_the_twin_and_an_account_of_their_own_is_a_stray() {
+    let mut evidence = sound();
+    for order in evidence.published.iter_mut().filter(|order| order.key == "a") {
+        order.whose = Whose::Twins("a".into());
+    }
+    assert_eq!(reconcile(&evidence).strays, 7);
+    evidence.accounts[0].limio_id = None;
+    assert!(reconcile(&evidence).holds());
+}
+
+#[test]
+fn an_order_of_a_customer_of_whom_no_account_is_known_names_none() {
+    let mut evidence = sound();
+    evidence.published[0].whose = Whose::Nobodys;
+    assert_eq!(reconcile(&evidence).strays, 2);
+    evidence.records[0].account = None;
+    evidence.events[0].account = None;
+    assert!(reconcile(&evidence).holds());
+}
+
+#[test]
+fn an_event_of_another_type_than_its_orders_is_found() {
+    let mut evidence = sound();
+    evidence.events[2].order_type = "CANCEL_REQUEST".into();
+    let found = reconcile(&evidence);
+    assert_eq!(found.findings, ["announced as CANCEL_REQUEST instead of REQUEST_RENEWAL: order-a2"]);
+    assert!(!found.holds());
+    let mut evidence = sound();
+    evidence.published[2].event = None;
+    assert_eq!(reconcile(&evidence).strays, 1);
+}
+
+#[test]
+fn the_same_event_under_two_accounts_is_still_a_double() {
+    let mut evidence = sound();
+    evidence.events.push(Event { account: Some("001-a".into()), ..event("b3") });
+    let found = reconcile(&evidence);
+    assert_eq!((found.events_duplicated, found.strays), (1, 1));
 }
