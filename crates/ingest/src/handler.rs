@@ -101,7 +101,7 @@ impl Handler for OrderIntake {
         BATCH
     }
 
-    async fn took_over(&self, _: Queue) -> Result<(), Failure> {
+    async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -146,9 +146,15 @@ impl Handler for OrderIntake {
                 }
                 Verdict::of(settlement)
             }
-            // Full, or unknown whether it was stored: the session ends by itself in the second case.
+            // Full, or unknown whether it was stored: the session ends by itself in the second case. A partition that is
+            // gone is declared anew by the next session.
             Err(error) => {
-                tracing::debug!(%error, "an order was not handed on yet");
+                if let PublishError::Unroutable(_) = &error {
+                    tracing::error!(%error, "a partition is gone; connecting again to declare it");
+                    session.ended().cancel();
+                } else {
+                    tracing::debug!(%error, "an order was not handed on yet");
+                }
                 Verdict::of(Settlement::Again { after: FULL_WAIT })
             }
         });

@@ -24,7 +24,8 @@ pub struct Claim {
     pub order: OrderId,
     /// What is done for the order; a short word.
     pub effect: &'static str,
-    /// What the order says. Another content under the same identity is a conflict.
+    /// What the order says. Another content under the same identity is a conflict, unless what was claimed before
+    /// certainly did not happen: then it is a corrected order, sent again.
     pub fingerprint: Fingerprint,
     /// How long the effect may take to happen once it was sent. When it has passed, the effect is unknown.
     pub lease: Duration,
@@ -69,7 +70,9 @@ pub enum ClaimAnswer {
         /// What is left of its lease.
         left: Duration,
     },
-    /// The identity was used before for another content.
+    /// The identity was used before for another content, which happened or may have: it is settled, unknown or claimed.
+    /// Never because of a content that certainly did not happen ([`Closing::Failed`], or [`Closing::Release`] of an
+    /// effect that was not unknown): the new content takes its place, and its attempts count from zero.
     Conflict,
     /// Another process has taken the partition over since.
     NotOwner,
@@ -113,7 +116,8 @@ pub enum Sighting {
     First,
     /// The same order was handed on before: nothing is left to do.
     Again,
-    /// Another content was seen under this identity, handed on or not.
+    /// Another content was seen under this identity, handed on or not, and not taken back since
+    /// ([`Ledger::forget_sightings`]).
     Conflict,
 }
 
@@ -138,8 +142,10 @@ pub enum Error {
 /// ```text
 /// absent  ── claim ──► claimed          claimed ── settle ──► settled
 /// claimed ── failed or release ──► absent (attempts kept)
+/// absent  ── claim with another fingerprint ──► claimed (that fingerprint from now on, attempts from zero)
 /// claimed ── unknown, or lease passed ──► unknown   (never absent: it may have happened)
 /// unknown ── claim ──► claimed, answered Unknown
+/// claimed, unknown or settled ── claim with another fingerprint ──► unchanged, answered Conflict
 /// ```
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -157,6 +163,10 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Notes that orders were handed on durably. In one round trip.
     async fn handed_on(&self, identities: &[Identity]) -> Result<(), Error>;
+
+    /// Takes back that orders were seen and handed on: they were given up, and may be sent again, corrected or not. In one
+    /// round trip.
+    async fn forget_sightings(&self, orders: &[OrderId]) -> Result<(), Error>;
 
     /// For each list of names of a customer, the Account id that was remembered under the first known one.
     async fn accounts(&self, names: &[Vec<String>]) -> Result<Vec<Option<String>>, Error>;

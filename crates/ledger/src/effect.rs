@@ -18,7 +18,7 @@ pub(crate) struct Effect {
     state: State,
     /// Grows with each claim; a closing must name the latest.
     token: u64,
-    /// Attempts that failed or whose answer was lost.
+    /// Attempts with this fingerprint that failed or whose answer was lost.
     attempts: u32,
     /// How the claim with this token was closed, so that closing it again the same way is harmless.
     closed: Option<How>,
@@ -69,7 +69,14 @@ impl Effect {
     /// The partition's owner claims it at `now`.
     pub(crate) fn claim(&mut self, epoch: &str, fingerprint: Fingerprint, lease: Duration, now: Duration) -> Answer {
         if self.fingerprint != fingerprint {
-            return Answer::Conflict;
+            match self.state {
+                // It certainly did not happen: this is a corrected order, which has failed nothing yet.
+                State::Absent => {
+                    self.fingerprint = fingerprint;
+                    self.attempts = 0;
+                }
+                State::Claimed { .. } | State::Unknown | State::Settled(_) => return Answer::Conflict,
+            }
         }
         let doubtful = match &self.state {
             State::Settled(result) => return Answer::Settled(result.clone()),

@@ -9,7 +9,8 @@
 //! was frozen, and wakes after another has taken its partition over, is refused.
 //!
 //! `ingest` asks less: whether an order was handed on before ([`Ledger::sight`]), and notes it once it was
-//! ([`Ledger::handed_on`]). A crash between the two hands it on twice, and never loses it.
+//! ([`Ledger::handed_on`]). A crash between the two hands it on twice, and never loses it. Of an order that was given up
+//! this is taken back ([`Ledger::forget_sightings`]), so that it can be sent again.
 //!
 //! # Two backends, one behaviour
 //!
@@ -22,6 +23,8 @@
 //! - A claim that may have had an effect never becomes *absent* by itself, however its owner ends: it becomes *unknown*.
 //! - Only the latest claim of an effect can be closed, and only while its owner owns the partition.
 //! - What is settled stays settled for 30 days, and is answered only to whoever brings the same fingerprint.
+//! - An effect that happened or may have is bound to its fingerprint. Only when it certainly did not happen may a corrected
+//!   order claim it under the same identity.
 //! - An empty ledger is safe (effects are looked up or repeated by external id, see [`Ledger::remembers_since`]); a
 //!   restored or copied one is not: it may say "settled" of an order that is not. Flush it instead.
 //! - Names of customers are stored as digests only.

@@ -192,6 +192,14 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
+    async fn forget_sightings(&self, orders: &[OrderId]) -> Result<(), Error> {
+        let mut state = self.state();
+        for order in orders {
+            state.sightings.remove(order);
+        }
+        Ok(())
+    }
+
     async fn accounts(&self, names: &[Vec<String>]) -> Result<Vec<Option<String>>, Error> {
         let state = self.state();
         Ok(names.iter().map(|names| names.iter().find_map(|name| state.accounts.get(name).cloned())).collect())

@@ -5,7 +5,7 @@
 //! | `{ns}:since` | when this memory began, milliseconds since 1970 | for ever |
 //! | `{ns}:own:<partition>` | the epoch of the partition's owner | for ever |
 //! | `{ns}:effect:<effect>:<order>` | hash: state, token, epoch, until, fingerprint, attempts, result | 30 days |
-//! | `{ns}:seen:<order>` | hash: fingerprint, `handed_on` | 30 days |
+//! | `{ns}:seen:<order>` | hash: fingerprint, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
 //!
 //! The braces are written as they stand: in a cluster all keys of a namespace share a slot, so that a script reaches
@@ -334,6 +334,15 @@ impl Ledger for RedisLedger {
             })
             .collect();
         self.invoke(&HANDED_ON, &invocations).await.map(drop)
+    }
+
+    async fn forget_sightings(&self, orders: &[OrderId]) -> Result<(), Error> {
+        let mut pipeline = ::redis::pipe();
+        for order in orders {
+            pipeline.cmd("DEL").arg(self.sighting_key(order));
+        }
+        let answers = self.many::<()>(&mut pipeline).await?;
+        answers.into_iter().collect::<RedisResult<()>>().map_err(|error| self.explain(&error))
     }
 
     async fn accounts(&self, names: &[Vec<String>]) -> Result<Vec<Option<String>>, Error> {

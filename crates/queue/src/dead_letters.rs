@@ -80,7 +80,9 @@ impl DeadLetters {
     /// # Errors
     /// Between the two steps the message may go out twice when this is repeated; doubles are folded by identity.
     pub async fn publish_again(&self, letter: &Letter, message: &Message) -> Result<(), PublishError> {
-        self.session.publish(&Target::Orders, message).await?;
+        // Under a name of its own: should it die again, that is another letter, and not the one that is resolved here.
+        let again = Message { id: Uuid::new_v4().to_string(), ..message.clone() };
+        self.session.publish(&Target::Orders, &again).await?;
         self.tail.append(self.about(letter, EntryKind::Resolved { how: "published".to_owned() })).await
     }
 

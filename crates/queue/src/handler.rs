@@ -27,9 +27,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Called before the first delivery of a queue is worked on, and again when ownership was lost and regained. The
     /// predecessor can no longer acknowledge anything, and all it wrote into the journal has been read.
     ///
+    /// `regained` says that the process had taken it over before by the same session: nobody else was active in between.
+    ///
     /// # Errors
     /// Something needed for working is away; it is tried again after a pause.
-    async fn took_over(&self, queue: Queue) -> Result<(), Failure>;
+    async fn took_over(&self, queue: Queue, regained: bool) -> Result<(), Failure>;
 
     /// Works on a batch: one order of a key, none of a key in two batches. Answers one verdict per job, in order.
     ///

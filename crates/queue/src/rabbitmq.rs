@@ -40,7 +40,7 @@ use crate::session::{Broker, JournalItem, JournalStart, Session, Subscription};
 use crate::topology::{Queue, Target, Topology};
 
 /// Log targets of the client library that write out whole messages. A program has to silence them.
-pub const LOG_TARGETS_WITH_CONTENTS: [&str; 1] = ["lapin::returned_messages"];
+pub const LOG_TARGETS_WITH_CONTENTS: [&str; 3] = ["lapin::returned_messages", "lapin::channels", "lapin::frames"];
 
 /// How often a session looks whether its connections still stand, besides listening to their events.
 const CHECK: Duration = Duration::from_secs(1);

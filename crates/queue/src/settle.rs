@@ -8,10 +8,12 @@ use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 use domain::settlement::Settlement;
 use rand::RngExt as _;
+use tokio::sync::Semaphore;
 
 use crate::error::{Error, PublishError};
 use crate::handler::{Announcement, Handler, Job, Observer, Verdict};
 use crate::journal::entry::{Entry, EntryKind, letter_of};
+use crate::journal::fold::LetterState;
 use crate::journal::tail::JournalTail;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 use crate::session::{Channel, Session};
@@ -41,13 +43,15 @@ pub(crate) struct Settler {
     pub(crate) topology: Topology,
     pub(crate) tail: Option<JournalTail>,
     pub(crate) channels: Mutex<HashMap<Queue, Arc<dyn Channel>>>,
+    /// How many released customers' letters may be read from the journal at once.
+    pub(crate) chain_readers: Semaphore,
     pub(crate) by: String,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
 impl Settler {
     /// Proves that the channel lives, reads the journal up to now, and tells the handler.
-    pub(crate) async fn take_over<H: Handler>(&self, handler: &H, queue: Queue) -> Result<(), Failure> {
+    pub(crate) async fn take_over<H: Handler>(&self, handler: &H, queue: Queue, regained: bool) -> Result<(), Failure> {
         let prove = async {
             let channel = self.channels().get(&queue).cloned();
             if let Some(channel) = channel {
@@ -59,7 +63,7 @@ impl Settler {
             }
         };
         prove.await.map_err(|error: Error| Failure::transient(Reason::BrokerUnavailable, error.to_string()))?;
-        handler.took_over(queue).await
+        handler.took_over(queue, regained).await
     }
 
     /// Notes the channel that a queue's deliveries come by.
@@ -78,7 +82,12 @@ impl Settler {
             return None;
         }
         let fold = tail.fold();
-        fold.chain(job.key.as_deref()?).first().map(|letter| letter.id.clone())
+        fold.first(job.key.as_deref()?).cloned()
+    }
+
+    /// Whether a letter still has to be settled.
+    pub(crate) fn is_open(&self, letter: &LetterId) -> bool {
+        self.tail.as_ref().is_some_and(|tail| tail.fold().letter(letter).is_some())
     }
 
     /// Open letters and blocked customers, where the journal is followed.
@@ -89,8 +98,9 @@ impl Settler {
         })
     }
 
-    /// The next messages of a released customer.
+    /// The next messages of a released customer. Few customers at a time: each reading goes over the journal.
     pub(crate) async fn chain(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
+        let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(Vec::new()) };
         match &self.tail {
             Some(tail) => tail.chain_messages(key, limit).await,
             None => Ok(Vec::new()),
@@ -98,12 +108,16 @@ impl Settler {
     }
 
     /// Journals an order behind its customer's first letter, then acknowledges it.
-    pub(crate) async fn hold<I>(&self, job: &Job<I>, behind: LetterId) -> Answer {
+    pub(crate) async fn hold<H: Handler>(&self, handler: &H, job: &Job<H::Item>, behind: LetterId) -> Answer {
         let Some(tail) = &self.tail else { return Answer::Settled };
         let letter = letter_of(&job.message);
-        // It came again after a crash between journal and acknowledgement: its letter is open already.
-        let known = tail.fold().letter(&letter).is_some();
-        if !known {
+        // It came again after a crash between journal and acknowledgement: its letter is open already. Whether its death was
+        // told nobody knows, so it is told once more.
+        let known = tail.fold().letter(&letter).map(|letter| letter.state.clone());
+        if let Some(LetterState::Dead(failure)) = &known {
+            return self.finish_letter(handler, job, failure, &letter).await;
+        }
+        if known.is_none() {
             let entry = self.letter_entry(job, letter, EntryKind::Held { behind });
             if let Err(error) = tail.append(entry).await {
                 return unpublished(&error);
@@ -144,7 +158,7 @@ impl Settler {
     /// Carries out what was decided for one job.
     pub(crate) async fn settle<H: Handler>(&self, handler: &H, job: &Job<H::Item>, verdict: Verdict) -> Answer {
         if verdict.lost_ownership {
-            return match self.take_over(handler, job.queue).await {
+            return match self.take_over(handler, job.queue, true).await {
                 Ok(()) => Answer::Again(Duration::ZERO),
                 Err(failure) => Answer::Pause(REFUSED_WAIT, failure),
             };

@@ -20,7 +20,7 @@ use crate::handler::{Handler, Job, Observer};
 use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{BatchSettings, Command, ItemId, Lanes, Next, Time};
-use crate::message::{Message, RELEASE, SEQUENCE_KEY};
+use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::reconnect;
 use crate::session::{Broker, Delivery, Session, Subscription};
 use crate::settle::{Answer, Settler, jittered};
@@ -73,7 +73,13 @@ const SECOND_WAVE: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_secs(5);
 
 /// How many letters of a customer are fetched from the journal at a time.
-const CHAIN_STEP: usize = 256;
+const CHAIN_STEP: usize = 16;
+
+/// How many customers' letters are read from the journal at once.
+const CHAIN_READERS: usize = 4;
+
+/// How long a release waits when the journal could not be read for it.
+const CHAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// Works until told to stop.
 ///
@@ -186,6 +192,7 @@ impl<H: Handler> Generation<H> {
             topology: broker.topology().clone(),
             tail,
             channels: std::sync::Mutex::default(),
+            chain_readers: tokio::sync::Semaphore::new(CHAIN_READERS),
             by: settings.by.clone(),
             observer: Arc::clone(observer),
         };
@@ -303,7 +310,7 @@ impl<H: Handler> Generation<H> {
 
     fn take_over(&mut self, queue: Queue) {
         let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
-        self.tasks.spawn(async move { Done::TookOver(queue, settler.take_over(handler.as_ref(), queue).await) });
+        self.tasks.spawn(async move { Done::TookOver(queue, settler.take_over(handler.as_ref(), queue, false).await) });
     }
 
     fn take_over_again(&mut self) {
@@ -325,7 +332,9 @@ impl<H: Handler> Generation<H> {
 
     fn enqueue(&mut self, delivery: Delivery) {
         // Only a partition has control messages; in an inbox it would be somebody's message, to be judged as any other.
-        let control = self.settings.letters == Letters::Block && delivery.message.kind.as_deref() == Some(RELEASE);
+        let control = self.settings.letters == Letters::Block
+            && delivery.message.kind.as_deref() == Some(RELEASE)
+            && delivery.message.header(REFUSAL).is_none();
         let job = if control {
             let key = delivery.message.header(SEQUENCE_KEY).map(str::to_owned);
             let item = Err(Failure::permanent(domain::failure::Reason::NotAnOrder, "a control message"));
@@ -390,11 +399,17 @@ impl<H: Handler> Generation<H> {
         for id in ids {
             let Some(job) = self.jobs.get(&id).cloned() else { continue };
             let settler = Arc::clone(&self.settler);
-            if job.control {
+            if job.letter.as_ref().is_some_and(|letter| !settler.is_open(letter)) {
+                // It was discarded while its customer's letters were being drained.
+                self.tasks.spawn(async move { Done::Answers(vec![(id, Answer::Settled)]) });
+            } else if job.control {
                 let key = job.key.clone().unwrap_or_default();
                 self.tasks.spawn(async move { Done::Chain(id, settler.chain(&key, CHAIN_STEP).await) });
             } else if let Some(behind) = settler.blocked_by(&job) {
-                self.tasks.spawn(async move { Done::Answers(vec![(id, settler.hold(&job, behind).await)]) });
+                let handler = Arc::clone(&self.handler);
+                self.tasks.spawn(async move {
+                    Done::Answers(vec![(id, settler.hold(handler.as_ref(), &job, behind).await)])
+                });
             } else if let Err(failure) = &job.item {
                 let (failure, handler) = (failure.clone(), Arc::clone(&self.handler));
                 self.tasks.spawn(async move {
@@ -442,7 +457,11 @@ impl<H: Handler> Generation<H> {
             }
             Done::Subscribed(Ok(subscriptions)) => self.read_from(subscriptions),
             Done::Chain(id, Ok(letters)) => self.expand(id, letters),
-            Done::Subscribed(Err(error)) | Done::Chain(_, Err(error)) => return Err(error),
+            Done::Subscribed(Err(error)) => return Err(error),
+            Done::Chain(id, Err(error)) => {
+                tracing::warn!(%error, "a released customer's letters were not read; tried again");
+                self.lanes.answered(self.now(), id, Next::At(self.now() + jittered(CHAIN_WAIT)));
+            }
         }
         Ok(())
     }

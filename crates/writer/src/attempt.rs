@@ -20,6 +20,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) known: KnownIdentity,
     /// Whether the Account is one that the ledger remembered, and not one that the order names.
     pub(crate) remembered: bool,
+    /// Whether an operator released it from the journal.
+    pub(crate) released: bool,
     /// Where the attempt stands.
     pub(crate) stage: Stage,
 }
@@ -52,7 +54,8 @@ impl<'a> Attempt<'a> {
         let named = event.order.crm_id().cloned();
         let remembered = named.is_none();
         let known = KnownIdentity { crm_id: named.or_else(|| account.and_then(RecordId::parse)), contact_id: None };
-        let attempt = |ticket, attempts, stage| Self { event, ticket, attempts, known, remembered, stage };
+        let attempt =
+            |ticket, attempts, stage| Self { event, ticket, attempts, known, remembered, released: false, stage };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
             ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),

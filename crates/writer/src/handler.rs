@@ -116,10 +116,11 @@ impl OrderWriter {
             })
             .collect();
         let names: Vec<Vec<String>> = jobs.iter().map(|(event, _)| event.order.identity_aliases()).collect();
-        let (answers, accounts) = tokio::join!(self.ledger.claim(&claims), self.ledger.accounts(&names));
-        // An Account that cannot be looked up is found by its external id.
-        let accounts = accounts.unwrap_or_else(|_| vec![None; jobs.len()]);
-        let attempts = jobs.iter().zip(answers?).zip(accounts);
+        // An Account that a duplicate rule or an agent chose has no external id of ours: only the ledger knows it. So not
+        // knowing is an outage, and nothing is claimed before it is known.
+        let accounts = self.ledger.accounts(&names).await?;
+        let answers = self.ledger.claim(&claims).await?;
+        let attempts = jobs.iter().zip(answers).zip(accounts);
         Ok(attempts.map(|(((event, _), answer), account)| Attempt::begin(event, answer, account.as_deref())).collect())
     }
 
@@ -132,6 +133,10 @@ impl OrderWriter {
             .map(|attempt| attempt.event.order_id())
             .collect();
         if unknown.is_empty() {
+            return;
+        }
+        if processing.external_ids.order_object.is_empty() {
+            Self::cannot_look_up(attempts);
             return;
         }
         let found = resolve::written_orders(&self.client, &processing.external_ids, &unknown).await;
@@ -157,6 +162,22 @@ impl OrderWriter {
                     Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => Outcome::Halted,
                 }),
             }
+        }
+    }
+
+    /// Without an order record nothing tells whether an order was written. It is not sent again by hope: its attempts are
+    /// counted, and it ends as a dead letter. An operator who releases it has looked.
+    fn cannot_look_up(attempts: &mut [Attempt<'_>]) {
+        for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
+            if attempt.released {
+                attempt.stage = Stage::Send;
+                continue;
+            }
+            attempt.end(Outcome::Failed(Failure::new(
+                FailureClass::Ambiguous,
+                Reason::AnswerLost,
+                "an earlier answer was lost, and the settings name no order record to look it up by",
+            )));
         }
     }
 
@@ -301,9 +322,13 @@ impl OrderWriter {
             if matches!(decision, Ok(Decision::AskAlone)) {
                 decision = match self.ask_alone(processing, attempt).await {
                     Ok(Some(error)) => duplicates::decide(&self.client, processing, &error, false).await,
-                    // The Account alone is accepted now: the order goes again and finds it.
+                    // The Account alone is accepted: the next attempt finds it. Should the rule fire on another record
+                    // of the order again, the attempts are counted, and the order is given up in the end.
                     Ok(None) => {
-                        attempt.end(Outcome::Halted);
+                        attempt.end(Outcome::Failed(Failure::transient(
+                            Reason::DuplicateDetected,
+                            "a duplicate rule fires on the order as a whole and does not say what matches",
+                        )));
                         continue;
                     }
                     Err(outcome) => {
@@ -428,14 +453,28 @@ impl OrderWriter {
             }
         }
         let (closed, remembered) = tokio::join!(self.ledger.close(&closings), self.ledger.remember_accounts(&accounts));
-        if let Err(error) = remembered {
-            tracing::debug!(%error, "accounts were not remembered; they will be found by external id");
-        }
+        // The order comes again as settled before, and is remembered then.
+        remembered?;
         let mut stale = vec![false; attempts.len()];
         for (place, closed) in places.into_iter().zip(closed?) {
             stale[place] = closed == Closed::Stale;
         }
         Ok(stale)
+    }
+
+    /// An order that is given up may be sent again, corrected or not: `ingest` must not take it for a double. It waits behind
+    /// its own letter then, until an operator has dealt with that.
+    async fn take_back_sightings(&self, attempts: &[Attempt<'_>], verdicts: &[Verdict]) {
+        let given_up = attempts.iter().zip(verdicts).filter(|(_, verdict)| {
+            matches!(&verdict.settlement, Settlement::DeadLetter(failure) if failure.reason != Reason::IdentityConflict)
+        });
+        let orders: Vec<OrderId> = given_up.map(|(attempt, _)| attempt.event.order_id().clone()).collect();
+        if orders.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ledger.forget_sightings(&orders).await {
+            tracing::warn!(%error, orders = orders.len(), "orders that were given up still count as handed on; replay them instead of sending them again");
+        }
     }
 
     fn verdict(&self, processing: &OrderProcessing, attempt: &Attempt<'_>, stale: bool, released: bool) -> Verdict {
@@ -490,8 +529,11 @@ impl Handler for OrderWriter {
         self.batch_limit.load(Ordering::Relaxed)
     }
 
-    async fn took_over(&self, queue: Queue) -> Result<(), Failure> {
-        let owner = Owner { partition: partition(queue), epoch: uuid::Uuid::new_v4().to_string() };
+    async fn took_over(&self, queue: Queue, regained: bool) -> Result<(), Failure> {
+        // Regained: the ledger forgot. The same epoch again keeps the claims of the other batches in flight valid.
+        let known = Some(self.owner(queue)).filter(|owner| regained && !owner.epoch.is_empty());
+        let new = || Owner { partition: partition(queue), epoch: uuid::Uuid::new_v4().to_string() };
+        let owner = known.unwrap_or_else(new);
         self.ledger
             .own(&owner)
             .await
@@ -506,7 +548,12 @@ impl Handler for OrderWriter {
         let orders: Vec<(&OrderEvent, Queue)> =
             jobs.iter().filter_map(|job| job.item.as_ref().ok().map(|event| (event, job.queue))).collect();
         let mut attempts = match self.begin(&orders).await {
-            Ok(attempts) => attempts,
+            Ok(mut attempts) => {
+                for (attempt, job) in attempts.iter_mut().zip(jobs) {
+                    attempt.released = job.letter.is_some();
+                }
+                attempts
+            }
             Err(error) => {
                 let outage = settle(&self.ledger_outage(&error), 0, &processing.retry);
                 self.outages.fetch_add(1, Ordering::Relaxed);
@@ -531,9 +578,11 @@ impl Handler for OrderWriter {
         match self.close(&attempts).await {
             Ok(stale) => {
                 let verdicts = attempts.iter().zip(stale).zip(jobs);
-                verdicts
+                let verdicts: Vec<Verdict> = verdicts
                     .map(|((attempt, stale), job)| self.verdict(&processing, attempt, stale, job.letter.is_some()))
-                    .collect()
+                    .collect();
+                self.take_back_sightings(&attempts, &verdicts).await;
+                verdicts
             }
             // What happened is not remembered, so nothing is acknowledged: the orders come again, and the claims that were
             // left open are looked up.

@@ -8,7 +8,11 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'epoch', 'until', 'attempts', 'result', 'token')
 local state, attempts = found[1], tonumber(found[5] or '0')
 if state and found[2] ~= ARGV[2] then
-  return { 'conflict' }
+  if state ~= 'absent' then
+    return { 'conflict' }
+  end
+  -- It certainly did not happen: this is a corrected order, which has failed nothing yet.
+  attempts = 0
 end
 if state == 'settled' then
   return { 'settled', found[6] }

@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         2 => epoch.clone().prop_map(|epoch| Step::Own { epoch }),
-        5 => (epoch, order, prop::bool::weighted(0.1), lease)
+        5 => (epoch, order, prop::bool::weighted(0.25), lease)
             .prop_map(|(epoch, order, other_content, lease)| Step::Claim { epoch, order, other_content, lease }),
         5 => (any::<prop::sample::Index>(), closing).prop_map(|(ticket, closing)| Step::Close { ticket, closing }),
     ]
@@ -89,6 +89,8 @@ async fn play(ledger: &dyn Ledger, steps: &[Step]) -> Vec<Answer> {
 #[derive(Debug, Default)]
 struct Known {
     latest: Option<ClaimTicket>,
+    /// Which content the latest claim was for.
+    other_content: bool,
     open: bool,
     may_have_happened: bool,
     settled: bool,
@@ -100,15 +102,24 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
     for (step, answer) in steps.iter().zip(answers) {
         match (step, answer) {
             (Step::Own { epoch }, _) => owner = Some(*epoch),
-            (Step::Claim { epoch, order, .. }, Answer::Claim(answer)) => {
+            (Step::Claim { epoch, order, other_content, .. }, Answer::Claim(answer)) => {
                 let known = orders.entry((*order).to_owned()).or_default();
                 let foreign = owner != Some(epoch);
                 prop_assert_eq!(foreign, *answer == ClaimAnswer::NotOwner);
                 if let ClaimAnswer::Settled(_) = answer {
                     prop_assert!(known.settled);
                 }
+                let corrects = known.latest.is_some() && known.other_content != *other_content;
+                let bound = known.open || known.may_have_happened || known.settled;
+                prop_assert!(
+                    foreign || (corrects && bound) == (*answer == ClaimAnswer::Conflict),
+                    "another content is a conflict exactly when the former one happened or may have"
+                );
                 let (ticket, unknown) = match answer {
-                    ClaimAnswer::Claimed { ticket, .. } => (ticket, false),
+                    ClaimAnswer::Claimed { ticket, attempts } => {
+                        prop_assert!(!corrects || *attempts == 0, "a corrected order has failed nothing yet");
+                        (ticket, false)
+                    }
                     ClaimAnswer::Unknown { ticket, .. } => (ticket, true),
                     ClaimAnswer::Settled(_)
                     | ClaimAnswer::Busy { .. }
@@ -122,7 +133,13 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     "what may have happened is told as such"
                 );
                 prop_assert!(known.latest.as_ref().is_none_or(|latest| latest.token < ticket.token));
-                *known = Known { latest: Some(ticket.clone()), open: true, may_have_happened: unknown, settled: false };
+                *known = Known {
+                    latest: Some(ticket.clone()),
+                    other_content: *other_content,
+                    open: true,
+                    may_have_happened: unknown,
+                    settled: false,
+                };
             }
             (Step::Close { .. }, Answer::Closed(ticket, closing, Closed::Done)) => {
                 let known = orders.entry(ticket.order.as_str().to_owned()).or_default();

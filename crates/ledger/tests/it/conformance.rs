@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use causeway_ledger as ledger;
 use ledger::{ClaimAnswer, Closed, Closing, Ledger, Owner, Sighting};
 
-use crate::{LONG, OVER, ask, claim, content, identity, owner, take, take_unknown};
+use crate::{LONG, OVER, ask, claim, content, identity, order, owner, take, take_unknown};
 
 macro_rules! on_both {
     ($($behaviour:ident)*) => {
@@ -27,7 +27,9 @@ macro_rules! on_both {
 on_both! {
     an_effect_is_claimed_once_and_then_settled
     a_settled_effect_stays_settled_over_a_takeover
-    another_content_under_the_same_identity_is_a_conflict
+    another_content_of_what_happened_or_may_have_is_a_conflict
+    a_corrected_order_takes_the_place_of_one_that_certainly_did_not_happen
+    a_claim_given_back_unused_leaves_the_identity_to_another_content_unless_it_was_unknown
     only_the_owner_of_the_partition_claims
     a_live_claim_of_a_former_owner_is_busy_until_its_lease_passes
     a_lease_that_has_passed_leaves_the_effect_unknown
@@ -44,6 +46,8 @@ on_both! {
     nothing_asked_is_nothing_answered
     an_order_is_handed_on_again_until_it_is_noted
     another_content_of_a_sighted_order_is_a_conflict
+    an_order_whose_sighting_was_taken_back_is_seen_for_the_first_time
+    another_content_of_an_order_whose_sighting_was_taken_back_is_no_conflict
     the_first_known_name_gives_the_account
     the_memory_has_a_beginning
 }
@@ -77,16 +81,53 @@ async fn a_settled_effect_stays_settled_over_a_takeover(ledger: &dyn Ledger) {
     assert_eq!(ask(ledger, claim("b", "o", LONG)).await, ClaimAnswer::Settled("done".to_owned()));
 }
 
-async fn another_content_under_the_same_identity_is_a_conflict(ledger: &dyn Ledger) {
+/// Says something else than [`claim`] under the same identity.
+fn corrected(epoch: &str, name: &str, lease: Duration) -> ledger::Claim {
+    ledger::Claim { fingerprint: content(2), ..claim(epoch, name, lease) }
+}
+
+async fn another_content_of_what_happened_or_may_have_is_a_conflict(ledger: &dyn Ledger) {
     own(ledger, "a").await;
-    let other = || ledger::Claim { fingerprint: content(2), ..claim("a", "o", LONG) };
-    let (ticket, _) = take(ledger, claim("a", "o", LONG)).await;
-    assert_eq!(ask(ledger, other()).await, ClaimAnswer::Conflict);
-    assert_eq!(close(ledger, ticket, Closing::Failed).await, Closed::Done);
-    assert_eq!(ask(ledger, other()).await, ClaimAnswer::Conflict, "also when the first one failed");
-    let (ticket, _) = take(ledger, claim("a", "o", LONG)).await;
+    let (ticket, _) = take(ledger, claim("a", "o", OVER)).await;
+    assert_eq!(ask(ledger, corrected("a", "o", LONG)).await, ClaimAnswer::Conflict, "claimed, its lease over");
+    assert_eq!(close(ledger, ticket, Closing::Unknown).await, Closed::Done, "the conflict left the claim alone");
+    assert_eq!(ask(ledger, corrected("a", "o", LONG)).await, ClaimAnswer::Conflict, "unknown");
+    let (ticket, _) = take_unknown(ledger, claim("a", "o", LONG)).await;
+    assert_eq!(ask(ledger, corrected("a", "o", LONG)).await, ClaimAnswer::Conflict, "claimed");
     settle(ledger, ticket, "done").await;
-    assert_eq!(ask(ledger, other()).await, ClaimAnswer::Conflict);
+    assert_eq!(ask(ledger, corrected("a", "o", LONG)).await, ClaimAnswer::Conflict, "settled");
+    assert_eq!(ask(ledger, claim("a", "o", LONG)).await, ClaimAnswer::Settled("done".to_owned()));
+}
+
+async fn a_corrected_order_takes_the_place_of_one_that_certainly_did_not_happen(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (first, _) = take(ledger, claim("a", "o", LONG)).await;
+    assert_eq!(close(ledger, first.clone(), Closing::Failed).await, Closed::Done);
+    let (second, attempts) = take(ledger, corrected("a", "o", LONG)).await;
+    assert_eq!((second.token, attempts), (2, 0), "what failed was another content");
+    assert_eq!(close(ledger, first, Closing::Failed).await, Closed::Stale);
+    assert_eq!(
+        ask(ledger, claim("a", "o", LONG)).await,
+        ClaimAnswer::Conflict,
+        "the first content is the other one now"
+    );
+    assert_eq!(close(ledger, second, Closing::Failed).await, Closed::Done);
+    let (third, attempts) = take(ledger, corrected("a", "o", LONG)).await;
+    assert_eq!((third.token, attempts), (3, 1), "the same content again");
+    assert_eq!(settle(ledger, third, "corrected").await, Closed::Done);
+    assert_eq!(ask(ledger, corrected("a", "o", LONG)).await, ClaimAnswer::Settled("corrected".to_owned()));
+    assert_eq!(ask(ledger, claim("a", "o", LONG)).await, ClaimAnswer::Conflict);
+}
+
+async fn a_claim_given_back_unused_leaves_the_identity_to_another_content_unless_it_was_unknown(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "o", LONG)).await;
+    close(ledger, ticket, Closing::Release).await;
+    let (ticket, _) = take(ledger, corrected("a", "o", LONG)).await;
+    close(ledger, ticket, Closing::Unknown).await;
+    let (ticket, _) = take_unknown(ledger, corrected("a", "o", LONG)).await;
+    close(ledger, ticket, Closing::Release).await;
+    assert_eq!(ask(ledger, claim("a", "o", LONG)).await, ClaimAnswer::Conflict, "unknown again");
 }
 
 async fn only_the_owner_of_the_partition_claims(ledger: &dyn Ledger) {
@@ -254,6 +295,7 @@ async fn nothing_asked_is_nothing_answered(ledger: &dyn Ledger) {
     assert!(ledger.close(&[]).await.expect("the ledger answers").is_empty());
     assert!(ledger.sight(&[]).await.expect("the ledger answers").is_empty());
     ledger.handed_on(&[]).await.expect("the ledger answers");
+    ledger.forget_sightings(&[]).await.expect("the ledger answers");
     assert!(ledger.accounts(&[]).await.expect("the ledger answers").is_empty());
     ledger.remember_accounts(&[]).await.expect("the ledger answers");
     ledger.forget_accounts(&[]).await.expect("the ledger answers");
@@ -279,6 +321,27 @@ async fn another_content_of_a_sighted_order_is_a_conflict(ledger: &dyn Ledger) {
     ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
     assert_eq!(sight(2).await, Sighting::Conflict);
     assert_eq!(sight(1).await, Sighting::Again);
+}
+
+async fn an_order_whose_sighting_was_taken_back_is_seen_for_the_first_time(ledger: &dyn Ledger) {
+    let sight = async || ledger.sight(&[identity("o", 1), identity("p", 1)]).await.expect("the ledger answers");
+    sight().await;
+    ledger.handed_on(&[identity("o", 1), identity("p", 1)]).await.expect("the ledger answers");
+    assert_eq!(sight().await, [Sighting::Again, Sighting::Again]);
+    ledger.forget_sightings(&[order("o"), order("never seen"), order("o")]).await.expect("the ledger answers");
+    assert_eq!(sight().await, [Sighting::First, Sighting::Again], "the other order is still remembered");
+    ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
+    assert_eq!(sight().await, [Sighting::Again, Sighting::Again], "handed on anew");
+}
+
+async fn another_content_of_an_order_whose_sighting_was_taken_back_is_no_conflict(ledger: &dyn Ledger) {
+    let sight = async |byte| ledger.sight(&[identity("o", byte)]).await.expect("the ledger answers").remove(0);
+    sight(1).await;
+    ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
+    assert_eq!(sight(2).await, Sighting::Conflict);
+    ledger.forget_sightings(&[order("o")]).await.expect("the ledger answers");
+    assert_eq!(sight(2).await, Sighting::First);
+    assert_eq!(sight(1).await, Sighting::Conflict, "the first content is the other one now");
 }
 
 async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {

@@ -8,7 +8,7 @@ use ledger::{Closed, Closing, Error, Ledger, RedisLedger, Settings};
 use testkit::{Redis, TcpProxy, eventually};
 use tokio::time::Instant;
 
-use crate::{LONG, PATIENT, claim, owner, take, take_unknown};
+use crate::{LONG, PATIENT, claim, order, owner, take, take_unknown};
 
 /// A node of the test's own, and the folder that goes with it.
 struct Own {
@@ -65,6 +65,9 @@ async fn a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept() {
     let error = ledger.close(&[(ticket.clone(), Closing::Settle("done".into()))]).await.expect_err("it is away");
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    ledger.forget_sightings(&[]).await.expect("nothing is asked of Redis");
+    let error = ledger.forget_sightings(&[order("o")]).await.expect_err("it is away");
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     own.redis.restart().await.expect("Redis starts again");
     eventually("the connection to come back", async || ledger.ping().await.is_ok()).await;
     assert_eq!(ledger.close(&[(ticket, Closing::Settle("done".into()))]).await.expect("Redis answers"), [Closed::Done]);

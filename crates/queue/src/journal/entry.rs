@@ -131,8 +131,10 @@ impl Entry {
         headers
             .extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
         let original = self.message.headers_within(KEPT_HEADER_BYTES);
-        if !original.is_empty() {
-            headers.insert(ORIGINAL.to_owned(), serde_json::to_string(&original).unwrap_or_default());
+        let original = serde_json::to_string(&original).unwrap_or_default();
+        // Control characters grow when they are written as JSON.
+        if original.len() > "{}".len() && original.len() <= 2 * KEPT_HEADER_BYTES {
+            headers.insert(ORIGINAL.to_owned(), original);
         }
         Message { headers, ..self.message.clone() }
     }

@@ -83,6 +83,11 @@ impl Fold {
         self.chains.contains_key(key)
     }
 
+    /// The oldest open letter of a customer.
+    pub fn first(&self, key: &str) -> Option<&LetterId> {
+        self.chains.get(key)?.first()
+    }
+
     /// The open letters of a customer, oldest first.
     pub fn chain(&self, key: &str) -> Vec<&Letter> {
         self.chains.get(key).into_iter().flatten().filter_map(|id| self.letters.get(id)).collect()

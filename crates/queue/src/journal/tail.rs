@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use futures::StreamExt;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::error::{Error, PublishError};
@@ -16,8 +16,8 @@ use crate::message::Message;
 use crate::session::{JournalStart, Session};
 use crate::topology::Target;
 
-/// How long a barrier, or a letter's message, may take to be read.
-const READ_DEADLINE: Duration = Duration::from_mins(1);
+/// How long the journal may stay silent while something is expected of it. Reading much of it takes longer, and is no fault.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// A reader of the journal that has caught up with everything written before it started, and goes on reading until its
 /// session ends.
@@ -32,6 +32,8 @@ pub struct JournalTail {
 struct Shared {
     fold: Mutex<Fold>,
     barriers: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    /// How many entries were read.
+    read: watch::Sender<u64>,
 }
 
 impl JournalTail {
@@ -51,6 +53,7 @@ impl JournalTail {
                     item = entries.next() => item,
                 };
                 let Some((offset, message)) = item else { break };
+                shared.read.send_modify(|read| *read += 1);
                 let Some(entry) = Entry::from_message(&message) else { continue };
                 if let EntryKind::Barrier { mark } = &entry.kind {
                     if let Some(waiting) = lock(&shared.barriers).remove(mark) {
@@ -78,13 +81,22 @@ impl JournalTail {
                 .publish(&Target::Journal, &entry.to_message())
                 .await
                 .map_err(|error| Error::Lost(error.to_string()))?;
-            wait.await.map_err(|_| Error::Lost("the journal can no longer be read".into()))
+            let mut progress = self.shared.read.subscribe();
+            let mut wait = wait;
+            loop {
+                tokio::select! {
+                    seen = &mut wait => {
+                        return seen.map_err(|_| Error::Lost("the journal can no longer be read".into()));
+                    }
+                    moved = tokio::time::timeout(SILENCE, progress.changed()) => if moved.is_err() {
+                        return Err(Error::Lost("the journal stands still".into()));
+                    }
+                }
+            }
         };
         let ended = self.session.ended();
         let result = tokio::select! {
-            result = tokio::time::timeout(READ_DEADLINE, read) => {
-                result.unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))
-            }
+            result = read => result,
             () = ended.cancelled() => Err(Error::Lost("the session ended".into())),
         };
         lock(&self.shared.barriers).remove(&mark);
@@ -138,7 +150,10 @@ pub async fn messages_at(
     let mut entries = session.read_journal(JournalStart::Offset(first)).await?;
     let mut found: HashMap<LetterId, Message> = HashMap::new();
     let read = async {
-        while let Some((offset, message)) = entries.next().await {
+        while let Some((offset, message)) = tokio::time::timeout(SILENCE, entries.next())
+            .await
+            .map_err(|_| Error::Lost("the journal stands still".into()))?
+        {
             if let (Some(id), Some(entry)) = (ids.remove(&offset), Entry::from_message(&message)) {
                 found.insert(id, crate::journal::entry::for_replay(entry.message));
             }
@@ -148,9 +163,7 @@ pub async fn messages_at(
         }
         Err(Error::Lost("the journal can no longer be read".into()))
     };
-    tokio::time::timeout(READ_DEADLINE, read)
-        .await
-        .unwrap_or_else(|_| Err(Error::Lost("the journal was not read in time".into())))?;
+    read.await?;
     Ok(order.into_iter().filter_map(|id| found.remove(&id).map(|message| (id, message))).collect())
 }
 

@@ -129,7 +129,7 @@ impl Handler for Script {
         8
     }
 
-    async fn took_over(&self, _: Queue) -> Result<(), Failure> {
+    async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
         self.takeovers.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
