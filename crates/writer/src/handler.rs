@@ -1,5 +1,9 @@
 //! A batch of orders: claim, look up what is unknown, send, decide duplicates, settle.
 
+mod duplicate;
+mod publish;
+mod send;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,21 +17,18 @@ use domain::event::OrderEvent;
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::order::id::{OrderId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
-use domain::plan::KnownIdentity;
 use domain::settlement::{Settlement, settle};
 use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
 use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
 use queue::message::{Message, REFUSAL};
 use queue::session::Session;
 use queue::topology::Queue;
-use salesforce::{Client, GraphResult};
+use salesforce::Client;
 use tokio::sync::watch;
 
 use crate::attempt::{Attempt, Stage};
-use crate::batch;
-use crate::duplicates::{self, Decision};
 use crate::metrics::Metrics;
-use crate::outcome::{Probes, lies_in_the_request, of_error, of_refusal};
+use crate::outcome::{Probes, not_written, of_error};
 use crate::resolve;
 
 /// The largest batch: one composite graph request takes so many graphs.
@@ -178,260 +179,6 @@ impl OrderWriter {
                 Reason::AnswerLost,
                 "an earlier answer was lost, and the settings name no order record to look it up by",
             )));
-        }
-    }
-
-    /// Sends every attempt that may be sent: many orders in one request, halved where a request is refused as a whole.
-    async fn send(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
-        let in_graph = in_graph(processing);
-        let mut plans = HashMap::new();
-        let mut graphs = Vec::new();
-        for (index, attempt) in attempts.iter_mut().enumerate() {
-            if !matches!(attempt.stage, Stage::Send) {
-                continue;
-            }
-            match attempt.plan(processing) {
-                Err(failure) => attempt.end(Outcome::Failed(failure)),
-                Ok(mut plan) => {
-                    let graph = batch::graph(index.to_string(), &mut plan, in_graph);
-                    if graph.nodes.is_empty() && plan.publishes() {
-                        let written = batch::written(&[], &attempt.known, &plan);
-                        attempt.stage = Stage::Publish(Box::new((written, plan)));
-                    } else if graph.nodes.is_empty() {
-                        attempt.end_written(batch::written(&[], &attempt.known, &plan));
-                    } else {
-                        graphs.push(graph);
-                        plans.insert(index, plan);
-                    }
-                }
-            }
-        }
-        let mut requests = vec![graphs];
-        while let Some(mut graphs) = requests.pop() {
-            if graphs.is_empty() {
-                continue;
-            }
-            self.metrics.batch(graphs.len());
-            match self.client.graph(&graphs).await {
-                Ok(answers) => {
-                    self.outages.store(0, Ordering::Relaxed);
-                    let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
-                    self.adapt(halted);
-                    for answer in answers {
-                        let Some((attempt, plan)) = answer
-                            .id
-                            .parse()
-                            .ok()
-                            .and_then(|index: usize| Some((attempts.get_mut(index)?, plans.remove(&index)?)))
-                        else {
-                            continue;
-                        };
-                        self.take_answer(attempt, plan, answer.result, in_graph);
-                    }
-                }
-                Err(error) if lies_in_the_request(&error) && graphs.len() > 1 => {
-                    let rest = graphs.split_off(graphs.len() / 2);
-                    requests.extend([rest, graphs]);
-                }
-                Err(error) => {
-                    let outcome = of_error(&error, self.probes());
-                    if matches!(outcome, Outcome::Outage { .. }) {
-                        self.outages.fetch_add(1, Ordering::Relaxed);
-                    }
-                    for graph in graphs {
-                        if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
-                            attempt.end(outcome.clone());
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_answer(
-        &self,
-        attempt: &mut Attempt<'_>,
-        plan: domain::plan::WritePlan,
-        result: GraphResult,
-        in_graph: bool,
-    ) {
-        match result {
-            GraphResult::Written(nodes) => {
-                let written = batch::written(&nodes, &attempt.known, &plan);
-                if in_graph || !plan.publishes() {
-                    attempt.end_written(written);
-                } else {
-                    attempt.stage = Stage::Publish(Box::new((written, plan)));
-                }
-            }
-            GraphResult::Halted => attempt.end(Outcome::Halted),
-            GraphResult::Refused(refusal) => {
-                let error = refusal.error;
-                self.metrics.refused(&error.code);
-                if attempt.forgets_account(&error) {
-                    return;
-                }
-                match error.kind() {
-                    salesforce::ErrorKind::Duplicate => attempt.stage = Stage::Duplicate(Box::new(error)),
-                    // Either the order's own record exists, which is the trace of an earlier attempt, or another
-                    // customer record does: the look-up tells which.
-                    salesforce::ErrorKind::AlreadyExists => attempt.stage = Stage::LookUp,
-                    salesforce::ErrorKind::Lock
-                    | salesforce::ErrorKind::Transient
-                    | salesforce::ErrorKind::Throttled
-                    | salesforce::ErrorKind::Quota
-                    | salesforce::ErrorKind::Maintenance
-                    | salesforce::ErrorKind::Halted
-                    | salesforce::ErrorKind::Session
-                    | salesforce::ErrorKind::Permanent
-                    | salesforce::ErrorKind::Configuration
-                    | salesforce::ErrorKind::Authentication
-                    | salesforce::ErrorKind::Unknown => attempt.end(of_refusal(&error, self.probes())),
-                }
-            }
-        }
-    }
-
-    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows.
-    async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
-        let again = attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::Send));
-        let names: Vec<String> = again.flat_map(|attempt| attempt.event.order.identity_aliases()).collect();
-        if names.is_empty() {
-            return;
-        }
-        if let Err(error) = self.ledger.forget_accounts(&names).await {
-            tracing::debug!(%error, "an Account that is gone stays remembered; the next order forgets it");
-        }
-        self.send(processing, attempts).await;
-    }
-
-    /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
-    fn adapt(&self, halted: bool) {
-        let most = self.settings.batch_limit.clamp(1, MAX_BATCH);
-        let next = |limit: usize| if halted { SAFE_BATCH.min(most) } else { (limit + limit.div_ceil(4)).min(most) };
-        // Only this sizing reads the limit, so a lost race between two batches costs one step.
-        self.batch_limit.store(next(self.batch_limit.load(Ordering::Relaxed)), Ordering::Relaxed);
-    }
-
-    /// Decides every duplicate; what belongs to a matched Account is sent again without one of its own.
-    async fn decide_duplicates(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
-        let mut explanations = HashMap::new();
-        for (index, attempt) in attempts.iter_mut().enumerate() {
-            let Stage::Duplicate(error) = &attempt.stage else { continue };
-            let mut decision = duplicates::decide(&self.client, processing, error, true).await;
-            if matches!(decision, Ok(Decision::AskAlone)) {
-                decision = match self.ask_alone(processing, attempt).await {
-                    Ok(Some(error)) => duplicates::decide(&self.client, processing, &error, false).await,
-                    // The Account alone is accepted: the next attempt finds it. Should the rule fire on another record
-                    // of the order again, the attempts are counted, and the order is given up in the end.
-                    Ok(None) => {
-                        attempt.end(Outcome::Failed(Failure::transient(
-                            Reason::DuplicateDetected,
-                            "a duplicate rule fires on the order as a whole and does not say what matches",
-                        )));
-                        continue;
-                    }
-                    Err(outcome) => {
-                        attempt.end(outcome);
-                        continue;
-                    }
-                };
-            }
-            match decision {
-                Ok(Decision::Reject(rejected)) => {
-                    attempt.end(Outcome::Settled(Ending::Rejected(rejected)));
-                }
-                Ok(Decision::Attach { account, explanation }) => {
-                    attempt.known = KnownIdentity { crm_id: Some(account), contact_id: None };
-                    attempt.stage = Stage::Send;
-                    explanations.insert(index, explanation);
-                }
-                Ok(Decision::AskAlone) => attempt.end(Outcome::Halted),
-                // Only reads were sent: nothing about the order is in doubt.
-                Err(error) => attempt.end(not_written(of_error(&error, self.probes()))),
-            }
-        }
-        if explanations.is_empty() {
-            return;
-        }
-        self.send(processing, attempts).await;
-        for (index, explanation) in explanations {
-            match attempts.get_mut(index).map(|attempt| &mut attempt.stage) {
-                Some(Stage::Over { outcome, .. }) => {
-                    if let Outcome::Settled(Ending::Written(written)) = outcome.as_mut() {
-                        written.explanation = Some(explanation);
-                    }
-                }
-                Some(Stage::Publish(publish)) => publish.0.explanation = Some(explanation),
-                Some(Stage::Duplicate(error)) => {
-                    let outcome = of_refusal(error, self.probes());
-                    attempts[index].end(outcome);
-                }
-                Some(Stage::LookUp | Stage::Send | Stage::NotOwner) | None => {}
-            }
-        }
-    }
-
-    /// Tries the customer's first record alone, to learn what it matches. `None` when it is accepted.
-    async fn ask_alone(
-        &self,
-        processing: &OrderProcessing,
-        attempt: &Attempt<'_>,
-    ) -> Result<Option<salesforce::ApiError>, Outcome> {
-        let plan = attempt.plan(processing).map_err(Outcome::Failed)?;
-        let Some(effect) = plan.effects.first() else { return Ok(None) };
-        let domain::plan::Write::Upsert { object, field, value } = &effect.write else { return Ok(None) };
-        let body = batch::body(effect, &mut Vec::new(), |_| serde_json::Value::Null);
-        match self.client.upsert(object, field, value, &body).await {
-            Ok(_) => Ok(None),
-            Err(error) => match error.cause() {
-                Some(cause) if cause.kind() == salesforce::ErrorKind::Duplicate => Ok(Some(cause.clone())),
-                // An upsert by external id may be repeated: nothing about the order is in doubt.
-                Some(_) | None => Err(not_written(of_error(&error, self.probes()))),
-            },
-        }
-    }
-
-    /// Publishes the events that the org publishes at once, after their records are safe.
-    ///
-    /// Such an event cannot be looked up. When its answer is lost, the next attempt finds the order's record and publishes
-    /// the event once more: consumers fold the double by order number and type. An org whose event is published after
-    /// commit has no such case.
-    async fn publish(&self, attempts: &mut [Attempt<'_>]) {
-        let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
-        for (index, attempt) in attempts.iter_mut().enumerate() {
-            let Stage::Publish(publish) = &attempt.stage else { continue };
-            let (written, plan) = publish.as_ref();
-            if let Some((event, fields)) = batch::event(plan, written) {
-                by_event.entry(event).or_default().push((index, fields));
-            } else {
-                let written = written.clone();
-                attempt.end_written(written);
-            }
-        }
-        for (event, rows) in by_event {
-            let (indices, rows): (Vec<usize>, Vec<_>) = rows.into_iter().unzip();
-            let answers = self.client.publish_many(&event, &rows).await;
-            for (place, index) in indices.into_iter().enumerate() {
-                let attempt = &mut attempts[index];
-                let Stage::Publish(publish) = &attempt.stage else { continue };
-                let mut written = publish.0.clone();
-                match &answers {
-                    Ok(answers) => match answers.get(place) {
-                        Some(Ok(published)) => {
-                            written.event_uuid.clone_from(&published.event_uuid);
-                            attempt.end_written(written);
-                        }
-                        Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),
-                        None => attempt.end(Outcome::Failed(Failure::new(
-                            FailureClass::Ambiguous,
-                            Reason::AnswerLost,
-                            "Salesforce answered fewer events than were sent",
-                        ))),
-                    },
-                    Err(error) => attempt.end(of_error(error, self.probes())),
-                }
-            }
         }
     }
 
@@ -645,21 +392,6 @@ fn announcement(event: &OutcomeEvent) -> Announcement {
         ..Message::default()
     };
     Announcement { routing_key: event.kind.routing_key(), message }
-}
-
-/// The same outcome where only what may be repeated was sent: nothing is in doubt.
-fn not_written(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous => {
-            Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
-        }
-        Outcome::Outage { failure, retry_after } if failure.class == FailureClass::Ambiguous => {
-            Outcome::Outage { failure: Failure { class: FailureClass::Transient, ..failure }, retry_after }
-        }
-        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => {
-            outcome
-        }
-    }
 }
 
 /// Whether the org publishes the event only when its transaction commits, so that it may travel with the records.

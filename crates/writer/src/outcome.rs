@@ -98,6 +98,21 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
     }
 }
 
+/// The same outcome where only what may be repeated was sent: nothing is in doubt.
+pub(crate) fn not_written(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous => {
+            Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
+        }
+        Outcome::Outage { failure, retry_after } if failure.class == FailureClass::Ambiguous => {
+            Outcome::Outage { failure: Failure { class: FailureClass::Transient, ..failure }, retry_after }
+        }
+        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => {
+            outcome
+        }
+    }
+}
+
 /// Whether a request that failed as a whole should be halved: the fault may lie in one order.
 pub(crate) fn lies_in_the_request(error: &Error) -> bool {
     match error {

@@ -1,0 +1,56 @@
+//! Events that the org publishes at once, and that so cannot travel with their records.
+
+use std::collections::HashMap;
+
+use domain::failure::{Failure, FailureClass, Reason};
+use domain::outcome::Outcome;
+
+use super::{Fields, OrderWriter};
+use crate::attempt::{Attempt, Stage};
+use crate::batch;
+use crate::outcome::{of_error, of_refusal};
+
+impl OrderWriter {
+    /// Publishes the events that the org publishes at once, after their records are safe.
+    ///
+    /// Such an event cannot be looked up. When its answer is lost, the next attempt finds the order's record and publishes
+    /// the event once more: consumers fold the double by order number and type. An org whose event is published after
+    /// commit has no such case.
+    pub(super) async fn publish(&self, attempts: &mut [Attempt<'_>]) {
+        let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            let Stage::Publish(publish) = &attempt.stage else { continue };
+            let (written, plan) = publish.as_ref();
+            if let Some((event, fields)) = batch::event(plan, written) {
+                by_event.entry(event).or_default().push((index, fields));
+            } else {
+                let written = written.clone();
+                attempt.end_written(written);
+            }
+        }
+        for (event, rows) in by_event {
+            let (indices, rows): (Vec<usize>, Vec<_>) = rows.into_iter().unzip();
+            let answers = self.client.publish_many(&event, &rows).await;
+            for (place, index) in indices.into_iter().enumerate() {
+                let attempt = &mut attempts[index];
+                let Stage::Publish(publish) = &attempt.stage else { continue };
+                let mut written = publish.0.clone();
+                match &answers {
+                    Ok(answers) => match answers.get(place) {
+                        Some(Ok(published)) => {
+                            written.event_uuid.clone_from(&published.event_uuid);
+                            attempt.end_written(written);
+                        }
+                        Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),
+                        None => attempt.end(Outcome::Failed(Failure::new(
+                            FailureClass::Ambiguous,
+                            Reason::AnswerLost,
+                            "Salesforce answered fewer events than were sent",
+                        ))),
+                    },
+                    Err(error) => attempt.end(of_error(error, self.probes())),
+                }
+            }
+        }
+    }
+}

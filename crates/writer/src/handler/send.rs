@@ -1,0 +1,142 @@
+//! Sends many orders in one request, and takes each one's answer.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use domain::config::OrderProcessing;
+use domain::outcome::Outcome;
+use domain::plan::WritePlan;
+use salesforce::GraphResult;
+
+use super::{MAX_BATCH, OrderWriter, SAFE_BATCH, in_graph};
+use crate::attempt::{Attempt, Stage};
+use crate::batch;
+use crate::outcome::{lies_in_the_request, of_error, of_refusal};
+
+impl OrderWriter {
+    /// Sends every attempt that may be sent: many orders in one request, halved where a request is refused as a whole.
+    pub(super) async fn send(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let in_graph = in_graph(processing);
+        let mut plans = HashMap::new();
+        let mut graphs = Vec::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            if !matches!(attempt.stage, Stage::Send) {
+                continue;
+            }
+            match attempt.plan(processing) {
+                Err(failure) => attempt.end(Outcome::Failed(failure)),
+                Ok(mut plan) => {
+                    let graph = batch::graph(index.to_string(), &mut plan, in_graph);
+                    if graph.nodes.is_empty() && plan.publishes() {
+                        let written = batch::written(&[], &attempt.known, &plan);
+                        attempt.stage = Stage::Publish(Box::new((written, plan)));
+                    } else if graph.nodes.is_empty() {
+                        attempt.end_written(batch::written(&[], &attempt.known, &plan));
+                    } else {
+                        graphs.push(graph);
+                        plans.insert(index, plan);
+                    }
+                }
+            }
+        }
+        let mut requests = vec![graphs];
+        while let Some(mut graphs) = requests.pop() {
+            if graphs.is_empty() {
+                continue;
+            }
+            self.metrics.batch(graphs.len());
+            match self.client.graph(&graphs).await {
+                Ok(answers) => {
+                    self.outages.store(0, Ordering::Relaxed);
+                    let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
+                    self.adapt(halted);
+                    for answer in answers {
+                        let Some((attempt, plan)) = answer
+                            .id
+                            .parse()
+                            .ok()
+                            .and_then(|index: usize| Some((attempts.get_mut(index)?, plans.remove(&index)?)))
+                        else {
+                            continue;
+                        };
+                        self.take_answer(attempt, plan, answer.result, in_graph);
+                    }
+                }
+                Err(error) if lies_in_the_request(&error) && graphs.len() > 1 => {
+                    let rest = graphs.split_off(graphs.len() / 2);
+                    requests.extend([rest, graphs]);
+                }
+                Err(error) => {
+                    let outcome = of_error(&error, self.probes());
+                    if matches!(outcome, Outcome::Outage { .. }) {
+                        self.outages.fetch_add(1, Ordering::Relaxed);
+                    }
+                    for graph in graphs {
+                        if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
+                            attempt.end(outcome.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_answer(&self, attempt: &mut Attempt<'_>, plan: WritePlan, result: GraphResult, in_graph: bool) {
+        match result {
+            GraphResult::Written(nodes) => {
+                let written = batch::written(&nodes, &attempt.known, &plan);
+                if in_graph || !plan.publishes() {
+                    attempt.end_written(written);
+                } else {
+                    attempt.stage = Stage::Publish(Box::new((written, plan)));
+                }
+            }
+            GraphResult::Halted => attempt.end(Outcome::Halted),
+            GraphResult::Refused(refusal) => {
+                let error = refusal.error;
+                self.metrics.refused(&error.code);
+                if attempt.forgets_account(&error) {
+                    return;
+                }
+                match error.kind() {
+                    salesforce::ErrorKind::Duplicate => attempt.stage = Stage::Duplicate(Box::new(error)),
+                    // Either the order's own record exists, which is the trace of an earlier attempt, or another
+                    // customer record does: the look-up tells which.
+                    salesforce::ErrorKind::AlreadyExists => attempt.stage = Stage::LookUp,
+                    salesforce::ErrorKind::Lock
+                    | salesforce::ErrorKind::Transient
+                    | salesforce::ErrorKind::Throttled
+                    | salesforce::ErrorKind::Quota
+                    | salesforce::ErrorKind::Maintenance
+                    | salesforce::ErrorKind::Halted
+                    | salesforce::ErrorKind::Session
+                    | salesforce::ErrorKind::Permanent
+                    | salesforce::ErrorKind::Configuration
+                    | salesforce::ErrorKind::Authentication
+                    | salesforce::ErrorKind::Unknown => attempt.end(of_refusal(&error, self.probes())),
+                }
+            }
+        }
+    }
+
+    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows.
+    pub(super) async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let again = attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::Send));
+        let names: Vec<String> = again.flat_map(|attempt| attempt.event.order.identity_aliases()).collect();
+        if names.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ledger.forget_accounts(&names).await {
+            tracing::debug!(%error, "an Account that is gone stays remembered; the next order forgets it");
+        }
+        self.send(processing, attempts).await;
+    }
+
+    /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
+    pub(super) fn adapt(&self, halted: bool) {
+        let most = self.settings.batch_limit.clamp(1, MAX_BATCH);
+        let next = |limit: usize| if halted { SAFE_BATCH.min(most) } else { (limit + limit.div_ceil(4)).min(most) };
+        // Only this sizing reads the limit, so a lost race between two batches costs one step.
+        self.batch_limit.store(next(self.batch_limit.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+}
