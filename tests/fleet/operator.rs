@@ -48,3 +48,26 @@ async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_m
     assert_eq!(left["letters"].as_array().map(Vec::len), Some(0), "{left:#}");
     stage.end([ingest, writer]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_given_up_may_be_sent_again_corrected_and_is_written_once_its_letter_is_discarded() {
+    let mut stage = Stage::new(QUICK).await;
+    let (ingest, writer) = (stage.ingest(), stage.writer());
+    let mut nameless = new_order("ann", 1);
+    nameless["customerDetails"] = json!({ "email": orders::email("ann") });
+    stage.publish_order(&nameless).await;
+    let dead = stage.told.next().await;
+    assert_eq!((dead.kind.as_str(), &dead.order_id), ("order.dead_lettered", &order_id("ann", 1)));
+    let (_, shown) = stage.ask(&["list"]).await;
+    let letter = shown["letters"][0]["letter"].as_str().expect("an id").to_owned();
+
+    stage.publish_order(&new_order("ann", 1)).await;
+    eventually("the corrected order to wait behind its letter", async || stage.fleet.letters().await.len() == 2).await;
+    let discard = ["discard", &letter, "--why", "sent again", "--yes", "--by", "a test"];
+    assert_eq!(stage.ask(&discard).await.0, Exit::Done);
+    let replay = ["replay", "--order", &order_id("ann", 1), "--yes", "--by", "a test", "--wait", "--timeout", "20s"];
+    assert_eq!(stage.ask(&replay).await.0, Exit::Done);
+    stage.told.until("order.written", [order_id("ann", 1)]).await;
+    stage.assert_each_once_and_in_order(&[("ann", 1)]);
+    stage.end([ingest, writer]).await;
+}

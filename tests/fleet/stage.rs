@@ -126,6 +126,7 @@ impl Stage {
             Verb::Show(show) => show.run(&tools).await,
             Verb::Replay(replay) => replay.run(&tools).await,
             Verb::List(list) => list.run(&tools).await,
+            Verb::Discard(discard) => discard.run(&tools).await,
         };
         let report = report.expect("an answer");
         (report.exit, serde_json::from_slice(&report.answer).expect("one JSON document"))
@@ -183,6 +184,7 @@ enum Verb {
     Show(replayer::cli::show::Show),
     Replay(replayer::cli::replay::Replay),
     List(replayer::cli::list::List),
+    Discard(replayer::cli::discard::Discard),
 }
 
 /// A program inside this process; it ends with the test.
