@@ -132,9 +132,11 @@ impl Settler {
         match (&self.tail, &job.key) {
             (None, Some(key)) => self.forward_refused(handler, job, key, failure).await,
             (None, None) => {
-                let letter = letter_of(&job.message);
+                // Named after what is kept, as the letter of a refused order that goes on is.
+                let kept = handler.kept(&job.message);
+                let letter = letter_of(&kept);
                 let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
-                let entry = Entry { message: handler.kept(&job.message), ..entry };
+                let entry = Entry { message: kept, ..entry };
                 if let Err(error) = self.session.publish(&Target::Journal, &entry.to_message()).await {
                     return unpublished(&error);
                 }
