@@ -123,13 +123,15 @@ async fn a_replay_releases_the_customer_and_tells_the_owner_of_the_partition() {
 }
 
 #[tokio::test]
-async fn a_letter_without_a_customer_is_published_again_with_its_bytes_untouched() {
+async fn a_letter_without_a_customer_is_published_again_with_its_bytes_untouched_under_a_new_id() {
     let (message, letter) = a_letter_of_nobody();
     let fleet = Fleet::with(&[letter]).await;
     let replayed = fleet.run(&["replay", "--reason", "unreadable_json", "--yes"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     assert!(replayed.err.contains("fails again as it is"), "{replayed:?}");
-    assert_eq!(fleet.next(Queue::Inbox(0)).await, message);
+    let again = fleet.next(Queue::Inbox(0)).await;
+    assert_ne!(again.id, message.id, "if it dies again, it is another letter than the one that was resolved");
+    assert_eq!(again, Message { id: again.id.clone(), ..message });
     assert!(fleet.open_orders().await.is_empty());
 }
 
