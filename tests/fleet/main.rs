@@ -1,6 +1,7 @@
 //! The whole fleet, from a publisher to the org and back to an operator.
 
 mod broker_cut;
+mod intake;
 mod operator;
 mod order_reaches_salesforce;
 mod stage;

@@ -81,6 +81,17 @@ pub struct DecodeSettings {
     pub max_body_bytes: usize,
 }
 
+impl DecodeSettings {
+    /// For a reader inside the fleet.
+    ///
+    /// The limit on the body is a limit of intake: it counts what the publisher sent. What passed it is read on every
+    /// later hop, whatever the envelope around it and the writing of its numbers have added; the broker's own limit
+    /// (`max_message_size`) bounds it there.
+    pub const fn inside_fleet(tenant: TenantId) -> Self {
+        Self { tenant, max_body_bytes: usize::MAX }
+    }
+}
+
 /// Why a message could not be decoded, or its order not be parsed, with what is known of it all the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undecodable {
@@ -88,7 +99,7 @@ pub struct Undecodable {
     pub failure: Failure,
     /// The order's identity, when it could be read.
     pub order_id: Option<OrderId>,
-    /// The order's lane, when it could be read.
+    /// The order's lane, when it could be read. Another tenant's order has none here.
     pub sequence_key: Option<SequenceKey>,
     /// The `order_type`, when it could be read.
     pub order_type: Option<String>,
@@ -131,7 +142,7 @@ impl Envelope {
     ///
     /// `subject` and `sequencekey` are computed from `data`, so that what is written is what the reader will compute.
     pub fn render(&self) -> Vec<u8> {
-        let order_id = identity::order_id(&self.data, self.subject.as_deref(), || fingerprint::of(&self.data));
+        let order_id = identity::order_id(&self.data, self.subject.as_deref(), || fingerprint::naming(&self.data));
         let sequence_key = identity::sequence_key(&self.data, &order_id);
         let mut event = Map::new();
         let mut set = |name: &str, value: Value| event.insert(name.to_owned(), value);

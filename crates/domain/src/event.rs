@@ -14,12 +14,10 @@ use crate::secrets;
 /// A validated order with the envelope it came in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderEvent {
-    /// The envelope, its `data` without secrets, its `subject` the order's identity.
+    /// The envelope, its `data` and extensions without secrets, its `subject` the order's identity.
     pub envelope: Envelope,
     /// The order.
     pub order: Order,
-    /// The digest of what the order says.
-    pub fingerprint: Fingerprint,
 }
 
 impl OrderEvent {
@@ -31,13 +29,15 @@ impl OrderEvent {
     /// `InvalidValue` for an order that cannot be meant as it stands, naming the JSON path. All are permanent.
     pub fn parse(mut envelope: Envelope) -> Result<Self, Undecodable> {
         secrets::strip(&mut envelope.data);
+        secrets::strip(&mut envelope.extensions);
         check_kind(&envelope)?;
         let fingerprint = fingerprint::of(&envelope.data);
-        let id = identity::order_id(&envelope.data, envelope.subject.as_deref(), || fingerprint);
+        let digest = || fingerprint::naming(&envelope.data);
+        let id = identity::order_id(&envelope.data, envelope.subject.as_deref(), digest);
         let sequence_key = identity::sequence_key(&envelope.data, &id);
         envelope.subject = Some(id.as_str().to_owned());
-        match parse::parse(&envelope.data, &envelope.kind, id, sequence_key) {
-            Ok(order) => Ok(Self { envelope, order, fingerprint }),
+        match parse::parse(&envelope.data, &envelope.kind, id, fingerprint, sequence_key) {
+            Ok(order) => Ok(Self { envelope, order }),
             Err(failure) => Err(identity::undecodable(failure, &envelope.data, envelope.subject.as_deref())),
         }
     }
@@ -45,6 +45,11 @@ impl OrderEvent {
     /// The order's identity.
     pub const fn order_id(&self) -> &OrderId {
         &self.order.id
+    }
+
+    /// The digest of what the order says.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.order.fingerprint
     }
 
     /// The lane: orders of one key never overtake each other.

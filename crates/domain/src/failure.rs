@@ -152,7 +152,7 @@ impl Reason {
                 "Limio sends a kind that this version does not know. Upgrade Causeway, then replay."
             }
             Self::MissingField | Self::WrongType | Self::InvalidValue => {
-                "The order lacks or misstates a field. Correct it in Limio and have it sent again, or change order-processing.toml and replay."
+                "The order lacks or misstates a field. Correct it in Limio and have it sent again, then discard this letter and replay the customer; or change order-processing.toml and replay."
             }
             Self::IdentityConflict => {
                 "Two different orders carry one identity. Compare them; discard the wrong one. Nothing was written for this one."
@@ -240,6 +240,9 @@ impl FailureClass {
 /// The longest message, in characters. It travels in headers, which a broker bounds.
 pub const MAX_MESSAGE_CHARS: usize = 1000;
 
+/// The longest field, rule and code, in characters. They travel in headers as well, and others may choose them.
+pub const MAX_NAME_CHARS: usize = 200;
+
 /// Why an order was not written. It holds no personal data: values are described by their shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -258,6 +261,49 @@ pub struct Failure {
     /// The rule that refused: ours, or the org's duplicate rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Where the order was given up: how often it has failed, this time included and replays counted on. A process that died
+    /// over it counts too; outages, halted requests and waiting do not. `None` where it was never tried. A ledger that was
+    /// emptied counts from zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// What the org itself said. It may name the customer, so it is written by [`Failure::kept`] alone: a letter keeps it,
+    /// and nothing else does.
+    #[serde(default, skip_serializing)]
+    pub org_text: Option<OrgText>,
+}
+
+/// The org's own words about a refusal: a validation rule's, a trigger's, Salesforce's about a value. Whoever wrote the
+/// rule chose them, and they may name the customer. `Debug` shows their length only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct OrgText(String);
+
+impl OrgText {
+    /// The words themselves, at most [`MAX_MESSAGE_CHARS`] characters: for an operator who asked for values.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for OrgText {
+    fn from(mut text: String) -> Self {
+        if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE_CHARS) {
+            text.truncate(end);
+        }
+        Self(text)
+    }
+}
+
+impl From<OrgText> for String {
+    fn from(text: OrgText) -> Self {
+        text.0
+    }
+}
+
+impl fmt::Debug for OrgText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OrgText({} characters)", self.0.chars().count())
+    }
 }
 
 impl Failure {
@@ -268,7 +314,7 @@ impl Failure {
             message.truncate(end);
             message.push('…');
         }
-        Self { class, reason, message, salesforce_code: None, field: None, rule: None }
+        Self { class, reason, message, salesforce_code: None, field: None, rule: None, attempts: None, org_text: None }
     }
 
     /// A failure that no repetition heals.
@@ -281,26 +327,54 @@ impl Failure {
         Self::new(FailureClass::Transient, reason, message)
     }
 
-    /// The same failure, naming the field.
+    /// The same failure, naming the field. Beyond [`MAX_NAME_CHARS`] it is cut, as rule and code are.
     #[must_use]
     pub fn at(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(bounded(field.into()));
         self
     }
 
     /// The same failure, naming the rule.
     #[must_use]
     pub fn by(mut self, rule: impl Into<String>) -> Self {
-        self.rule = Some(rule.into());
+        self.rule = Some(bounded(rule.into()));
         self
     }
 
     /// The same failure, naming Salesforce's code.
     #[must_use]
     pub fn coded(mut self, code: impl Into<String>) -> Self {
-        self.salesforce_code = Some(code.into());
+        self.salesforce_code = Some(bounded(code.into()));
         self
     }
+
+    /// The same failure, keeping the org's own words, unless they are blank or are the message already.
+    #[must_use]
+    pub fn quoting(mut self, text: &str) -> Self {
+        let text = text.trim();
+        self.org_text = (!text.is_empty() && text != self.message).then(|| OrgText::from(text.to_owned()));
+        self
+    }
+
+    /// The failure as a letter keeps it: with [`org_text`](Self::org_text), which every other form leaves out. It reads
+    /// back as a failure.
+    pub fn kept(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Kept<'a> {
+            #[serde(flatten)]
+            failure: &'a Failure,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            org_text: Option<&'a OrgText>,
+        }
+        Kept { failure: self, org_text: self.org_text.as_ref() }
+    }
+}
+
+fn bounded(mut name: String) -> String {
+    if let Some((end, _)) = name.char_indices().nth(MAX_NAME_CHARS) {
+        name.truncate(end);
+    }
+    name
 }
 
 impl fmt::Display for Failure {
@@ -319,6 +393,36 @@ mod tests {
     fn a_message_is_cut_between_characters() {
         let failure = Failure::permanent(Reason::InvalidValue, "é".repeat(5000));
         assert_eq!(failure.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+    }
+
+    #[test]
+    fn field_rule_and_code_are_cut_between_characters() {
+        let long = || "é".repeat(5000);
+        let failure = Failure::permanent(Reason::InvalidValue, "x").at(long()).by(long()).coded(long());
+        for name in [failure.field, failure.rule, failure.salesforce_code] {
+            assert_eq!(name.expect("a name").chars().count(), MAX_NAME_CHARS);
+        }
+    }
+
+    #[test]
+    fn the_orgs_own_words_are_kept_with_a_letter_and_shown_nowhere_else() {
+        let failure = Failure::permanent(Reason::SalesforceRefused, "A rule refused it.").quoting(" Nora is blocked ");
+        assert_eq!(failure.org_text.as_ref().map(OrgText::reveal), Some("Nora is blocked"));
+        let told = serde_json::to_string(&failure).expect("JSON");
+        assert!(!format!("{told} {failure} {failure:?}").contains("Nora"), "{told} {failure} {failure:?}");
+        let kept = serde_json::to_string(&failure.kept()).expect("JSON");
+        assert_eq!(serde_json::from_str::<Failure>(&kept).expect("a failure"), failure);
+        assert!(serde_json::from_str::<Failure>(&told).expect("what was written before").org_text.is_none());
+    }
+
+    #[test]
+    fn the_orgs_own_words_are_bounded_and_not_kept_twice() {
+        let failure = || Failure::permanent(Reason::SalesforceRefused, "said");
+        assert_eq!((failure().quoting(" ").org_text, failure().quoting("said").org_text), (None, None));
+        let long = failure().quoting(&"é".repeat(5000)).org_text.expect("words");
+        assert_eq!(long.reveal().chars().count(), MAX_MESSAGE_CHARS);
+        let read: OrgText = serde_json::from_value("é".repeat(5000).into()).expect("words");
+        assert_eq!(read, long);
     }
 
     #[test]

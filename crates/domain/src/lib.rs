@@ -12,6 +12,12 @@
 //! 6. What came of it is an [`outcome::Outcome`]; [`settlement::settle`] decides whether the message is acknowledged,
 //!    waits ([`retry`]), or is given up ([`dead_letter`]). A [`failure::Failure`] says why in words an operator can act on.
 //!
+//! # What is not done
+//!
+//! The Contact that Salesforce makes with a person account (`PersonContactId`) is not read back, though Limio's own plugin
+//! does that after creation. So the event of an order that did not begin in Salesforce has no `ContactId` in person mode.
+//! A caller that has read it can give it as [`plan::KnownIdentity::contact_id`], together with the Account.
+//!
 //! # Invariants
 //!
 //! - No I/O, no clock, no randomness, no environment: the same bytes and settings give the same answer anywhere.

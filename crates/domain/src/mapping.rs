@@ -3,6 +3,7 @@
 //! | The customer | Effects, in this order |
 //! |---|---|
 //! | is known by an Account id | order record, event |
+//! | is known by a Contact id only | order record, event, both without Account: which it belongs to, the org knows |
 //! | is not known, person accounts | Account, order record, event |
 //! | is not known, business accounts | Account, Contact, order record, event |
 //! | is not known, and a change order says too little of them | order record, event, both without Account |
@@ -30,8 +31,8 @@ use crate::plan::{Effect, FieldValue, KnownIdentity, Reference, WritePlan};
 
 /// Decides what is written for an order.
 ///
-/// `known` is what the caller found out about the customer; it goes before what the order itself says. Texts that
-/// contain `@{` are left as they are: whoever sends the plan sees to it that Salesforce does not read them as references.
+/// `known` is what the caller found out about the customer; it goes before what the order itself says. No text of the plan
+/// and no external id contains `@{`, which Salesforce would read as a reference; names from the settings may.
 ///
 /// # Errors
 ///
@@ -45,15 +46,15 @@ pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) 
         account: known.crm_id.as_ref().or_else(|| order.crm_id()).map(id_value),
         contact: contact.map(id_value),
     };
-    if parties.account.is_none() {
+    // Who names a Contact means a customer who is there: another Account would be a second one, and the event would tell
+    // of an Account and a Contact that do not belong together.
+    if parties.account.is_none() && parties.contact.is_none() {
         let effects = customer_effects(order, processing, adjustments)?;
         for effect in &effects {
             match effect.reference {
                 Reference::Account => parties.account = Some(FieldValue::IdOf(Reference::Account)),
-                Reference::Contact if parties.contact.is_none() => {
-                    parties.contact = Some(FieldValue::IdOf(Reference::Contact));
-                }
-                Reference::Contact | Reference::Order | Reference::Event => {}
+                Reference::Contact => parties.contact = Some(FieldValue::IdOf(Reference::Contact)),
+                Reference::Order | Reference::Event => {}
             }
         }
         plan.effects.extend(effects);

@@ -15,8 +15,8 @@ pub(crate) mod read;
 
 use serde_json::{Map, Value};
 
-use crate::order::change::Change;
-use crate::order::id::{OrderId, RecordId, SequenceKey};
+use crate::order::change::{Change, OrderType};
+use crate::order::id::{Fingerprint, OrderId, RecordId, SequenceKey};
 use crate::order::item::Item;
 use crate::order::moment::Moment;
 use crate::order::money::Money;
@@ -27,6 +27,8 @@ use crate::order::party::{Address, Customer, Student, User};
 pub struct Order {
     /// Its identity.
     pub id: OrderId,
+    /// The digest of what it says.
+    pub fingerprint: Fingerprint,
     /// Its human reference (`order_reference`), 11 or 12 characters.
     pub reference: Option<String>,
     /// `external_id`: the caller's reference. Not unique.
@@ -143,7 +145,26 @@ impl Order {
     /// address in lower case. `None` when the order names nobody.
     pub fn customer_name(&self) -> Option<String> {
         let name = self.owner.as_deref().or(self.user.sub.as_deref()).or(self.customer_id.as_deref());
-        name.map(str::to_owned)
-            .or_else(|| self.customer.email.as_deref().or(self.user.email.as_deref()).map(str::to_lowercase))
+        name.map(str::to_owned).or_else(|| {
+            self.email().map(|(email, _)| email).filter(|email| identity::is_email(email)).map(str::to_lowercase)
+        })
+    }
+
+    /// The customer's e-mail address and the path it came from: `customerDetails`, else `userDetails`, else
+    /// [`Order::stand_in`].
+    pub(crate) fn email(&self) -> Option<(&str, &'static str)> {
+        let places = [
+            (self.customer.email.as_deref(), "customerDetails.email"),
+            (self.user.email.as_deref(), "userDetails.email"),
+            (self.stand_in().and_then(|billing| billing.email.as_deref()), "billingDetails.email"),
+        ];
+        places.into_iter().find_map(|(email, path)| Some((email?, path)))
+    }
+
+    /// The billing address where it is the only one to say who the customer is: on a new order whose `customerDetails`
+    /// name nobody. Anywhere else it may be somebody else's, of whoever holds the card.
+    pub(crate) fn stand_in(&self) -> Option<&Address> {
+        let nobody = self.change.order_type() == OrderType::New && self.customer.names_nobody();
+        self.billing.as_ref().filter(|_| nobody)
     }
 }

@@ -123,6 +123,9 @@ pub struct OutcomeEvent {
     pub order_id: OrderId,
     /// The lane it travelled in; told as [`SequenceKey::masked`] has it, since it may be an e-mail address.
     pub sequence_key: SequenceKey,
+    /// Which of several deaths of the order is announced: the letter, and the attempts it took. `None` for what an order
+    /// ends as once.
+    pub occasion: Option<String>,
     /// Result or failure, as JSON.
     pub data: Value,
 }
@@ -135,10 +138,13 @@ impl OutcomeEvent {
             Result::Rejected(_) => OutcomeKind::Rejected,
         };
         let data = serde_json::to_value(result).unwrap_or(Value::Null);
-        Self { kind, tenant, order_id, sequence_key, data }
+        Self { kind, tenant, order_id, sequence_key, occasion: None, data }
     }
 
     /// Announces that an order was given up; `letter_id` is its dead letter.
+    ///
+    /// A letter that was replayed and given up again is another announcement, since its failure counts more attempts
+    /// ([`Failure::attempts`]).
     pub fn of_failure(
         tenant: TenantId,
         order_id: OrderId,
@@ -147,12 +153,20 @@ impl OutcomeEvent {
         letter_id: &str,
     ) -> Self {
         let data = json!({ "failure": failure, "letter_id": letter_id, "remedy": failure.reason.remedy() });
-        Self { kind: OutcomeKind::DeadLettered, tenant, order_id, sequence_key, data }
+        let occasion = match failure.attempts {
+            Some(attempts) => format!("{letter_id}:{attempts}"),
+            None => letter_id.to_owned(),
+        };
+        Self { kind: OutcomeKind::DeadLettered, tenant, order_id, sequence_key, occasion: Some(occasion), data }
     }
 
-    /// The `CloudEvents` id: equal for equal announcements.
+    /// The `CloudEvents` id, to fold repeats by: equal for equal announcements, different for two deaths of one order.
     pub fn id(&self) -> String {
-        format!("{}:{}", self.order_id, self.kind.routing_key())
+        let kind = self.kind.routing_key();
+        match &self.occasion {
+            Some(occasion) => format!("{}:{kind}:{occasion}", self.order_id),
+            None => format!("{}:{kind}", self.order_id),
+        }
     }
 
     /// The event in structured mode, `application/cloudevents+json`.
@@ -179,6 +193,7 @@ impl OutcomeEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Reason;
 
     fn told(key: &str) -> Value {
         let order_id = OrderId::parse("order-1").expect("an id");
@@ -187,6 +202,20 @@ mod tests {
         let written = Result::Written(Written::default());
         let event = OutcomeEvent::of_result(tenant, order_id, key, &written);
         serde_json::from_slice(&event.render()).expect("JSON")
+    }
+
+    #[test]
+    fn a_death_that_is_told_again_has_its_id_and_the_next_death_of_the_order_has_another() {
+        let dead = |letter: &str, attempts: Option<u32>| {
+            let failure = Failure { attempts, ..Failure::permanent(Reason::SalesforceRefused, "x") };
+            let order_id = OrderId::parse("order-1").expect("an id");
+            let key = SequenceKey::parse("id-1").expect("a key");
+            OutcomeEvent::of_failure(TenantId::parse("acme").expect("a name"), order_id, key, &failure, letter).id()
+        };
+        assert_eq!(dead("a", Some(1)), dead("a", Some(1)));
+        assert_ne!(dead("a", Some(1)), dead("a", Some(2)), "replayed, and given up again");
+        assert_ne!(dead("a", Some(1)), dead("b", Some(1)), "sent again, and given up again");
+        assert_ne!(dead("a", None), dead("b", None));
     }
 
     #[test]

@@ -29,8 +29,8 @@ const BASE64: &str = "database64";
 /// How many wrappings are opened one inside the other; `decode` opens fewer. What is deeper still is masked as bytes.
 const MAX_WRAPPINGS: u8 = 8;
 
-/// Removes the secrets of a Limio object, at any depth. Nothing of them is recorded. Texts are not looked into;
-/// [`strip_body`] does that.
+/// Removes the secrets of a Limio object, at any depth. Nothing of them is recorded. Texts are looked into below payment
+/// keys only, where some senders put the payment page's answer as JSON; [`strip_body`] looks into all.
 pub fn strip(object: &mut Map<String, Value>) {
     strip_map(object, false, None);
 }
@@ -108,7 +108,7 @@ fn colons(json: &[u8]) -> usize {
     count
 }
 
-/// Whether anything went. `wrappings` is `None` where texts stay closed.
+/// Whether anything went. `wrappings` is `None` where texts stay closed unless they stand below a payment key.
 fn strip_value(value: &mut Value, in_payment: bool, wrappings: Option<u8>) -> bool {
     match value {
         Value::Object(map) => strip_map(map, in_payment, wrappings),
@@ -132,6 +132,7 @@ fn strip_map(map: &mut Map<String, Value>, in_payment: bool, wrappings: Option<u
     map.retain(|key, value| {
         let name = folded(key);
         let in_payment = in_payment || name.starts_with("payment");
+        let wrappings = wrappings.or(in_payment.then_some(MAX_WRAPPINGS));
         if is_secret_anywhere(&name) || in_payment && is_secret(&name) {
             changed = true;
             return false;

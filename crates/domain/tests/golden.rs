@@ -233,7 +233,7 @@ fn every_fixture_reads_as_it_says() {
             match relation {
                 "same_fingerprint_as" => {
                     assert_eq!(event.order_id(), other.order_id(), "{name}");
-                    assert_eq!(event.fingerprint, other.fingerprint, "{name}");
+                    assert_eq!(event.fingerprint(), other.fingerprint(), "{name}");
                 }
                 "reads_like" => assert_eq!(content(&event.order), content(&other.order), "{name}"),
                 _ => assert_ne!(event.order_id(), other.order_id(), "{name}"),

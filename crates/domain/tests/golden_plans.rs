@@ -18,7 +18,7 @@ use causeway_domain::mapping::event_fields::{EVENT_FIELDS, FieldKind};
 use causeway_domain::mapping::event_type::EventType;
 use causeway_domain::mapping::{event_type, plan};
 use causeway_domain::order::Order;
-use causeway_domain::order::id::{RecordId, TenantId};
+use causeway_domain::order::id::{Fingerprint, RecordId, TenantId};
 use causeway_domain::plan::{FieldValue, KnownIdentity, Reference, Write, WritePlan};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -104,6 +104,10 @@ fn shown_value(name: &str, value: &FieldValue) -> Value {
         FieldValue::IdOf(reference) => json!(format!("the id of {}", reference.as_str())),
         FieldValue::Json(Value::String(text)) if name.contains("LimioOrder") => {
             json!({ "json text": serde_json::from_str::<Value>(text).expect("the reduced order is JSON") })
+        }
+        FieldValue::Json(Value::String(text)) if name == "Fingerprint__c" => {
+            assert!(Fingerprint::parse(text).is_some(), "{text}");
+            json!("the fingerprint")
         }
         FieldValue::Json(value) => value.clone(),
     }
@@ -272,7 +276,13 @@ fn an_order_without_a_reference_is_numbered_by_its_identity() {
 fn a_graduation_year_alone_is_the_forms_own_and_not_the_customers() {
     assert!(!event(&planned(&golden("01", &[]), "")).contains_key("StudentGraduationYear"));
     let student = json!({"university": "Exeter", "course": "", "graduationYear": "2027"});
-    let fields = event(&planned(&golden("01", &[("/studentDetails", student)]), ""));
+    let of =
+        |flag: Value| event(&planned(&golden("01", &[("/studentDetails", student.clone()), ("/student", flag)]), ""));
+    for denied in [json!(false), json!("false")] {
+        assert!(!of(denied).contains_key("StudentUniversity"), "the order says that it is no student's");
+    }
+    assert!(of(json!(null)).contains_key("StudentUniversity"));
+    let fields = of(json!(true));
     assert_eq!((&fields["StudentUniversity"], &fields["StudentGraduationYear"]), (&json!("Exeter"), &json!("2027")));
 }
 
@@ -317,6 +327,9 @@ fn the_holder_of_a_card_never_renames_the_customers_account() {
     let plan = planned(&order, "");
     assert!(plan.effects.iter().all(|effect| effect.reference != Reference::Account));
     assert!(!event(&plan).contains_key("AccountId"));
+    let billing = json!({"email": "holder@example.org"});
+    let order = golden("20", &[("/billingDetails", billing), ("/customerId", json!(null))]);
+    assert_eq!(order.customer_name(), None);
 }
 
 #[test]

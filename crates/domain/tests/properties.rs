@@ -170,7 +170,29 @@ proptest! {
         let turned = read(&serde_json::to_vec(&reversed(&order)).expect("JSON")).expect("an order");
         prop_assert_eq!(turned.order_id(), event.order_id());
         prop_assert_eq!(turned.sequence_key(), event.sequence_key());
-        prop_assert_eq!(turned.fingerprint, event.fingerprint);
+        prop_assert_eq!(turned.fingerprint(), event.fingerprint());
+    }
+
+    #[test]
+    fn whatever_intake_accepts_is_accepted_inside_the_fleet(order in order(), numbers in prop::collection::vec(any::<f64>(), 0..40)) {
+        let mut order = order;
+        order.insert("numbers".to_owned(), json!(numbers));
+        let body = serde_json::to_vec(&order).expect("JSON");
+        accepted_at_the_limit_and_inside(&body);
+    }
+
+    #[test]
+    fn another_tenants_order_has_no_lane_whatever_else_is_wrong_with_it(
+        order in order(), source in prop::sample::select(vec!["/limio/globex", "/limio/acme", "globex", ""]),
+        specversion in prop::sample::select(vec!["1.0", "0.3", ""]), kind in prop::sample::select(vec!["com.limio.order.submitted", ""]),
+    ) {
+        let event = json!({"specversion": specversion, "type": kind, "source": source, "data": order});
+        let body = serde_json::to_vec(&event).expect("JSON");
+        let header = (source != "/limio/globex").then_some("globex");
+        let incoming = Incoming { body: &body, tenant: header, ..Incoming::default() };
+        let refused = Envelope::decode(&incoming, &settings()).expect_err("a refusal");
+        prop_assert_eq!(refused.failure.reason, Reason::WrongTenant);
+        prop_assert_eq!(refused.sequence_key, None);
     }
 
     #[test]
@@ -182,6 +204,39 @@ proptest! {
         secrets::strip(&mut map);
         prop_assert_eq!(map, once);
     }
+}
+
+/// Takes a body in with a limit that it just keeps, and reads what goes on.
+fn accepted_at_the_limit_and_inside(body: &[u8]) {
+    let limit = DecodeSettings { max_body_bytes: body.len(), ..settings() };
+    let incoming = Incoming { body, ..Incoming::default() };
+    let event = OrderEvent::parse(Envelope::decode(&incoming, &limit).expect("within the limit")).expect("an order");
+    let onward = event.render();
+    let inside = DecodeSettings::inside_fleet(limit.tenant);
+    let read = Envelope::decode(&Incoming { body: &onward, ..Incoming::default() }, &inside).expect("accepted");
+    assert_eq!(OrderEvent::parse(read).expect("an order"), event);
+}
+
+#[test]
+fn an_order_that_grows_beyond_the_limit_by_its_envelope_or_its_numbers_is_accepted_inside_the_fleet() {
+    let numbers = vec!["1e15"; 1000].join(",");
+    for body in [
+        "{\"order_type\":\"renew\",\"subId\":\"s\"}".to_owned(),
+        format!("{{\"order_type\":\"renew\",\"subId\":\"s\",\"numbers\":[{numbers}]}}"),
+    ] {
+        let onward = read(body.as_bytes()).expect("an order").render();
+        assert!(onward.len() > body.len());
+        accepted_at_the_limit_and_inside(body.as_bytes());
+    }
+}
+
+#[test]
+fn another_tenants_order_keeps_its_name_but_has_no_lane() {
+    let body = br#"{"order_type":"renew","subId":"s","owner":"id-1","order_reference":"REF1"}"#;
+    let refused = Envelope::decode(&Incoming { body, tenant: Some("globex"), ..Incoming::default() }, &settings())
+        .expect_err("a refusal");
+    assert_eq!(refused.failure.reason, Reason::WrongTenant);
+    assert_eq!((refused.order_id.map(|id| id.to_string()), refused.sequence_key), (Some("REF1".to_owned()), None));
 }
 
 #[test]

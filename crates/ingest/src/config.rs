@@ -35,7 +35,8 @@ pub struct Args {
     /// Unacknowledged messages per inbox, 1 to 2000; the same for every ingest of a fleet.
     #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
     prefetch: String,
-    /// The largest body, in bytes. Larger ones become dead letters.
+    /// The largest body as its publisher sends it, in bytes; larger ones become dead letters. What is accepted here is
+    /// accepted by the writers. Leave room below RabbitMQ's `max_message_size` (16 MiB) for the envelope.
     #[arg(long, env = "CAUSEWAY_MAX_BODY_BYTES", default_value = "1048576", help_heading = "Work")]
     max_body_bytes: String,
 }

@@ -9,8 +9,6 @@ use domain::dead_letter::LetterId;
 use domain::envelope::{DecodeSettings, Envelope};
 use domain::event::OrderEvent;
 use domain::failure::{Failure, Reason};
-use domain::order::id::{OrderId, SequenceKey};
-use domain::outcome::OutcomeEvent;
 use domain::secrets;
 use domain::settlement::Settlement;
 use futures::future::join_all;
@@ -61,7 +59,7 @@ fn onward(event: &OrderEvent) -> Message {
     let mut headers = BTreeMap::from([
         (SEQUENCE_KEY.to_owned(), event.sequence_key().as_str().to_owned()),
         (ORDER_ID.to_owned(), event.order_id().as_str().to_owned()),
-        (FINGERPRINT.to_owned(), event.fingerprint.to_string()),
+        (FINGERPRINT.to_owned(), event.fingerprint().to_string()),
     ]);
     if let Some(trace_parent) = &event.envelope.trace_parent {
         headers.insert(TRACE_PARENT.to_owned(), trace_parent.clone());
@@ -109,7 +107,7 @@ impl Handler for OrderIntake {
         let orders: Vec<&OrderEvent> = jobs.iter().filter_map(|job| job.item.as_ref().ok()).collect();
         let identities: Vec<Identity> = orders
             .iter()
-            .map(|event| Identity { order: event.order_id().clone(), fingerprint: event.fingerprint })
+            .map(|event| Identity { order: event.order_id().clone(), fingerprint: event.fingerprint() })
             .collect();
         let sightings = match self.ledger.sight(&identities).await {
             Ok(sightings) => sightings,
@@ -166,18 +164,9 @@ impl Handler for OrderIntake {
         Message { body: secrets::strip_body(&message.body).into_owned().into(), ..message.clone() }
     }
 
-    fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
-        let order_id = OrderId::parse(job.order_id.as_deref()?)?;
-        let key = SequenceKey::parse(job.key.as_deref()?)?;
-        let told = OutcomeEvent::of_failure(self.decode.tenant.clone(), order_id, key, failure, letter.as_str());
-        let message = Message {
-            body: told.render().into(),
-            id: told.id(),
-            kind: Some(format!("com.causeway.{}", told.kind.routing_key())),
-            content_type: Some("application/cloudevents+json".to_owned()),
-            ..Message::default()
-        };
-        Some(Announcement { routing_key: told.kind.routing_key(), message })
+    /// Nothing: the letters that are written here belong to nobody, and an announcement is of a customer's order.
+    fn letter_announcement(&self, _: &Job<OrderEvent>, _: &Failure, _: &LetterId) -> Option<Announcement> {
+        None
     }
 }
 

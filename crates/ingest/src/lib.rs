@@ -27,7 +27,7 @@ use std::time::Duration;
 use ledger::Ledger;
 use queue::lanes::BatchSettings;
 use queue::work::{Letters, Stop, WorkSettings};
-use service::{Condition, Lifecycle, Stopped};
+use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderIntake;
@@ -47,13 +47,13 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone())
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    lifecycle.health().not_ready("rabbitmq", "not connected yet");
-    lifecycle.health().not_ready("redis", "not connected yet");
+    queue::readiness::begins(lifecycle.health());
+    ledger::readiness::begins(lifecycle.health());
     let namespace = format!("{}:{}", config.fleet.topology.namespace, config.decode.tenant);
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
-    lifecycle.health().set("redis", Condition::Ready);
+    ledger::readiness::connected(lifecycle.health());
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let topology = config.fleet.topology;
@@ -62,7 +62,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         queues: topology.inbox_queues(),
         prefetch: config.prefetch,
         batches: BatchSettings { in_flight: IN_FLIGHT, linger: LINGER },
-        drain: Duration::from_secs(25),
         letters: Letters::Forward,
         by: name,
         patience: config.patience,

@@ -1,19 +1,21 @@
 //! What `ingest` counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels. The registry
 //! puts `causeway_` in front.
 
-use domain::failure::{Failure, Reason};
+use std::time::Duration;
+
+use domain::failure::Failure;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use queue::error::Error;
 use queue::handler::Observer;
 use queue::topology::Queue;
-use service::{Condition, Health};
+use service::Health;
 
 /// The counters, and the readiness that follows from them.
 pub struct Metrics {
     health: Health,
     received: IntCounter,
     settled: IntCounterVec,
-    relayed: IntCounter,
+    waiting: IntGauge,
     in_flight: IntGauge,
     paused: IntGaugeVec,
 }
@@ -26,30 +28,33 @@ impl Metrics {
     pub fn register(registry: &Registry, health: Health) -> prometheus::Result<Self> {
         let metrics = Self {
             health,
-            received: IntCounter::new("received_total", "Messages taken from the inboxes.")?,
+            received: IntCounter::new("ingest_received_total", "Messages taken from the inboxes.")?,
             settled: IntCounterVec::new(
                 Opts::new(
-                    "settled_total",
+                    "ingest_settled_total",
                     "Messages by how they ended: relayed, again (handed on before), refused (sent on to block its \
                      customer), dead (a letter of nobody).",
                 ),
                 &["settlement"],
             )?,
-            relayed: IntCounter::new("relayed_total", "Orders handed on to a partition, confirmed.")?,
-            in_flight: IntGauge::new("orders_in_flight", "Orders between taking and acknowledging.")?,
+            waiting: IntGauge::new("orders_waiting", "Messages that were taken and wait for their turn.")?,
+            in_flight: IntGauge::new("orders_in_flight", "Messages that are worked on.")?,
             paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
         };
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
-        registry.register(Box::new(metrics.relayed.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.paused.clone()))?;
+        // A rate can be told of a counter only from its zero on.
+        for settlement in ["relayed", "again", "refused", "dead"] {
+            metrics.settled.with_label_values(&[settlement]).inc_by(0);
+        }
         Ok(metrics)
     }
 
     /// An order was handed on.
     pub(crate) fn relayed(&self) {
-        self.relayed.inc();
         self.count("relayed");
     }
 
@@ -72,22 +77,21 @@ impl Observer for Metrics {
         self.received.inc();
     }
 
-    fn settled(&self, settlement: &'static str) {
+    fn settled(&self, settlement: &'static str, _: Option<Duration>) {
         // Acknowledged messages were counted as relayed or again.
         if matches!(settlement, "dead" | "refused") {
             self.count(settlement);
         }
     }
 
-    fn lanes(&self, _: usize, _: usize, in_flight: usize) {
-        self.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    fn lanes(&self, items: usize, _: usize, in_flight: usize) {
+        let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.waiting.set(gauge(items.saturating_sub(in_flight)));
+        self.in_flight.set(gauge(in_flight));
     }
 
     fn connected(&self, state: Result<(), &Error>) {
-        match state {
-            Ok(()) => self.health.set("rabbitmq", Condition::Ready),
-            Err(error) => self.health.not_ready("rabbitmq", error.to_string()),
-        }
+        queue::readiness::connected(&self.health, state);
     }
 
     fn paused(&self, why: Option<&Failure>) {
@@ -95,10 +99,34 @@ impl Observer for Metrics {
         if let Some(failure) = why {
             self.paused.with_label_values(&[failure.reason.as_str()]).set(1);
         }
-        // An org that is away is no reason to restart or unroute a process; a ledger that is away is one not to count on it.
-        match why.filter(|failure| failure.reason == Reason::LedgerUnavailable) {
-            Some(failure) => self.health.not_ready("redis", failure.message.as_str()),
-            None => self.health.set("redis", Condition::Ready),
+        ledger::readiness::paused(&self.health, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+    use service::Lifecycle;
+
+    use super::*;
+
+    #[test]
+    fn every_settlement_is_there_from_zero_and_waiting_and_in_flight_add_up() {
+        let lifecycle = Lifecycle::new();
+        let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone()).expect("registered");
+        let text = || TextEncoder::new().encode_to_string(&lifecycle.registry().gather()).expect("text");
+        for settlement in ["relayed", "again", "refused", "dead"] {
+            let line = format!("causeway_ingest_settled_total{{settlement=\"{settlement}\"}} 0");
+            assert!(text().contains(&line), "{line} in {}", text());
+        }
+        metrics.lanes(5, 1, 2);
+        metrics.relayed();
+        for line in [
+            "causeway_orders_waiting 3",
+            "causeway_orders_in_flight 2",
+            "causeway_ingest_settled_total{settlement=\"relayed\"} 1",
+        ] {
+            assert!(text().contains(line), "{line} in {}", text());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a ledger does, whatever keeps it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::order::id::{Fingerprint, OrderId};
@@ -54,14 +54,14 @@ pub enum ClaimAnswer {
         /// For closing the claim.
         ticket: ClaimTicket,
         /// Failed attempts so far.
-        attempts: u32,
+        attempts: Attempts,
     },
     /// An earlier claim's answer was lost, or its lease ran out: look it up before sending. The caller holds a new claim.
     Unknown {
         /// For closing the claim.
         ticket: ClaimTicket,
         /// Failed attempts so far.
-        attempts: u32,
+        attempts: Attempts,
     },
     /// It happened; this is what was stored with it.
     Settled(String),
@@ -71,11 +71,21 @@ pub enum ClaimAnswer {
         left: Duration,
     },
     /// The identity was used before for another content, which happened or may have: it is settled, unknown or claimed.
-    /// Never because of a content that certainly did not happen ([`Closing::Failed`], or [`Closing::Release`] of an
-    /// effect that was not unknown): the new content takes its place, and its attempts count from zero.
+    /// Never because of a content that certainly did not happen ([`Closing::Failed`], a [`Closing::GiveUp`] that is not
+    /// unknown, or [`Closing::Release`] of an effect that was not unknown): the new content takes its place, and its
+    /// attempts count from zero.
     Conflict,
     /// Another process has taken the partition over since.
     NotOwner,
+}
+
+/// Attempts with one content that failed or whose answer was lost, and claims that their owner left open and took again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Since this content was claimed first.
+    pub total: u32,
+    /// Since it was given up last ([`Closing::GiveUp`]): what counts towards giving it up.
+    pub round: u32,
 }
 
 /// How a claim ends.
@@ -87,6 +97,13 @@ pub enum Closing {
     Failed,
     /// Its answer was lost. Counts as an attempt.
     Unknown,
+    /// It failed for the last time: the order is given up. Counts as an attempt; the next one begins a new round.
+    GiveUp {
+        /// Whether it may have happened all the same.
+        unknown: bool,
+    },
+    /// It may have happened, and that is not known because everything was away. Unknown, and no attempt.
+    Doubt,
     /// It was not tried. Costs nothing; an effect that was unknown before is unknown again.
     Release,
 }
@@ -141,9 +158,9 @@ pub enum Error {
 ///
 /// ```text
 /// absent  ── claim ──► claimed          claimed ── settle ──► settled
-/// claimed ── failed or release ──► absent (attempts kept)
+/// claimed ── failed, given up or release ──► absent (attempts kept)
 /// absent  ── claim with another fingerprint ──► claimed (that fingerprint from now on, attempts from zero)
-/// claimed ── unknown, or lease passed ──► unknown   (never absent: it may have happened)
+/// claimed ── unknown, doubt, or lease passed ──► unknown   (never absent: it may have happened)
 /// unknown ── claim ──► claimed, answered Unknown
 /// claimed, unknown or settled ── claim with another fingerprint ──► unchanged, answered Conflict
 /// ```
@@ -176,12 +193,6 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Forgets what is remembered under these names: the Account is gone.
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error>;
-
-    /// Since when the ledger remembers, by its own clock; `None` before anybody owned a partition. An order that is older
-    /// may have been worked on before the memory was lost: an effect of it that must not happen twice is looked up first,
-    /// even when its claim is answered `Claimed`. Ask after each [`Ledger::own`]: a memory that is lost later loses the
-    /// owners too, so that the next claim is answered `NotOwner`.
-    async fn remembers_since(&self) -> Result<Option<SystemTime>, Error>;
 
     /// Whether it answers.
     async fn ping(&self) -> Result<(), Error>;

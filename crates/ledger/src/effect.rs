@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::order::id::Fingerprint;
 
-use crate::contract::{Closed, Closing};
+use crate::contract::{Attempts, Closed, Closing};
 
 /// How long an effect is remembered after the last thing that happened to it.
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -20,6 +20,8 @@ pub(crate) struct Effect {
     token: u64,
     /// Attempts with this fingerprint that failed or whose answer was lost.
     attempts: u32,
+    /// As many of them as there were when it was given up last.
+    spent: u32,
     /// How the claim with this token was closed, so that closing it again the same way is harmless.
     closed: Option<How>,
 }
@@ -47,14 +49,16 @@ enum How {
     Settle,
     Failed,
     Unknown,
+    GiveUp { unknown: bool },
+    Doubt,
     Release,
 }
 
 /// The answer to a claim, before it is dressed up with a ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Claimed { token: u64, attempts: u32 },
-    Unknown { token: u64, attempts: u32 },
+    Claimed { token: u64, attempts: Attempts },
+    Unknown { token: u64, attempts: Attempts },
     Settled(String),
     Busy { left: Duration },
     Conflict,
@@ -63,7 +67,7 @@ pub(crate) enum Answer {
 impl Effect {
     /// What is known when nothing is.
     pub(crate) fn absent(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, state: State::Absent, token: 0, attempts: 0, closed: None }
+        Self { fingerprint, state: State::Absent, token: 0, attempts: 0, spent: 0, closed: None }
     }
 
     /// The partition's owner claims it at `now`.
@@ -73,7 +77,7 @@ impl Effect {
                 // It certainly did not happen: this is a corrected order, which has failed nothing yet.
                 State::Absent => {
                     self.fingerprint = fingerprint;
-                    self.attempts = 0;
+                    (self.attempts, self.spent) = (0, 0);
                 }
                 State::Claimed { .. } | State::Unknown | State::Settled(_) => return Answer::Conflict,
             }
@@ -94,7 +98,8 @@ impl Effect {
         self.token += 1;
         self.closed = None;
         self.state = State::Claimed { epoch: epoch.to_owned(), until: now.saturating_add(lease), doubtful };
-        let (token, attempts) = (self.token, self.attempts);
+        let token = self.token;
+        let attempts = Attempts { total: self.attempts, round: self.attempts.saturating_sub(self.spent) };
         if doubtful { Answer::Unknown { token, attempts } } else { Answer::Claimed { token, attempts } }
     }
 
@@ -108,15 +113,18 @@ impl Effect {
         if self.token != token {
             return Closed::Stale;
         }
-        if matches!(how, How::Failed | How::Unknown) {
+        if matches!(how, How::Failed | How::Unknown | How::GiveUp { .. }) {
             self.attempts = self.attempts.saturating_add(1);
+        }
+        if matches!(how, How::GiveUp { .. }) {
+            self.spent = self.attempts;
         }
         self.closed = Some(how);
         self.state = match closing {
             Closing::Settle(result) => State::Settled(result.clone()),
-            Closing::Unknown => State::Unknown,
+            Closing::Unknown | Closing::GiveUp { unknown: true } | Closing::Doubt => State::Unknown,
             Closing::Release if doubtful => State::Unknown,
-            Closing::Failed | Closing::Release => State::Absent,
+            Closing::Failed | Closing::GiveUp { unknown: false } | Closing::Release => State::Absent,
         };
         Closed::Done
     }
@@ -128,6 +136,8 @@ impl How {
             Closing::Settle(_) => Self::Settle,
             Closing::Failed => Self::Failed,
             Closing::Unknown => Self::Unknown,
+            Closing::GiveUp { unknown } => Self::GiveUp { unknown: *unknown },
+            Closing::Doubt => Self::Doubt,
             Closing::Release => Self::Release,
         }
     }

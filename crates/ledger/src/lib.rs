@@ -25,8 +25,9 @@
 //! - What is settled stays settled for 30 days, and is answered only to whoever brings the same fingerprint.
 //! - An effect that happened or may have is bound to its fingerprint. Only when it certainly did not happen may a corrected
 //!   order claim it under the same identity.
-//! - An empty ledger is safe (effects are looked up or repeated by external id, see [`Ledger::remembers_since`]); a
-//!   restored or copied one is not: it may say "settled" of an order that is not. Flush it instead.
+//! - An empty ledger is safe for effects that the org refuses the second time or that are repeated by external id: what
+//!   was lost is then found by that refusal. A restored or copied ledger is not safe: it may say "settled" of an order that
+//!   is not. Flush it instead.
 //! - Names of customers are stored as digests only.
 //!
 //! Redis has to run with `maxmemory-policy noeviction`; an append-only file makes restarts cheaper, not safer.
@@ -34,9 +35,12 @@
 pub mod contract;
 pub mod effect;
 mod memory;
+pub mod readiness;
 mod redis;
 pub mod settings;
 
-pub use crate::contract::{Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting};
+pub use crate::contract::{
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting,
+};
 pub use crate::memory::{Clock, MemoryLedger};
 pub use crate::redis::{RedisLedger, Settings};

@@ -55,7 +55,6 @@ pub struct MemoryLedger {
 
 #[derive(Debug, Default)]
 struct State {
-    since: Option<Duration>,
     owners: HashMap<u16, String>,
     effects: HashMap<(OrderId, &'static str), Kept<Effect>>,
     sightings: HashMap<OrderId, Kept<(Fingerprint, bool)>>,
@@ -158,10 +157,7 @@ impl State {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn own(&self, owner: &Owner) -> Result<(), Error> {
-        let now = self.clock.now();
-        let mut state = self.state();
-        state.since.get_or_insert(now);
-        state.owners.insert(owner.partition, owner.epoch.clone());
+        self.state().owners.insert(owner.partition, owner.epoch.clone());
         Ok(())
     }
 
@@ -219,10 +215,6 @@ impl Ledger for MemoryLedger {
             state.accounts.remove(name);
         }
         Ok(())
-    }
-
-    async fn remembers_since(&self) -> Result<Option<SystemTime>, Error> {
-        Ok(self.state().since.map(|since| UNIX_EPOCH + since))
     }
 
     async fn ping(&self) -> Result<(), Error> {

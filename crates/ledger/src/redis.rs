@@ -2,9 +2,8 @@
 //!
 //! | Key | Holds | Kept |
 //! |---|---|---|
-//! | `{ns}:since` | when this memory began, milliseconds since 1970 | for ever |
 //! | `{ns}:own:<partition>` | the epoch of the partition's owner | for ever |
-//! | `{ns}:effect:<effect>:<order>` | hash: state, token, epoch, until, fingerprint, attempts, result | 30 days |
+//! | `{ns}:effect:<effect>:<order>` | hash: state, token, epoch, until, fingerprint, attempts, spent, result | 30 days |
 //! | `{ns}:seen:<order>` | hash: fingerprint, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
 //!
@@ -15,7 +14,7 @@ mod script;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
@@ -24,7 +23,9 @@ use domain::order::id::{Fingerprint, OrderId};
 use sha2::{Digest, Sha256};
 
 use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT, Script};
-use crate::contract::{Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting};
+use crate::contract::{
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting,
+};
 use crate::effect::KEPT;
 
 const ACCOUNT_KEPT: Duration = Duration::from_hours(400 * 24);
@@ -82,7 +83,9 @@ impl RedisLedger {
             .set_response_timeout(Some(settings.response_timeout))
             .set_connection_timeout(Some(settings.connect_timeout))
             .set_min_delay(Duration::from_millis(100))
-            .set_max_delay(Duration::from_secs(2));
+            .set_max_delay(Duration::from_secs(2))
+            // More of them would outlast the deadline, which does not know the cause.
+            .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(client, config)
             .map_err(|error| Error::Broken(format!("the Redis client cannot be set up: {:?}", error.kind())))?;
         let deadline = settings.connect_timeout + settings.response_timeout;
@@ -120,10 +123,6 @@ impl RedisLedger {
         self.key(format_args!("own:{partition}"))
     }
 
-    fn since_key(&self) -> String {
-        self.key(format_args!("since"))
-    }
-
     fn effect_key(&self, effect: &str, order: &OrderId) -> String {
         self.key(format_args!("effect:{effect}:{order}"))
     }
@@ -140,8 +139,11 @@ impl RedisLedger {
 
     /// Runs one command within the deadline.
     async fn one<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let mut connection = self.connection.clone();
-        self.within(command.query_async(&mut connection)).await
+        self.within(|| {
+            let mut connection = self.connection.clone();
+            async move { command.query_async(&mut connection).await }
+        })
+        .await
     }
 
     /// Runs many commands in one round trip; each has its own answer or error.
@@ -149,12 +151,25 @@ impl RedisLedger {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let mut connection = self.connection.clone();
-        self.within(pipeline.ignore_errors().query_async(&mut connection)).await
+        let pipeline: &Pipeline = pipeline.ignore_errors();
+        self.within(|| {
+            let mut connection = self.connection.clone();
+            async move { pipeline.query_async(&mut connection).await }
+        })
+        .await
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
-        match tokio::time::timeout(self.deadline, answer).await {
+    /// Asks within the deadline.
+    async fn within<T, F: Future<Output = RedisResult<T>>>(&self, ask: impl Fn() -> F) -> Result<T, Error> {
+        let asked = async {
+            match ask().await {
+                // Nothing was sent, and the refusal may be an old one: the client tells what its last attempt to connect
+                // met, and only then makes another. Asking again asks Redis itself.
+                Err(error) if error.is_connection_refusal() => ask().await,
+                answer => answer,
+            }
+        };
+        match tokio::time::timeout(self.deadline, asked).await {
             Ok(answer) => answer.map_err(|error| self.explain(&error)),
             Err(_) => Err(self.unavailable("no answer in time")),
         }
@@ -231,12 +246,15 @@ impl RedisLedger {
             token,
             was_unknown,
         };
-        let numbers = |token: &str, attempts: &str| Some((token.parse().ok()?, attempts.parse().ok()?));
+        let numbers = |token: &str, total: &str, spent: &str| {
+            let (total, spent): (u32, u32) = (total.parse().ok()?, spent.parse().ok()?);
+            Some((token.parse().ok()?, Attempts { total, round: total.saturating_sub(spent) }))
+        };
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         let read = match words[..] {
-            ["claimed", token, attempts] => numbers(token, attempts)
+            ["claimed", token, total, spent] => numbers(token, total, spent)
                 .map(|(token, attempts)| ClaimAnswer::Claimed { ticket: ticket(token, false), attempts }),
-            ["unknown", token, attempts] => numbers(token, attempts)
+            ["unknown", token, total, spent] => numbers(token, total, spent)
                 .map(|(token, attempts)| ClaimAnswer::Unknown { ticket: ticket(token, true), attempts }),
             ["settled", result] => Some(ClaimAnswer::Settled(result.to_owned())),
             ["busy", left] => left.parse().ok().map(|left| ClaimAnswer::Busy { left: Duration::from_millis(left) }),
@@ -260,7 +278,7 @@ fn milliseconds(duration: Duration) -> u64 {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn own(&self, owner: &Owner) -> Result<(), Error> {
-        let invocation = OWN.invocation(&[&self.owner_key(owner.partition), &self.since_key()], &[&owner.epoch]);
+        let invocation = OWN.invocation(&[&self.owner_key(owner.partition)], &[&owner.epoch]);
         self.invoke(&OWN, &[invocation]).await.map(drop)
     }
 
@@ -291,6 +309,9 @@ impl Ledger for RedisLedger {
                     Closing::Settle(result) => ("settle", result.as_str()),
                     Closing::Failed => ("failed", ""),
                     Closing::Unknown => ("unknown", ""),
+                    Closing::GiveUp { unknown: false } => ("given_up", ""),
+                    Closing::GiveUp { unknown: true } => ("given_up_unknown", ""),
+                    Closing::Doubt => ("doubt", ""),
                     Closing::Release => ("release", ""),
                 };
                 let token = ticket.token.to_string();
@@ -380,13 +401,6 @@ impl Ledger for RedisLedger {
         let mut forget = Cmd::new();
         forget.arg("DEL").arg(keys.into_iter().collect::<Vec<_>>());
         self.one::<u64>(&forget).await.map(drop)
-    }
-
-    async fn remembers_since(&self) -> Result<Option<SystemTime>, Error> {
-        let mut ask = Cmd::new();
-        ask.arg("GET").arg(self.since_key());
-        let since: Option<u64> = self.one(&ask).await?;
-        Ok(since.map(|since| UNIX_EPOCH + Duration::from_millis(since)))
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use domain::dead_letter::LetterId;
 use uuid::Uuid;
 
-use crate::error::{Error, PublishError};
-use crate::journal::entry::{Entry, EntryKind};
-use crate::journal::fold::Letter;
+use crate::error::{Error, PublishError, VisitError};
+use crate::journal::entry::{Before, Entry, EntryKind, PUBLISHED};
+use crate::journal::fold::{ClosedLetter, Letter};
 use crate::journal::tail::{JournalTail, messages_at};
 use crate::message::{Message, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Session};
@@ -27,12 +27,13 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Connects and reads the journal up to now. `by` names the operator in what is appended.
+    /// Connects to a fleet that is there, and reads the journal up to now. Declares nothing: a mistyped namespace is told and
+    /// leaves nothing behind. `by` names the operator in what is appended.
     ///
     /// # Errors
-    /// The broker cannot be reached, or its topology differs.
-    pub async fn open(broker: &dyn Broker, by: &str) -> Result<Self, Error> {
-        let session = broker.connect().await?;
+    /// There is no such fleet, its topology differs, or the broker cannot be reached.
+    pub async fn open(broker: &dyn Broker, by: &str) -> Result<Self, VisitError> {
+        let session = broker.visit().await?;
         let tail = JournalTail::start(Arc::clone(&session), by).await?;
         Ok(Self { session, topology: broker.topology().clone(), tail, by: by.to_owned() })
     }
@@ -45,6 +46,11 @@ impl DeadLetters {
     /// Every open letter, oldest first.
     pub fn letters(&self) -> Vec<Letter> {
         self.tail.fold().open_letters().into_iter().cloned().collect()
+    }
+
+    /// The letters that were closed last, the latest first, at most [`crate::journal::fold::CLOSED_KEPT`].
+    pub fn closed(&self) -> Vec<ClosedLetter> {
+        self.tail.fold().closed_letters().into_iter().cloned().collect()
     }
 
     /// The messages of letters, as they were delivered. Letters that retention has dropped are left out.
@@ -75,15 +81,18 @@ impl DeadLetters {
         Ok(plan)
     }
 
-    /// Publishes a letter without a customer once more, as its publisher did, and resolves it.
+    /// Publishes a letter without a customer once more, as its publisher did, and resolves it. Headers say which letter it
+    /// was and how often it was given up, so that a letter that it becomes again counts on.
     ///
     /// # Errors
     /// Between the two steps the message may go out twice when this is repeated; doubles are folded by identity.
     pub async fn publish_again(&self, letter: &Letter, message: &Message) -> Result<(), PublishError> {
         // Under a name of its own: should it die again, that is another letter, and not the one that is resolved here.
-        let again = Message { id: Uuid::new_v4().to_string(), ..message.clone() };
+        let before =
+            Before { letter: letter.id.clone(), times_dead: letter.times_dead, first_dead_at: letter.first_dead_at };
+        let again = Message { id: Uuid::new_v4().to_string(), ..before.on(message.clone()) };
         self.session.publish(&Target::Orders, &again).await?;
-        self.tail.append(self.about(letter, EntryKind::Resolved { how: "published".to_owned() })).await
+        self.tail.append(self.about(letter, EntryKind::Resolved { how: PUBLISHED.to_owned() })).await
     }
 
     /// Throws a letter away. Its customer stays blocked while other letters of the customer are open.

@@ -28,6 +28,26 @@ pub enum Error {
     },
 }
 
+/// Why a guest ([`crate::session::Broker::visit`]) was not let in.
+#[derive(Debug, Clone, Error)]
+pub enum VisitError {
+    /// No fleet has declared anything under this namespace: most likely it is mistyped, or the broker is another one.
+    #[error(
+        "there is no fleet under namespace '{namespace}' on RabbitMQ at {place}, and nothing was created. Check \
+         CAUSEWAY_NAMESPACE (--namespace) and CAUSEWAY_AMQP_URL (--amqp-url); if the fleet is new, start its programs first: \
+         they declare what it needs"
+    )]
+    NoFleet {
+        /// Where, without a password.
+        place: String,
+        /// The namespace asked for.
+        namespace: String,
+    },
+    /// As when a program of the fleet connects.
+    #[error(transparent)]
+    Broker(#[from] Error),
+}
+
 /// Why a publish did not succeed.
 #[derive(Debug, Clone, Error)]
 pub enum PublishError {

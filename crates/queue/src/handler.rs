@@ -1,6 +1,7 @@
 //! What a program tells the loop: where a message belongs, and what came of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::dead_letter::LetterId;
@@ -118,27 +119,40 @@ pub struct Announcement {
     pub message: Message,
 }
 
+/// How much is open in the journal. Every process that follows it sees the same: it is the fleet's, not the process's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OpenLetters {
+    /// Letters.
+    pub letters: usize,
+    /// Customers whose orders wait behind one.
+    pub blocked_customers: usize,
+    /// When the oldest of them was written, in milliseconds since 1970.
+    pub oldest_at: Option<u64>,
+}
+
 /// What the loop tells whoever counts. Every method may stay empty.
 pub trait Observer: Send + Sync + 'static {
-    /// The loop turned: at least every five seconds, whatever is away.
+    /// The loop turned: at least every five seconds, whatever is away. It is not told while a batch is older than
+    /// [`crate::work::HUNG`].
     fn turned(&self) {}
     /// A delivery came.
     fn received(&self, queue: Queue) {
         let _ = queue;
     }
-    /// An order was settled: `acknowledged`, `dead`, `held`, `refused`.
-    fn settled(&self, settlement: &'static str) {
-        let _ = settlement;
+    /// An order was settled: `acknowledged`, `dead`, `held`, `refused`. `age` is how long before that it was handed on to its
+    /// partition, to the second; `None` where that is not known, and for a letter, which waited for an operator.
+    fn settled(&self, settlement: &'static str, age: Option<Duration>) {
+        let _ = (settlement, age);
     }
     /// How it stands: items in lanes, lanes that wait for a time, items in flight.
     fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
         let _ = (items, waiting, in_flight);
     }
-    /// Open letters and blocked customers.
-    fn letters(&self, open: usize, blocked_keys: usize) {
-        let _ = (open, blocked_keys);
+    /// What the journal holds open, whenever that has changed: within a second or two, whoever changed it.
+    fn letters(&self, open: OpenLetters) {
+        let _ = open;
     }
-    /// Connected and working, or not and why.
+    /// Connected and working; or not, and why: told anew with each try that fails.
     fn connected(&self, state: Result<(), &Error>) {
         let _ = state;
     }

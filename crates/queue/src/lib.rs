@@ -32,6 +32,7 @@ pub mod lanes;
 pub mod memory;
 pub mod message;
 pub mod rabbitmq;
+pub mod readiness;
 pub mod reconnect;
 pub mod session;
 pub mod settings;

@@ -5,6 +5,7 @@ mod state;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -14,13 +15,16 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::state::{Accepted, Arrival, ConsumerId, SessionId, State};
-use crate::error::{Error, PublishError};
+use crate::error::{Error, PublishError, VisitError};
 use crate::message::Message;
 use crate::session::{Broker, Channel, Delivery, JournalItem, JournalStart, Session, Subscription};
 use crate::topology::{Queue, Target, Topology};
 
 /// How many outcomes are remembered; the oldest are forgotten beyond.
 pub const OUTCOMES: usize = 10_000;
+
+/// What stands for host and port in messages.
+const PLACE: &str = "memory";
 
 /// A broker inside the process. Tests make faults with it.
 pub struct Memory {
@@ -34,7 +38,10 @@ impl Memory {
         let journal_end = watch::Sender::new(0);
         let faults = Mutex::new(Faults::default());
         let outcomes = Mutex::new(VecDeque::new());
-        Self { shared: Arc::new(Shared { topology, state: Mutex::new(state), faults, outcomes, journal_end }) }
+        let declared = AtomicBool::new(false);
+        Self {
+            shared: Arc::new(Shared { topology, declared, state: Mutex::new(state), faults, outcomes, journal_end }),
+        }
     }
 
     /// Kills every connection, as the death of the broker's network would: deliveries cannot be acknowledged any more, and
@@ -58,6 +65,19 @@ impl Memory {
         self.shared.faults().refuse_connects = n;
     }
 
+    async fn reach(&self) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        if take_one(&mut self.shared.faults().refuse_connects) {
+            return Err(Error::Unreachable { place: PLACE.to_owned(), cause: "refused by a test".to_owned() });
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Arc<dyn Session> {
+        let (id, ended) = self.shared.state().begin();
+        Arc::new(MemorySession { shared: Arc::clone(&self.shared), id, ended })
+    }
+
     /// The outcomes told so far, with their routing keys; at most the newest [`OUTCOMES`].
     pub fn outcomes(&self) -> Vec<(&'static str, Message)> {
         lock(&self.shared.outcomes).iter().cloned().collect()
@@ -73,12 +93,18 @@ impl fmt::Debug for Memory {
 #[async_trait]
 impl Broker for Memory {
     async fn connect(&self) -> Result<Arc<dyn Session>, Error> {
-        tokio::task::yield_now().await;
-        if take_one(&mut self.shared.faults().refuse_connects) {
-            return Err(Error::Unreachable { place: "memory".to_owned(), cause: "refused by a test".to_owned() });
+        self.reach().await?;
+        self.shared.declared.store(true, Ordering::Release);
+        Ok(self.begin())
+    }
+
+    async fn visit(&self) -> Result<Arc<dyn Session>, VisitError> {
+        self.reach().await?;
+        if !self.shared.declared.load(Ordering::Acquire) {
+            let namespace = self.shared.topology.namespace.to_string();
+            return Err(VisitError::NoFleet { place: PLACE.to_owned(), namespace });
         }
-        let (id, ended) = self.shared.state().begin();
-        Ok(Arc::new(MemorySession { shared: Arc::clone(&self.shared), id, ended }))
+        Ok(self.begin())
     }
 
     fn topology(&self) -> &Topology {
@@ -88,6 +114,8 @@ impl Broker for Memory {
 
 struct Shared {
     topology: Topology,
+    /// Whether a program of the fleet has connected, as RabbitMQ knows by what it declared.
+    declared: AtomicBool,
     state: Mutex<State>,
     faults: Mutex<Faults>,
     outcomes: Mutex<VecDeque<(&'static str, Message)>>,
@@ -168,7 +196,7 @@ impl Session for MemorySession {
         if take_one(&mut self.shared.faults().refuse_publishes) {
             return Err(PublishError::Refused);
         }
-        let accepted = self.shared.deliver_to(target, message);
+        let accepted = self.shared.deliver_to(target, &message.bound_for(target));
         if take_one(&mut self.shared.faults().lose_confirms) {
             self.shared.state().end(self.id);
             return Err(unknown());
@@ -192,6 +220,19 @@ impl Session for MemorySession {
         let channel = Arc::new(MemoryChannel { shared: Arc::clone(&self.shared), consumer, queue, over });
         let reading = Reading { receiver, channel: Arc::clone(&channel) };
         Ok(Subscription { queue, deliveries: reading.into_stream(), channel })
+    }
+
+    async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {
+        self.ensure_open()?;
+        let agreed = self.shared.state().agree_on_prefetch(self.id, kind, prefetch);
+        if agreed == prefetch {
+            return Ok(());
+        }
+        Err(Error::Topology {
+            thing: "the prefetch".to_owned(),
+            difference: format!("the fleet has {agreed}, the settings say {prefetch}"),
+            remedy: "Start with the number that the fleet has".to_owned(),
+        })
     }
 
     async fn read_journal(&self, from: JournalStart) -> Result<BoxStream<'static, JournalItem>, Error> {

@@ -1,9 +1,14 @@
 //! A message as programs see it, whatever carries it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::envelope::Incoming;
+
+use crate::journal::entry::now_ms;
+use crate::topology::Target;
 
 /// The customer, on every message; the orders exchange hashes it.
 pub const SEQUENCE_KEY: &str = "sequencekey";
@@ -31,7 +36,7 @@ pub struct Message {
     pub kind: Option<String>,
     /// `content_type`
     pub content_type: Option<String>,
-    /// `timestamp`, seconds since 1970.
+    /// `timestamp`, seconds since 1970. What goes to a partition without one is given the time at which it does.
     pub timestamp: Option<u64>,
     /// `app_id`
     pub app_id: Option<String>,
@@ -56,6 +61,21 @@ impl Message {
             fits
         });
         fitting.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// The message as it is published there.
+    pub(crate) fn bound_for(&self, target: &Target) -> Cow<'_, Self> {
+        match target {
+            Target::Partition(_) if self.timestamp.is_none() => {
+                Cow::Owned(Self { timestamp: Some(now_ms() / 1000), ..self.clone() })
+            }
+            Target::Partition(_) | Target::Orders | Target::Journal | Target::Outcomes(_) => Cow::Borrowed(self),
+        }
+    }
+
+    /// How long ago its `timestamp` was, by this machine's clock; zero for a time to come.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.timestamp.map(|at| Duration::from_millis(now_ms().saturating_sub(at.saturating_mul(1000))))
     }
 
     /// The message as decoding takes it.

@@ -15,6 +15,7 @@ mod ending;
 mod journal;
 mod properties;
 mod publish;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,13 +35,15 @@ pub use self::connect::InvalidUrl;
 use self::connect::{Address, Link, Role};
 use self::ending::Ending;
 use self::publish::Publisher;
-use crate::error::{Error, PublishError};
+use crate::error::{Error, PublishError, VisitError};
 use crate::message::Message;
 use crate::session::{Broker, JournalItem, JournalStart, Session, Subscription};
 use crate::topology::{Queue, Target, Topology};
 
-/// Log targets of the client library that write out whole messages. A program has to silence them.
-pub const LOG_TARGETS_WITH_CONTENTS: [&str; 3] = ["lapin::returned_messages", "lapin::channels", "lapin::frames"];
+/// Log targets of the client library that write out whole messages, and `lapin::channel`, which tells in the protocol's own
+/// words, as an error, what this crate tells with its remedy. A program has to silence them.
+pub const LOG_TARGETS_WITH_CONTENTS: [&str; 4] =
+    ["lapin::returned_messages", "lapin::channel", "lapin::channels", "lapin::frames"];
 
 /// How often a session looks whether its connections still stand, besides listening to their events.
 const CHECK: Duration = Duration::from_secs(1);
@@ -80,7 +83,7 @@ impl RabbitMqSettings {
 
 /// A RabbitMQ broker, 3.10 or later, with the consistent-hash exchange plugin.
 pub struct RabbitMq {
-    address: Address,
+    address: Arc<Address>,
     topology: Topology,
     settings: RabbitMqSettings,
 }
@@ -91,12 +94,31 @@ impl RabbitMq {
     /// # Errors
     /// The address is none; the message does not repeat it.
     pub fn new(url: &str, topology: Topology, settings: RabbitMqSettings) -> Result<Self, InvalidUrl> {
-        Ok(Self { address: Address::parse(url)?, topology, settings })
+        Ok(Self { address: Arc::new(Address::parse(url)?), topology, settings })
     }
 
     /// Host, port and virtual host, for messages.
     pub fn place(&self) -> &str {
         self.address.place()
+    }
+
+    /// A session, once the fleet's things on the broker are found as they should be.
+    async fn session_after<E: From<Error>>(
+        &self,
+        check: impl AsyncFnOnce(&Connection) -> Result<(), E>,
+    ) -> Result<Arc<dyn Session>, E> {
+        let consuming = self.address.open(&self.settings, Role::Consume).await?;
+        let second = async {
+            check(&consuming.connection).await?;
+            Ok(self.address.open(&self.settings, Role::Publish).await?)
+        };
+        match second.await {
+            Ok(publishing) => Ok(Arc::new(RabbitSession::begin(consuming, publishing, self))),
+            Err(error) => {
+                consuming.close(CLOSE).await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -113,19 +135,17 @@ impl fmt::Debug for RabbitMq {
 #[async_trait]
 impl Broker for RabbitMq {
     async fn connect(&self) -> Result<Arc<dyn Session>, Error> {
-        let consuming = self.address.open(&self.settings, Role::Consume).await?;
-        let second = async {
-            let deadline = self.settings.confirm_deadline;
-            declare::declare(&consuming.connection, &self.address, &self.topology, deadline).await?;
-            self.address.open(&self.settings, Role::Publish).await
-        };
-        match second.await {
-            Ok(publishing) => Ok(Arc::new(RabbitSession::begin(consuming, publishing, self))),
-            Err(error) => {
-                consuming.close(CLOSE).await;
-                Err(error)
-            }
-        }
+        self.session_after(async |connection| {
+            declare::declare(connection, &self.address, &self.topology, self.settings.confirm_deadline).await
+        })
+        .await
+    }
+
+    async fn visit(&self) -> Result<Arc<dyn Session>, VisitError> {
+        self.session_after(async |connection| {
+            verify::verify(connection, &self.address, &self.topology, self.settings.confirm_deadline).await
+        })
+        .await
     }
 
     fn topology(&self) -> &Topology {
@@ -134,6 +154,8 @@ impl Broker for RabbitMq {
 }
 
 struct RabbitSession {
+    address: Arc<Address>,
+    settings: RabbitMqSettings,
     topology: Topology,
     deadline: Duration,
     consuming: Arc<Connection>,
@@ -158,6 +180,8 @@ impl RabbitSession {
             tasks.clone(),
         );
         let session = Self {
+            address: Arc::clone(&broker.address),
+            settings: broker.settings.clone(),
             topology: broker.topology.clone(),
             deadline: broker.settings.confirm_deadline,
             consuming: Arc::clone(&consuming.connection),
@@ -182,7 +206,8 @@ impl RabbitSession {
 #[async_trait]
 impl Session for RabbitSession {
     async fn publish(&self, target: &Target, message: &Message) -> Result<(), PublishError> {
-        Arc::clone(&self.publisher).publish(publish::Route::of(target, &self.topology), message).await
+        let message = message.bound_for(target);
+        Arc::clone(&self.publisher).publish(publish::Route::of(target, &self.topology), &message).await
     }
 
     async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Subscription, Error> {
@@ -194,6 +219,19 @@ impl Session for RabbitSession {
             ending: self.ending.clone(),
         };
         deliver::subscribe(line, queue, &self.tasks).await
+    }
+
+    async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {
+        // Asked on a connection of its own: a refusal is an answer here, and would be a fault of the session there.
+        let link = self.address.open(&self.settings, Role::Consume).await?;
+        let (address, topology) = (&self.address, &self.topology);
+        let agreed = async {
+            declare::agree_on_prefetch(&link.connection, address, topology, kind, prefetch).await?;
+            declare::stand_by_prefetch(&self.consuming, address, topology, kind).await
+        };
+        let agreed = tokio::time::timeout(self.deadline, agreed).await;
+        link.close(CLOSE).await;
+        agreed.unwrap_or_else(|_| Err(self.address.no_answer(self.deadline)))
     }
 
     async fn read_journal(&self, from: JournalStart) -> Result<BoxStream<'static, JournalItem>, Error> {
@@ -221,6 +259,10 @@ impl Session for RabbitSession {
 
     fn ended(&self) -> CancellationToken {
         self.ending.token()
+    }
+
+    fn why_ended(&self) -> Error {
+        self.ending.lost()
     }
 
     async fn close(&self) {

@@ -1,26 +1,22 @@
-//! Connecting with patience. The only place of this crate that knows the `backoff` crate.
+//! Connecting with patience.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use backoff::backoff::Backoff;
-use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use service::intervals::Growth;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::session::{Broker, Session};
+use crate::settle::milliseconds;
 
-/// The first wait, before jitter.
-pub const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// The longest wait, before jitter.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// Each wait is this share longer or shorter by chance, so that a fleet does not come back all at once.
-pub const JITTER: f64 = 0.3;
+const GROWTH: Growth = Growth { first: Duration::from_millis(200), longest: Duration::from_secs(15), spread: 0.3 };
 
-/// Makes a session; tries again while the broker cannot be reached, after 0.2 s, 0.4 s, … 15 s, each with jitter.
+/// Makes a session; tries again while the broker cannot be reached, after 0.2 s, 0.4 s, … 15 s, each by up to 30 % longer or
+/// shorter.
 ///
-/// Each failed try is logged once. Without `patience` it tries for ever. `None` when `stop` is cancelled first. Dropping the
+/// Each failed try is logged once, and told to `failed`. Without `patience` it tries for ever. `None` when `stop` is cancelled first. Dropping the
 /// future ends the try under way.
 ///
 /// # Errors
@@ -29,17 +25,22 @@ pub async fn connect(
     broker: &dyn Broker,
     patience: Option<Duration>,
     stop: &CancellationToken,
+    failed: impl Fn(&Error) + Send + Sync,
 ) -> Result<Option<Arc<dyn Session>>, Error> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Ok(None),
-        connected = keep_trying(broker, patience) => connected.map(Some),
+        connected = keep_trying(broker, patience, failed) => connected.map(Some),
     }
 }
 
-async fn keep_trying(broker: &dyn Broker, patience: Option<Duration>) -> Result<Arc<dyn Session>, Error> {
+async fn keep_trying(
+    broker: &dyn Broker,
+    patience: Option<Duration>,
+    failed: impl Fn(&Error) + Send + Sync,
+) -> Result<Arc<dyn Session>, Error> {
     let began = Instant::now();
-    let mut waits = waits();
+    let mut waits = GROWTH.intervals();
     let mut tries: u32 = 0;
     loop {
         tries = tries.saturating_add(1);
@@ -53,36 +54,12 @@ async fn keep_trying(broker: &dyn Broker, patience: Option<Duration>) -> Result<
             Err(error @ Error::Topology { .. }) => return Err(error),
             Err(error @ (Error::Unreachable { .. } | Error::Lost(_))) => error,
         };
-        let wait = waits.next_backoff().unwrap_or(LONGEST_WAIT);
+        failed(&error);
+        let wait = waits.next_wait();
         if patience.is_some_and(|patience| began.elapsed() + wait > patience) {
             return Err(error);
         }
-        let retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(%error, tries, retry_after_ms, "no session with RabbitMQ; trying again");
+        tracing::warn!(%error, tries, retry_after_ms = milliseconds(wait), "no session with RabbitMQ; trying again");
         tokio::time::sleep(wait).await;
-    }
-}
-
-fn waits() -> ExponentialBackoff {
-    ExponentialBackoffBuilder::new()
-        .with_initial_interval(FIRST_WAIT)
-        .with_multiplier(2.0)
-        .with_randomization_factor(JITTER)
-        .with_max_interval(LONGEST_WAIT)
-        .with_max_elapsed_time(None)
-        .build()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_from_a_fifth_of_a_second_to_fifteen_seconds() {
-        let mut waits = waits();
-        let waits: Vec<Duration> = std::iter::from_fn(|| waits.next_backoff()).take(40).collect();
-        assert!(waits[0] >= FIRST_WAIT.mul_f64(1.0 - JITTER) && waits[0] <= FIRST_WAIT.mul_f64(1.0 + JITTER));
-        assert!(waits.iter().all(|wait| *wait <= LONGEST_WAIT.mul_f64(1.0 + JITTER)), "{waits:?}");
-        assert!(waits[10..].iter().all(|wait| *wait >= LONGEST_WAIT.mul_f64(1.0 - JITTER)), "{waits:?}");
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, PublishError};
+use crate::error::{Error, PublishError, VisitError};
 use crate::message::Message;
 use crate::topology::{Queue, Target, Topology};
 
@@ -22,6 +22,13 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// [`Error::Unreachable`]: try again with backoff. [`Error::Topology`]: an operator has to act.
     async fn connect(&self) -> Result<Arc<dyn Session>, Error>;
+
+    /// Connects as an operator's tool does: verifies that the fleet is there with these counts, and declares nothing.
+    ///
+    /// # Errors
+    /// [`VisitError::NoFleet`] where nothing was declared under the namespace; [`Error::Topology`] where the counts differ or
+    /// something is missing; [`Error::Unreachable`]: try again with backoff.
+    async fn visit(&self) -> Result<Arc<dyn Session>, VisitError>;
 
     /// What it declares.
     fn topology(&self) -> &Topology;
@@ -39,6 +46,17 @@ pub trait Session: Send + Sync + 'static {
     /// queue is active, the others stand by.
     async fn subscribe(&self, queue: Queue, prefetch: u16) -> Result<Subscription, Error>;
 
+    /// Makes sure that every process that takes from queues of this kind, inboxes or partitions, has the same prefetch: RabbitMQ
+    /// may reverse what consumers of different prefetch hand back one after the other. The first of a fleet decides, for as
+    /// long as one of its sessions is there.
+    ///
+    /// # Errors
+    /// [`Error::Topology`]: the fleet has another. Otherwise the session has ended.
+    async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {
+        let _ = (kind, prefetch);
+        Ok(())
+    }
+
     /// Reads the journal from a place on, without end, in order.
     async fn read_journal(&self, from: JournalStart) -> Result<BoxStream<'static, JournalItem>, Error>;
 
@@ -47,6 +65,11 @@ pub trait Session: Send + Sync + 'static {
 
     /// Cancelled when the session has ended, whatever the cause.
     fn ended(&self) -> CancellationToken;
+
+    /// Why it ended, once it has.
+    fn why_ended(&self) -> Error {
+        Error::Lost("the session ended".to_owned())
+    }
 
     /// Closes every channel and connection, and waits for it. Unsettled deliveries return to their queues in order.
     async fn close(&self);

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Error, PublishError};
 use crate::handler::{Announcement, Handler, Job, Observer, Verdict};
-use crate::journal::entry::{Entry, EntryKind, letter_of};
+use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, letter_of};
 use crate::journal::fold::LetterState;
 use crate::journal::tail::JournalTail;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
@@ -36,6 +36,10 @@ pub(crate) enum Answer {
 
 /// How long a publish that the broker refused waits before it is tried again.
 const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
+/// How long an order waits after its partition was taken again: two processes that both believe to own one take turns, and
+/// each turn writes into the journal.
+const REGAINED_WAIT: Duration = Duration::from_millis(100);
 
 /// What settling needs of one session.
 pub(crate) struct Settler {
@@ -90,14 +94,6 @@ impl Settler {
         self.tail.as_ref().is_some_and(|tail| tail.fold().letter(letter).is_some())
     }
 
-    /// Open letters and blocked customers, where the journal is followed.
-    pub(crate) fn letters(&self) -> Option<(usize, usize)> {
-        self.tail.as_ref().map(|tail| {
-            let fold = tail.fold();
-            (fold.len(), fold.blocked_keys())
-        })
-    }
-
     /// The next messages of a released customer. Few customers at a time: each reading goes over the journal.
     pub(crate) async fn chain(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
         let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(Vec::new()) };
@@ -122,7 +118,7 @@ impl Settler {
             if let Err(error) = tail.append(entry).await {
                 return unpublished(&error);
             }
-            self.observer.settled("held");
+            self.observer.settled("held", age(job));
         }
         self.acknowledge(job).await
     }
@@ -161,7 +157,7 @@ impl Settler {
     pub(crate) async fn settle<H: Handler>(&self, handler: &H, job: &Job<H::Item>, verdict: Verdict) -> Answer {
         if verdict.lost_ownership {
             return match self.take_over(handler, job.queue, true).await {
-                Ok(()) => Answer::Again(Duration::ZERO),
+                Ok(()) => Answer::Again(jittered(REGAINED_WAIT)),
                 Err(failure) => Answer::Pause(REFUSED_WAIT, failure),
             };
         }
@@ -179,7 +175,10 @@ impl Settler {
                         return unpublished(&error);
                     }
                 }
-                self.observer.settled("acknowledged");
+                if let Err(error) = self.accept(job).await {
+                    return unpublished(&error);
+                }
+                self.observer.settled("acknowledged", age(job));
                 self.acknowledge(job).await
             }
             Settlement::Retry { after, failure } => {
@@ -188,7 +187,7 @@ impl Settler {
                     order.id = job.order_id.as_deref().unwrap_or("unknown"),
                     reason = %failure.reason,
                     salesforce.code = code,
-                    retry_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+                    retry_after_ms = milliseconds(after),
                     "an order is tried again later"
                 );
                 Answer::Again(jittered(after))
@@ -233,8 +232,17 @@ impl Settler {
             "an order became a dead letter: {}",
             failure.message
         );
-        self.observer.settled("dead");
+        self.observer.settled("dead", age(job));
         self.acknowledge(job).await
+    }
+
+    /// Where orders are handed on (`ingest`): tells the journal that what an operator had published again was taken. Without
+    /// it nobody could tell success from silence, because the letter is closed and the order is new.
+    async fn accept<I>(&self, job: &Job<I>) -> Result<(), PublishError> {
+        let (None, Some(before)) = (&self.tail, Before::of(&job.message)) else { return Ok(()) };
+        let kind = EntryKind::Resolved { how: ACCEPTED.to_owned() };
+        let entry = Entry { message: Message::default(), ..self.letter_entry(job, before.letter, kind) };
+        self.session.publish(&Target::Journal, &entry.to_message()).await
     }
 
     /// Sends a refused order on in its customer's lane, so that it blocks the customer at its own place.
@@ -256,7 +264,7 @@ impl Settler {
         if let Err(error) = self.session.publish(&partition, &message).await {
             return unpublished(&error);
         }
-        self.observer.settled("refused");
+        self.observer.settled("refused", None);
         self.acknowledge(job).await
     }
 
@@ -275,6 +283,16 @@ impl Settler {
 /// The same duration, shortened or lengthened by up to a quarter, so that many waits do not end together.
 pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::rng().random_range(0.75..1.25))
+}
+
+/// As logs and headers tell a length of time.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long ago it was handed on to its partition. A letter waited for an operator: its age says nothing about the fleet.
+fn age<I>(job: &Job<I>) -> Option<Duration> {
+    if job.letter.is_some() || job.control { None } else { job.message.age() }
 }
 
 fn unpublished(error: &PublishError) -> Answer {

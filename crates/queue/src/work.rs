@@ -4,6 +4,8 @@
 //! delivers again. [`crate::lanes::Lanes`] decides what goes when; this module carries it out.
 
 mod generation;
+mod intake;
+mod reading;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::session::Broker;
 use crate::settle::jittered;
 use crate::topology::Queue;
 use crate::work::generation::Generation;
+use crate::work::intake::Intake;
 
 /// How a program works.
 #[derive(Debug, Clone)]
@@ -26,12 +29,10 @@ pub struct WorkSettings {
     /// share the queues, although nobody assigns them.
     pub queues: Vec<Queue>,
     /// Unacknowledged deliveries per queue, at most. This bounds the memory: queues × prefetch × body. The same for every
-    /// process of a fleet: RabbitMQ may reverse what consumers of different prefetch hand back one after the other.
+    /// process of a fleet, which is checked ([`crate::session::Session::agree_on_prefetch`]).
     pub prefetch: u16,
     /// How batches are made.
     pub batches: BatchSettings,
-    /// How long batches in flight may take to finish when the process drains.
-    pub drain: Duration,
     /// What happens to an order that is given up.
     pub letters: Letters,
     /// Program and instance, for the journal.
@@ -55,9 +56,20 @@ pub enum Letters {
 pub struct Stop {
     /// Take nothing more, finish what is in flight, then end.
     pub draining: CancellationToken,
-    /// End now; whatever is unsettled is released.
+    /// End now; whatever is unsettled is released. The only limit of the time for finishing: whoever drains cancels this when
+    /// that is over, as [`service::Lifecycle`] does.
     pub aborting: CancellationToken,
 }
+
+/// How long channels may take to close, together, and the session after them.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// How long each of the two may still take once the process aborts: less than [`service::lifecycle::ABORT_WITHIN`] in all.
+const CLOSE_ABORTED: Duration = Duration::from_secs(2);
+
+/// How long a batch may take before the loop no longer says that it turns, so that the process is found to be not live and is
+/// started again: something in it hangs, and holds its customers back. Far longer than any batch whose calls have deadlines.
+pub const HUNG: Duration = Duration::from_mins(15);
 
 /// How long the loop waits for anything before it turns.
 const TURN: Duration = Duration::from_secs(5);
@@ -65,7 +77,8 @@ const TURN: Duration = Duration::from_secs(5);
 /// Works until told to stop.
 ///
 /// # Errors
-/// The broker could not be reached within the patience given, or its topology differs. Later losses are survived.
+/// The broker could not be reached within the patience given, or its topology or the fleet's prefetch differs. Later losses
+/// are survived.
 pub async fn run<H: Handler>(
     broker: Arc<dyn Broker>,
     handler: Arc<H>,
@@ -74,8 +87,10 @@ pub async fn run<H: Handler>(
     stop: Stop,
 ) -> Result<(), Error> {
     let mut patience = Some(settings.patience);
+    let mut intake = Intake::new(Arc::clone(&observer));
     loop {
-        let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining);
+        let away = |error: &Error| observer.connected(Err(error));
+        let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining, away);
         let session = match turning(observer.as_ref(), connecting).await {
             Ok(Some(session)) => session,
             Ok(None) => return Ok(()),
@@ -86,21 +101,30 @@ pub async fn run<H: Handler>(
         };
         patience = None;
         let starting = Generation::start(&session, &broker, &handler, &settings, &observer);
-        let generation = turning(observer.as_ref(), starting).await;
+        let generation = tokio::select! {
+            biased;
+            // Reading a long journal may take longer than draining; nothing is in flight yet.
+            () = stop.draining.cancelled() => {
+                closing(session.close(), observer.as_ref(), &stop).await;
+                return Ok(());
+            }
+            generation = turning(observer.as_ref(), starting) => generation,
+        };
         let lost = match generation {
             Ok(generation) => {
                 observer.connected(Ok(()));
-                generation.work(&stop).await
+                generation.work(&stop, &mut intake).await
             }
             Err(error) => Err(error),
         };
-        tokio::select! {
-            () = session.close() => {}
-            () = stop.aborting.cancelled() => {}
-        }
+        closing(session.close(), observer.as_ref(), &stop).await;
         match lost {
             Ok(()) => return Ok(()),
-            Err(error) => {
+            Err(error @ Error::Topology { .. }) => {
+                observer.connected(Err(&error));
+                return Err(error);
+            }
+            Err(error @ (Error::Unreachable { .. } | Error::Lost(_))) => {
                 tracing::warn!(%error, "the session with RabbitMQ ended; connecting again");
                 observer.connected(Err(&error));
                 // A broker that accepts connections and then fails at once is not hammered.
@@ -110,6 +134,19 @@ pub async fn run<H: Handler>(
                 }
             }
         }
+    }
+}
+
+/// Waits for something to close, for as long as that may take.
+async fn closing<T>(closed: impl Future<Output = T>, observer: &dyn Observer, stop: &Stop) {
+    let aborted = async {
+        stop.aborting.cancelled().await;
+        tokio::time::sleep(CLOSE_ABORTED).await;
+    };
+    tokio::select! {
+        _ = turning(observer, closed) => {}
+        () = tokio::time::sleep(CLOSE) => {}
+        () = aborted => tracing::warn!("RabbitMQ does not close in time; it takes everything back when the process ends"),
     }
 }
 

@@ -22,7 +22,8 @@ use crate::terminal::{self, Terminal};
 /// Look at dead letters, understand them, and replay or discard them.
 ///
 /// A dead letter is an order that Causeway gave up. Later orders of the same customer are parked behind it, in order,
-/// until somebody replays or discards it. Nothing is lost meanwhile, and no other customer waits.
+/// until somebody replays or discards it: a replay releases them, and what is settled or discarded is closed. Nothing is
+/// lost meanwhile, and no other customer waits.
 #[derive(Debug, Parser)]
 #[command(
     name = "causeway-replayer",
@@ -30,7 +31,7 @@ use crate::terminal::{self, Terminal};
     arg_required_else_help = true,
     after_help = "At 3 a.m.:\n  \
         causeway-replayer list --by reason        what is wrong, the most frequent first\n  \
-        causeway-replayer show 3fa2b1c0           one letter: why, what waits behind it, what to do\n  \
+        causeway-replayer show 3fa2b1c0           one letter: why, what is parked behind it, what to do\n  \
         causeway-replayer replay --reason salesforce_unavailable --dry-run\n\n\
         Exit codes: 0 ok; 1 failed, nothing has that name, or a letter died again; 64 usage;\n\
         69 RabbitMQ not reachable within --patience; 70 bug; 78 wrong settings or topology."
@@ -129,6 +130,9 @@ pub fn connection(args: &ConnectionArgs) -> Result<Connection, Stopped> {
         _ => Err(Stopped::settings(problems.to_string().trim_end().to_owned())),
     }
 }
+
+/// In place of a customer that is not known.
+pub(crate) const NO_CUSTOMER: &str = "(no customer)";
 
 /// Names that mean no letter, as one error (exit 1).
 pub(crate) fn unfound(names: &[crate::selection::Unfound]) -> Stopped {

@@ -136,7 +136,7 @@ fn of_entry(entry: &Entry) -> Explanation {
     }
 }
 
-const GIVE_UP: &str = "The order becomes a dead letter at once; the customer's later orders wait behind it.";
+const GIVE_UP: &str = "The order becomes a dead letter at once; the customer's later orders are parked behind it.";
 const RETRY: &str = "The order is tried again with growing pauses, as [retry] says; the customer's later orders wait. Then it becomes a dead letter.";
 const PAUSE: &str =
     "Intake pauses and probes from time to time. No attempt is counted, and no order becomes a dead letter by it.";
@@ -162,7 +162,7 @@ const fn we_do(kind: ErrorKind) -> &'static str {
 
 /// Class, meaning, what Causeway does.
 const fn words(reason: Reason) -> (&'static str, &'static str, &'static str) {
-    const MALFORMED: &str = "The message becomes a dead letter with its bytes untouched. Where its customer can be told, later orders wait behind it.";
+    const MALFORMED: &str = "The message becomes a dead letter with its bytes untouched. Where its customer can be told, later orders are parked behind it.";
     match reason {
         Reason::BodyTooLarge => ("permanent", "The body is larger than the limit.", MALFORMED),
         Reason::InvalidUtf8 => ("permanent", "The body is not UTF-8.", MALFORMED),

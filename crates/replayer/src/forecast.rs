@@ -155,11 +155,11 @@ impl ReplayPlan {
 pub struct DiscardPlan {
     /// The letters that would be thrown away.
     pub letters: Vec<OpenLetter>,
-    /// How many of them were never tried: they only wait.
+    /// How many of them were never tried: they are only parked.
     pub never_tried: usize,
     /// How many of them are being replayed, and may be written all the same.
     pub being_replayed: usize,
-    /// Letters that would wait behind nothing then, and the customers they belong to. Only a replay lets them go.
+    /// Letters that would be parked behind nothing then, and the customers they belong to. Only a replay lets them go.
     pub stranded: (usize, Vec<String>),
 }
 

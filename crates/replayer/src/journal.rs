@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use queue::dead_letters::DeadLetters;
-use queue::error::Error;
+use queue::error::{Error, VisitError};
 use service::Stopped;
 use tokio::time::{Instant, sleep};
 
@@ -16,15 +16,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Connects and reads the journal up to now. While RabbitMQ cannot be reached it tries again; `say` hears of it once.
 ///
 /// # Errors
-/// RabbitMQ was not reached within the patience (exit 69), or its topology is another (exit 78).
+/// RabbitMQ was not reached within the patience (exit 69); there is no such fleet on it, or its topology is another (exit 78).
+/// Nothing is created there.
 pub async fn open(connection: &Connection, by: &str, say: &(dyn Fn(&str) + Sync)) -> Result<DeadLetters, Stopped> {
     let began = Instant::now();
     let mut wait = FIRST_WAIT;
     loop {
         let error = match DeadLetters::open(&connection.broker, by).await {
             Ok(letters) => return Ok(letters),
-            Err(error @ Error::Topology { .. }) => return Err(Stopped::settings(error.to_string())),
-            Err(error @ (Error::Unreachable { .. } | Error::Lost(_))) => error,
+            Err(error @ (VisitError::NoFleet { .. } | VisitError::Broker(Error::Topology { .. }))) => {
+                return Err(Stopped::settings(error.to_string()));
+            }
+            Err(VisitError::Broker(error @ (Error::Unreachable { .. } | Error::Lost(_)))) => error,
         };
         if began.elapsed() + wait > connection.patience {
             return Err(lost(&error));
@@ -44,7 +47,7 @@ pub fn lost(error: &Error) -> Stopped {
     ))
 }
 
-/// The open letters as far as they were read, at this moment.
+/// The open letters and the last closed ones as far as they were read, at this moment.
 pub fn look(letters: &DeadLetters) -> OpenLetters {
-    OpenLetters::new(letters.letters(), queue::journal::entry::now_ms())
+    OpenLetters::new(letters.letters(), queue::journal::entry::now_ms()).with_closed(letters.closed())
 }

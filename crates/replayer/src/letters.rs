@@ -1,4 +1,4 @@
-//! What is open, as an operator sees it.
+//! What is open, and what was settled last, as an operator sees it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
-use queue::journal::fold::{Letter, LetterState};
+use queue::journal::fold::{ClosedLetter, Letter, LetterState};
 use serde::Serialize;
 
+use crate::closed::{Closed, ClosedShown};
 use crate::shown;
 
-/// Every open letter at one moment, oldest first.
+/// Every open letter at one moment, oldest first, and the last closed ones.
 #[derive(Debug, Clone)]
 pub struct OpenLetters {
     letters: Vec<OpenLetter>,
+    closed: Vec<Closed>,
     now: u64,
 }
 
@@ -29,17 +31,26 @@ pub struct OpenLetter {
     pub waits_for: Option<LetterId>,
     /// The failure that blocks the customer: its own, or that of the first dead letter before it.
     pub cause: Option<Failure>,
+    /// The letter that has this failure.
+    pub caused_by: Option<LetterId>,
     /// When an operator let the customer's letters go, while they are going: milliseconds since 1970.
     pub released_at: Option<u64>,
 }
 
 impl OpenLetter {
-    /// Whether it was given up, and does not merely wait.
+    /// Whether it was given up, and was not only parked.
     pub const fn is_dead(&self) -> bool {
         matches!(self.letter.state, LetterState::Dead(_))
     }
 
-    /// Why it was given up; `None` for one that waits.
+    /// A letter that stands alone: nothing is before or behind it.
+    pub(crate) fn alone(letter: Letter) -> Self {
+        let open = Self { letter, behind: 0, waits_for: None, cause: None, caused_by: None, released_at: None };
+        let (cause, caused_by) = (open.failure().cloned(), open.is_dead().then(|| open.letter.id.clone()));
+        Self { cause, caused_by, ..open }
+    }
+
+    /// Why it was given up; `None` for one that is parked.
     pub const fn failure(&self) -> Option<&Failure> {
         match &self.letter.state {
             LetterState::Dead(failure) => Some(failure),
@@ -47,15 +58,19 @@ impl OpenLetter {
         }
     }
 
-    /// Whether it waits though nothing dead is before it any more: what it waited for was discarded. Only a replay lets
-    /// it go.
+    /// Whether it is parked though nothing dead is before it any more: what it waited for was discarded. Only a replay
+    /// lets it go.
     pub const fn is_stranded(&self) -> bool {
         !self.is_dead() && self.cause.is_none() && self.released_at.is_none()
     }
 
-    /// `dead` or `held`.
+    /// `dead`, `parked` or `released`.
     pub const fn state(&self) -> &'static str {
-        if self.is_dead() { "dead" } else { "held" }
+        match (self.released_at.is_some(), self.is_dead()) {
+            (true, _) => "released",
+            (false, true) => "dead",
+            (false, false) => "parked",
+        }
     }
 }
 
@@ -74,28 +89,37 @@ impl OpenLetters {
             chain.sort_by_key(|letter| (letter.offset.unwrap_or(u64::MAX), letter.at));
             // Letters further back keep their mark when the first has failed again.
             let released_at = chain.first().and_then(|first| first.released_at);
-            let mut cause = None;
+            let mut cause: Option<(Failure, LetterId)> = None;
             for (index, letter) in chain.iter().enumerate() {
                 let open = OpenLetter {
                     letter: (*letter).clone(),
                     behind: chain.len() - index - 1,
                     waits_for: (index > 0).then(|| chain[0].id.clone()),
                     cause: None,
+                    caused_by: None,
                     released_at,
                 };
-                let own = open.failure().cloned();
+                let own = open.failure().map(|failure| (failure.clone(), letter.id.clone()));
                 cause = cause.or_else(|| own.clone());
-                places.insert(letter.id.clone(), OpenLetter { cause: own.or_else(|| cause.clone()), ..open });
+                let (cause, caused_by) = own.or_else(|| cause.clone()).unzip();
+                places.insert(letter.id.clone(), OpenLetter { cause, caused_by, ..open });
             }
         }
         drop(chains);
-        let alone = |letter: Letter| {
-            let open = OpenLetter { letter, behind: 0, waits_for: None, cause: None, released_at: None };
-            OpenLetter { cause: open.failure().cloned(), ..open }
-        };
-        let letters =
-            letters.into_iter().map(|letter| places.remove(&letter.id).unwrap_or_else(|| alone(letter))).collect();
-        Self { letters, now }
+        let place = |letter: Letter| places.remove(&letter.id).unwrap_or_else(|| OpenLetter::alone(letter));
+        let letters = letters.into_iter().map(place).collect();
+        Self { letters, closed: Vec::new(), now }
+    }
+
+    /// The same view with these closed letters beside it, the latest first.
+    #[must_use]
+    pub fn with_closed(self, closed: Vec<ClosedLetter>) -> Self {
+        Self { closed: closed.into_iter().map(Closed::from).collect(), ..self }
+    }
+
+    /// The last closed letters, the latest first.
+    pub fn closed(&self) -> &[Closed] {
+        &self.closed
     }
 
     /// All of them, oldest first.
@@ -120,9 +144,34 @@ impl OpenLetters {
         chain
     }
 
-    /// How old a letter is.
+    /// Since when a letter is as it is: from its last death, or from when it was parked.
     pub fn age(&self, letter: &Letter) -> Duration {
-        Duration::from_millis(self.now.saturating_sub(letter.at))
+        self.since(letter.since())
+    }
+
+    /// How long ago a moment was, in milliseconds since 1970.
+    pub const fn since(&self, at: u64) -> Duration {
+        Duration::from_millis(self.now.saturating_sub(at))
+    }
+
+    /// How a closed letter stands in lists; its age is from its end.
+    pub fn closed_row(&self, closed: &Closed, reveal: bool) -> Row {
+        Row {
+            state: "closed",
+            age_seconds: self.since(closed.at).as_secs(),
+            closed: Some(closed.shown()),
+            ..self.row(&closed.was, reveal)
+        }
+    }
+
+    /// The letter that a published one became when it was given up again, if it was.
+    pub fn became(&self, id: &LetterId) -> Option<&LetterId> {
+        let closed = self.closed.iter().map(|closed| &closed.was);
+        self.letters
+            .iter()
+            .chain(closed)
+            .map(|open| &open.letter)
+            .find_map(|letter| (letter.after.as_ref() == Some(id)).then_some(&letter.id))
     }
 
     /// How a letter stands in lists. Without `reveal` the customer is masked.
@@ -139,13 +188,16 @@ impl OpenLetters {
                 .failure()
                 .and_then(|failure| failure.salesforce_code.as_deref())
                 .map(shown::printable),
-            at: shown::moment(letter.at),
+            at: shown::moment(letter.since()),
             age_seconds: self.age(letter).as_secs(),
+            first_dead_at: letter.first_dead_at.map(shown::moment),
             times_dead: letter.times_dead,
             behind: open.behind,
             waits_for: open.waits_for.as_ref().map(|id| shown::printable(id.as_str())),
             stranded: open.is_stranded(),
+            after: letter.after.as_ref().map(|id| shown::printable(id.as_str())),
             released_at: open.released_at.map(shown::moment),
+            closed: None,
         }
     }
 }
@@ -155,7 +207,7 @@ impl OpenLetters {
 pub struct Row {
     /// The letter's id.
     pub letter: String,
-    /// `dead` or `held`.
+    /// `dead`, `parked`, `released` or `closed`.
     pub state: &'static str,
     /// The order's identity, where known.
     pub order_id: Option<String>,
@@ -163,41 +215,47 @@ pub struct Row {
     pub order_type: Option<String>,
     /// The customer, masked when it is an e-mail address; `null` where unknown.
     pub customer: Option<String>,
-    /// Why it was given up; `null` for one that waits.
+    /// Why it was given up; `null` for one that is parked.
     pub reason: Option<&'static str>,
     /// Salesforce's code, where Salesforce refused it.
     pub salesforce_code: Option<String>,
-    /// When it was written, RFC 3339.
+    /// When it was given up last, or parked; RFC 3339.
     pub at: String,
-    /// How long ago that was.
+    /// How long ago that was; of a closed letter, how long ago it was closed.
     pub age_seconds: u64,
-    /// How often it was given up.
+    /// When it was given up first; `null` for one that was only parked.
+    pub first_dead_at: Option<String>,
+    /// How often it was given up, before it was published again included.
     pub times_dead: u32,
     /// Letters of the same customer that cannot go before this one.
     pub behind: usize,
     /// The customer's first letter, when that is another.
     pub waits_for: Option<String>,
-    /// It waits, and nothing dead is before it any more.
+    /// It is parked, and nothing dead is before it any more.
     pub stranded: bool,
+    /// The letter that it was before it was published again.
+    pub after: Option<String>,
     /// When the customer's letters were let go, while they are going.
     pub released_at: Option<String>,
+    /// How a closed letter ended; `null` for an open one.
+    pub closed: Option<ClosedShown>,
 }
 
-/// How many there are of what.
+/// How many open letters there are of what. Each is in one state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Summary {
     /// Letters that were given up.
     pub dead: usize,
-    /// Letters that wait behind them.
-    pub held: usize,
+    /// Letters that are parked behind them.
+    pub parked: usize,
+    /// Letters whose customer was released and that are not settled yet.
+    pub released: usize,
     /// Customers with an open letter.
     pub customers: usize,
     /// Letters whose customer is unknown; they block nobody.
     pub without_customer: usize,
-    /// Letters that wait though nothing dead is before them any more.
+    /// Letters that are parked though nothing dead is before them any more.
     pub stranded: usize,
-    /// Letters whose customer was released and that are not settled yet.
-    pub released: usize,
 }
 
 impl Summary {
@@ -206,17 +264,16 @@ impl Summary {
         let mut summary = Self::default();
         let mut customers = HashSet::new();
         for open in letters {
-            if open.is_dead() {
-                summary.dead += 1;
-            } else {
-                summary.held += 1;
-            }
+            *match (open.released_at.is_some(), open.is_dead()) {
+                (true, _) => &mut summary.released,
+                (false, true) => &mut summary.dead,
+                (false, false) => &mut summary.parked,
+            } += 1;
             match &open.letter.key {
                 Some(key) => drop(customers.insert(key)),
                 None => summary.without_customer += 1,
             }
             summary.stranded += usize::from(open.is_stranded());
-            summary.released += usize::from(open.released_at.is_some());
         }
         summary.customers = customers.len();
         summary
@@ -224,17 +281,18 @@ impl Summary {
 
     /// `12 dead, 30 parked behind them, 9 customers blocked`, and what else there is to say.
     pub fn line(&self) -> String {
-        let mut line = format!(
-            "{} dead, {} parked behind them, {} blocked",
-            self.dead,
-            self.held,
-            shown::counted(self.customers, "customer")
-        );
-        if self.without_customer > 0 {
-            let _ = write!(line, ", {} without a customer", self.without_customer);
-        }
+        let behind = match self.dead {
+            0 => "",
+            1 => " behind it",
+            _ => " behind them",
+        };
+        let mut line = format!("{} dead, {} parked{behind}", self.dead, self.parked);
         if self.released > 0 {
             let _ = write!(line, ", {} released and not settled yet", self.released);
+        }
+        let _ = write!(line, ", {} blocked", shown::counted(self.customers, "customer"));
+        if self.without_customer > 0 {
+            let _ = write!(line, ", {} without a customer", shown::counted(self.without_customer, "letter"));
         }
         line
     }
@@ -243,7 +301,7 @@ impl Summary {
 /// What letters are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum GroupBy {
-    /// The reason of the failure; a waiting letter counts under what it waits for.
+    /// The reason of the failure; a parked letter counts under what it waits for.
     Reason,
     /// The order's type.
     Type,
@@ -265,15 +323,17 @@ impl GroupBy {
 /// Letters that have something in common: the JSON shape of `list --by`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// What they have in common; `null` where that is unknown.
+    /// What they have in common; `null` where there is no such thing.
     pub value: Option<String>,
-    /// How many.
+    /// How many are dead.
     pub dead: usize,
-    /// How many wait.
-    pub held: usize,
+    /// How many are parked.
+    pub parked: usize,
+    /// How many are released.
+    pub released: usize,
     /// Of how many customers.
     pub customers: usize,
-    /// When the oldest was written.
+    /// When the oldest was given up last, or parked.
     pub oldest_at: String,
     /// How long ago that was.
     pub oldest_age_seconds: u64,
@@ -296,18 +356,20 @@ pub fn groups(open: &OpenLetters, letters: &[&OpenLetter], by: GroupBy, reveal: 
         .into_iter()
         .filter_map(|(value, members)| {
             let summary = Summary::of(members.iter().copied());
-            let oldest = &members.first()?.letter;
+            let oldest = members.iter().map(|member| &member.letter).min_by_key(|letter| letter.since())?;
             Some(Group {
                 value,
                 dead: summary.dead,
-                held: summary.held,
+                parked: summary.parked,
+                released: summary.released,
                 customers: summary.customers,
-                oldest_at: shown::moment(oldest.at),
+                oldest_at: shown::moment(oldest.since()),
                 oldest_age_seconds: open.age(oldest).as_secs(),
                 oldest: shown::printable(oldest.id.as_str()),
             })
         })
         .collect();
-    groups.sort_by_key(|group| std::cmp::Reverse((group.dead + group.held, group.oldest_age_seconds)));
+    groups
+        .sort_by_key(|group| std::cmp::Reverse((group.dead + group.parked + group.released, group.oldest_age_seconds)));
     groups
 }

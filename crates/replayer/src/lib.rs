@@ -2,10 +2,16 @@
 //!
 //! # The story
 //!
-//! [`cli`] reads the command line and connects; the journal's open letters become one view ([`letters::OpenLetters`]).
-//! [`selection`] says which of them are meant, [`forecast`] what a replay would do with them, [`explain`] what a code means.
+//! [`cli`] reads the command line and connects; the journal's open letters, and the last settled ones ([`closed`]), become
+//! one view ([`letters::OpenLetters`]). [`selection`] says which of them are meant, [`forecast`] what a replay would do with
+//! them, [`explain`] what a code means.
 //! What is destructive takes a [`confirm::Confirmed`], which only a person's answer or `--yes` makes. While a replay is
 //! waited for, [`follow`] tells what became of each letter.
+//!
+//! # Words
+//!
+//! A letter is *dead* (given up), *parked* (behind a dead one of its customer; `held` in the journal's entries), *released*
+//! (let go by an operator and not settled yet) or *closed* (settled or thrown away). No letter is two of them.
 //!
 //! # Invariants
 //!
@@ -17,6 +23,7 @@
 
 pub mod body;
 pub mod cli;
+pub mod closed;
 pub mod confirm;
 pub mod explain;
 pub mod follow;

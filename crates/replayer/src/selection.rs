@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use domain::failure::Reason;
+use queue::journal::fold::Letter;
 use service::Problems;
 
+use crate::closed::{Closed, How};
 use crate::letters::{OpenLetter, OpenLetters};
 use crate::shown;
 
@@ -22,10 +24,10 @@ pub struct Filter {
     /// Orders of this type, such as `new` or `cancel_subscription`.
     #[arg(long = "type", value_name = "TYPE")]
     pub order_type: Vec<String>,
-    /// Letters written longer ago than this: 30m, 2h, 3d.
+    /// Letters that died last, or were parked, longer ago than this: 30m, 2h, 3d.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     pub older_than: Option<Duration>,
-    /// Letters written within this time: 30m, 2h, 3d.
+    /// Letters that died last, or were parked, within this time: 30m, 2h, 3d.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     pub newer_than: Option<Duration>,
     /// Letters of this customer: the key, or what `list` or a log shows in place of it.
@@ -38,19 +40,21 @@ pub struct Filter {
     #[arg(long)]
     pub state: Option<State>,
     /// At most so many, the oldest; 0 for all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit)]
     pub limit: Option<usize>,
 }
 
 /// The state of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum State {
-    /// Given up.
+    /// Given up, and not let go.
     Dead,
-    /// Waiting behind a dead letter of the same customer.
-    Held,
+    /// Parked behind a dead letter of the same customer.
+    Parked,
     /// Let go by an operator and not settled yet.
     Released,
+    /// Settled or thrown away, the latest first; as many as are still known.
+    Closed,
 }
 
 impl Filter {
@@ -84,9 +88,24 @@ impl Filter {
         self.limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX)
     }
 
+    /// The closed letters that are meant, the latest first, without regard to the limit. Their age is from their end.
+    pub fn matching_closed<'a>(&self, open: &'a OpenLetters) -> Vec<&'a Closed> {
+        let meant = |closed: &&Closed| self.matches_but_state(&closed.was, open.since(closed.at));
+        open.closed().iter().filter(meant).collect()
+    }
+
     fn matches(&self, open: &OpenLetters, candidate: &OpenLetter) -> bool {
+        self.matches_but_state(candidate, open.age(&candidate.letter))
+            && self.state.is_none_or(|state| match state {
+                State::Dead => candidate.is_dead() && candidate.released_at.is_none(),
+                State::Parked => !candidate.is_dead() && candidate.released_at.is_none(),
+                State::Released => candidate.released_at.is_some(),
+                State::Closed => false,
+            })
+    }
+
+    fn matches_but_state(&self, candidate: &OpenLetter, age: Duration) -> bool {
         let letter = &candidate.letter;
-        let age = open.age(letter);
         let among = |wanted: &[String], value: Option<&str>| {
             wanted.is_empty() || value.is_some_and(|value| wanted.iter().any(|wanted| wanted == value))
         };
@@ -100,21 +119,28 @@ impl Filter {
                     .key
                     .as_deref()
                     .is_some_and(|key| self.customer.iter().any(|text| shown::means_customer(text, key))))
-            && self.state.is_none_or(|state| match state {
-                State::Dead => candidate.is_dead(),
-                State::Held => !candidate.is_dead(),
-                State::Released => candidate.released_at.is_some(),
-            })
     }
 }
 
 /// Why a name means no letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfound {
-    /// No open letter has it.
+    /// No letter has it.
     Nothing {
         /// The name.
         name: String,
+    },
+    /// It is too short to be the beginning of an id.
+    Short {
+        /// The name.
+        name: String,
+    },
+    /// The letter with it is closed.
+    Closed {
+        /// The name.
+        name: String,
+        /// How it ended.
+        how: How,
     },
     /// Several have it.
     Several {
@@ -132,8 +158,19 @@ impl std::fmt::Display for Unfound {
         match self {
             Self::Nothing { name } => write!(
                 f,
-                "no open letter or order is called {}; it may be settled already, `list` shows what is open",
+                "no letter or order is called {}; `list` shows what is open, `list --state closed` what was settled last",
                 shown::printable(name)
+            ),
+            Self::Short { name } => write!(
+                f,
+                "{} is too short: give at least {SHORTEST} characters of a letter's id, or an order's id",
+                shown::printable(name)
+            ),
+            Self::Closed { name, how } => write!(
+                f,
+                "{} is no longer open: {}; `show` tells when and by whom",
+                shown::printable(name),
+                how.words()
             ),
             Self::Several { name, ids, count } => {
                 write!(f, "{} could be any of {count} letters: {}", shown::printable(name), ids.join(", "))?;
@@ -145,31 +182,53 @@ impl std::fmt::Display for Unfound {
 
 impl std::error::Error for Unfound {}
 
-/// The letters with this name: a letter's id, an order's id (all its letters), the unique beginning of a letter's id, or
+/// The open letters with this name: a letter's id, an order's id (all its letters), the unique beginning of a letter's id, or
 /// an order's id with `…` in it, as a narrow list shows it.
+///
+/// # Errors
+/// No open letter has it, or several could be meant.
 pub fn find<'a>(open: &'a OpenLetters, name: &str) -> Result<Vec<&'a OpenLetter>, Unfound> {
+    match named(open.all(), |open| &open.letter, name) {
+        Err(unfound @ (Unfound::Nothing { .. } | Unfound::Short { .. })) => {
+            let closed = find_closed(open, name).ok().and_then(|closed| closed.first().map(|closed| closed.how));
+            Err(closed.map_or(unfound, |how| Unfound::Closed { name: name.trim().to_owned(), how }))
+        }
+        found => found,
+    }
+}
+
+/// The closed letters with this name, as [`find`], the latest first.
+///
+/// # Errors
+/// No closed letter that is still known has it, or several could be meant.
+pub fn find_closed<'a>(open: &'a OpenLetters, name: &str) -> Result<Vec<&'a Closed>, Unfound> {
+    named(open.closed(), |closed| &closed.was.letter, name)
+}
+
+/// Those with this name, at least one.
+fn named<'a, T>(all: &'a [T], letter: impl Fn(&T) -> &Letter, name: &str) -> Result<Vec<&'a T>, Unfound> {
     let name = name.trim();
-    let all = |fits: &dyn Fn(&OpenLetter) -> bool| open.all().iter().filter(|letter| fits(letter)).collect::<Vec<_>>();
-    let exact = all(&|letter| letter.letter.id.as_str() == name);
+    let those = |fits: &dyn Fn(&Letter) -> bool| all.iter().filter(|one| fits(letter(one))).collect::<Vec<_>>();
+    let exact = those(&|letter| letter.id.as_str() == name);
     if !exact.is_empty() {
         return Ok(exact);
     }
-    let of_order = all(&|letter| letter.letter.order_id.as_deref() == Some(name));
+    let of_order = those(&|letter| letter.order_id.as_deref() == Some(name));
     if !of_order.is_empty() {
         return Ok(of_order);
     }
     let near = if let Some((head, tail)) = name.split_once('…') {
-        all(&|letter| letter.letter.order_id.as_deref().is_some_and(|id| id.starts_with(head) && id.ends_with(tail)))
-    } else if name.len() >= SHORTEST {
-        all(&|letter| letter.letter.id.as_str().starts_with(name))
+        those(&|letter| letter.order_id.as_deref().is_some_and(|id| id.starts_with(head) && id.ends_with(tail)))
+    } else if name.chars().count() < SHORTEST {
+        return Err(Unfound::Short { name: name.to_owned() });
     } else {
-        Vec::new()
+        those(&|letter| letter.id.as_str().starts_with(name))
     };
     match near.len() {
         0 => Err(Unfound::Nothing { name: name.to_owned() }),
         1 => Ok(near),
         count => {
-            let ids = near.iter().take(4).map(|letter| shown::printable(letter.letter.id.as_str())).collect();
+            let ids = near.iter().take(4).map(|one| shown::printable(letter(one).id.as_str())).collect();
             Err(Unfound::Several { name: name.to_owned(), ids, count })
         }
     }
@@ -200,6 +259,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     problems.duration("", text).ok_or_else(|| "write a number with a unit: 45s, 30m, 2h, 3d".to_owned())
 }
 
+fn limit(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "write a whole number, 0 for all".to_owned())
+}
+
 fn reasons() -> impl TypedValueParser<Value = Reason> {
     PossibleValuesParser::new(Reason::ALL.map(Reason::as_str))
         .map(|name| Reason::parse(&name).expect("only names of reasons are possible"))
@@ -225,6 +288,9 @@ impl Choice {
     /// # Errors
     /// None or several are used.
     pub fn check(&self) -> Result<(), &'static str> {
+        if self.filter.state == Some(State::Closed) {
+            return Err("closed letters are settled: nothing can be done with them (`list --state closed` shows them)");
+        }
         match (self.names.is_empty(), self.all, self.filter.is_empty()) {
             (true, false, true) => Err("say which letters: name them, give a filter, or say --all"),
             (false, true, _) | (_, true, false) => Err("--all means every letter: leave out the names and filters"),

@@ -110,6 +110,25 @@ impl fmt::Display for TokenErrorKind {
     }
 }
 
+/// Which of the settings a failed sign-in is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignInSetting {
+    /// The client id, or the app that it names.
+    #[default]
+    App,
+    /// The login URL.
+    LoginUrl,
+    /// The client secret, or the private key of an assertion.
+    Credential,
+    /// The user of an assertion, or the app's execution user.
+    User,
+    /// The stored refresh token.
+    Grant,
+    /// The hosts that a token may be sent to.
+    TrustedHosts,
+}
+
 /// No access token could be had. No variant holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -118,6 +137,8 @@ pub enum TokenError {
     Refused {
         /// The classification.
         kind: TokenErrorKind,
+        /// The setting it is about.
+        setting: SignInSetting,
         /// OAuth's `error`.
         error: String,
         /// OAuth's `error_description`, cut to 200 characters.
@@ -168,12 +189,38 @@ impl TokenError {
         match self {
             Self::Refused { kind, .. } => *kind,
             Self::Unavailable { status: 429 } => TokenErrorKind::RateLimited,
-            Self::Unavailable { status } if *status == 420 || *status >= 500 => TokenErrorKind::Transient,
+            Self::Unavailable { status: 408 | 420 | 500.. } => TokenErrorKind::Transient,
             Self::Unavailable { .. } | Self::Untrusted { .. } | Self::Assertion(_) => TokenErrorKind::Configuration,
             Self::Malformed(_) => TokenErrorKind::Defect,
             Self::Unreachable(_) | Self::AnswerLost(_) | Self::Store(_) | Self::Deadline | Self::Stopped => {
                 TokenErrorKind::Transient
             }
+        }
+    }
+
+    /// Whether it lies in the settings or in the grant, so that the same request is refused however long one waits. What
+    /// the org's administrator heals is not, nor what somebody else than Salesforce may have answered.
+    pub fn is_final(&self) -> bool {
+        let answered_elsewhere = matches!(self, Self::Unavailable { .. });
+        match self.kind() {
+            TokenErrorKind::Dead | TokenErrorKind::Configuration | TokenErrorKind::Defect => !answered_elsewhere,
+            TokenErrorKind::Transient | TokenErrorKind::RateLimited | TokenErrorKind::Administrator => false,
+        }
+    }
+
+    /// Which setting to look at first.
+    pub fn setting(&self) -> SignInSetting {
+        match self {
+            Self::Refused { setting, .. } => *setting,
+            Self::Untrusted { .. } => SignInSetting::TrustedHosts,
+            Self::Assertion(_) => SignInSetting::Credential,
+            Self::Store(_) => SignInSetting::Grant,
+            Self::Unreachable(_)
+            | Self::AnswerLost(_)
+            | Self::Unavailable { .. }
+            | Self::Malformed(_)
+            | Self::Deadline
+            | Self::Stopped => SignInSetting::LoginUrl,
         }
     }
 

@@ -24,9 +24,10 @@ pub struct Entry {
     /// Whether the request may have been executed all the same.
     #[serde(default)]
     pub ambiguous: bool,
-    /// Whether Salesforce's message may quote values of the record, so that it must not be shown or logged.
+    /// Messages of Salesforce's own that may be shown and logged: `{name}` stands for one API name, `{fields}` for some of
+    /// the error's fields. Any other message may quote the record.
     #[serde(default)]
-    pub quotes_record: bool,
+    pub shown: Vec<String>,
     /// What it means, in a sentence.
     pub meaning: String,
     /// What an operator does about it.
@@ -67,10 +68,35 @@ impl Entry {
         self.text(message).map_or(&self.action, |text| &text.action)
     }
 
+    /// Whether the message is, as a whole, one of those that may be [`shown`](Self::shown).
+    pub(crate) fn lets_pass(&self, message: &str, fields: &[String]) -> bool {
+        self.shown.iter().any(|shown| fits(shown, message.trim(), fields))
+    }
+
     fn text(&self, message: &str) -> Option<&Text> {
         self.texts.iter().find(|text| message.contains(&text.contains))
     }
 }
+
+/// Whether a message is this pattern with technical names in it, and nothing else.
+fn fits(pattern: &str, message: &str, fields: &[String]) -> bool {
+    let Some((before, rest)) = pattern.split_once('{') else { return pattern == message };
+    let (Some((place, pattern)), Some(message)) = (rest.split_once('}'), message.strip_prefix(before)) else {
+        return false;
+    };
+    let listed = place == "fields";
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || (listed && matches!(c, ',' | ' '));
+    let (names, message) = message.split_at(message.find(|c| !inside(c)).unwrap_or(message.len()));
+    let technical = if listed {
+        names.split(", ").all(|name| fields.iter().any(|field| field == name))
+    } else {
+        names.starts_with(|c: char| c.is_ascii_alphabetic()) && names.len() <= LONGEST_NAME
+    };
+    technical && fits(pattern, message, fields)
+}
+
+/// The longest API name: a namespace of 15 characters, a name of 40, a suffix, and what joins them.
+const LONGEST_NAME: usize = 64;
 
 /// The table of error codes.
 #[derive(Debug)]

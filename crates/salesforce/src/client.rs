@@ -135,8 +135,13 @@ impl Client {
     /// [`Error::Refused`] with the record's errors, or a failure of the call.
     pub async fn update(&self, object: &str, id: &str, fields: &Map<String, Value>) -> Result<(), Error> {
         let write = NodeWrite::Update { object: object.to_owned(), id: id.to_owned() };
-        self.write(Operation::Update, &write, fields).await?;
-        Ok(())
+        let reply = self.write(Operation::Update, &write, fields).await?;
+        if reply.is_empty() {
+            return Ok(());
+        }
+        // Salesforce answers nothing. Whatever is answered may be somebody else's page.
+        let body = reply.json()?;
+        if body.get("success") == Some(&Value::Bool(true)) { Ok(()) } else { Err(unsaved(reply.status, &body)) }
     }
 
     /// Creates the record, or updates the one whose external id field has this value. Repeatable. `fields` does not
@@ -222,7 +227,8 @@ impl Client {
         let mut found = Vec::new();
         for _ in 0..limits::PAGES {
             let page = self.get(Operation::Query, address.clone()).await?.json()?;
-            found.extend(query::records(&page));
+            let records = query::records(&page);
+            found.extend(records.ok_or_else(|| Error::Protocol("a page of a query without records".to_owned()))?);
             match (page.get("done").and_then(Value::as_bool), query::next(&page)) {
                 (Some(true), _) => return Ok(found),
                 (_, Some(next)) => next.clone_into(&mut address),

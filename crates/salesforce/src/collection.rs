@@ -83,27 +83,31 @@ pub(crate) fn answers(rows: usize, body: &Value) -> Result<Vec<RowAnswer>, Error
     if items.len() != rows {
         return Err(Error::Protocol(format!("{} answers for {rows} rows", items.len())));
     }
-    Ok(items.iter().map(answer).collect())
+    items.iter().map(answer).collect()
 }
 
-fn answer(item: &Value) -> RowAnswer {
+fn answer(item: &Value) -> Result<RowAnswer, Error> {
     // A rolled-back row may carry an id, and a published event an error: only `success` tells.
-    if item.get("success") == Some(&Value::Bool(true)) {
-        return RowAnswer::Saved {
+    let success = item.get("success").and_then(Value::as_bool);
+    if success == Some(true) {
+        return Ok(RowAnswer::Saved {
             id: item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
             created: item.get("created").and_then(Value::as_bool),
             event_uuid: event_uuid(item),
-        };
+        });
     }
     let mut errors = envelope::errors(item);
     if errors.is_empty() {
+        if success.is_none() {
+            return Err(Error::Protocol("a row that is neither saved nor refused".to_owned()));
+        }
         errors.push(ApiError::new("", "a row failed without an error"));
     }
-    match errors.iter().position(|error| error.kind() != ErrorKind::Halted) {
+    Ok(match errors.iter().position(|error| error.kind() != ErrorKind::Halted) {
         None => RowAnswer::Halted,
         Some(cause) => {
             let error = errors.remove(cause);
             RowAnswer::Refused(Refusal { reference: None, error, others: errors })
         }
-    }
+    })
 }

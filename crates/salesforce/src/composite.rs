@@ -8,8 +8,8 @@ use crate::error::{ApiError, Error, ErrorKind};
 use crate::graph::{Node, NodeAnswer, NodeOutcome, NodeWrite, Refusal, node_body};
 use crate::{ApiVersion, limits, query};
 
-/// One part of a composite request.
-#[derive(Debug, Clone, PartialEq)]
+/// One part of a composite request. `Debug` leaves a query's text out: it quotes what is looked for.
+#[derive(Clone, PartialEq)]
 pub enum Part {
     /// Writes a record.
     Write(Node),
@@ -22,6 +22,17 @@ pub enum Part {
     },
 }
 
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write(node) => f.debug_tuple("Write").field(node).finish(),
+            Self::Query { reference, soql: _ } => {
+                f.debug_struct("Query").field("reference", reference).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 impl Part {
     /// The part's name.
     pub fn reference(&self) -> &str {
@@ -32,8 +43,9 @@ impl Part {
     }
 }
 
-/// What became of one part; answers are in the order of the parts.
-#[derive(Debug, Clone, PartialEq)]
+/// What became of one part; answers are in the order of the parts. `Debug` tells how many records there are, not what
+/// they hold.
+#[derive(Clone, PartialEq)]
 pub enum PartAnswer {
     /// The record was written.
     Written(NodeAnswer),
@@ -43,6 +55,17 @@ pub enum PartAnswer {
     Refused(Refusal),
     /// It was not tried, or rolled back, because another part failed.
     Halted,
+}
+
+impl std::fmt::Debug for PartAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Written(answer) => f.debug_tuple("Written").field(answer).finish(),
+            Self::Records(records) => write!(f, "Records({})", records.len()),
+            Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
+            Self::Halted => f.write_str("Halted"),
+        }
+    }
 }
 
 pub(crate) fn body(all_or_none: bool, parts: &[Part], version: ApiVersion) -> Result<Value, Error> {
@@ -71,33 +94,33 @@ pub(crate) fn answers(parts: &[Part], body: &Value) -> Result<Vec<PartAnswer>, E
     parts
         .iter()
         .map(|part| {
-            let item = by_reference
+            by_reference
                 .get(part.reference())
-                .ok_or_else(|| Error::Protocol(format!("no answer for the part {:?}", part.reference())))?;
-            Ok(answer(part, item))
+                .and_then(|item| answer(part, item))
+                .ok_or_else(|| Error::Protocol(format!("no answer for the part {:?}", part.reference())))
         })
         .collect()
 }
 
-fn answer(part: &Part, item: &Value) -> PartAnswer {
+fn answer(part: &Part, item: &Value) -> Option<PartAnswer> {
     let node = match part {
         Part::Write(node) => node.clone(),
         Part::Query { reference, .. } => {
             Node { reference: reference.clone(), write: NodeWrite::Create { object: String::new() }, body: Map::new() }
         }
     };
-    let errors = match NodeOutcome::read(&node, item) {
+    let errors = match NodeOutcome::read(&node, item)? {
         NodeOutcome::Written(answer) => {
             return match part {
-                Part::Write(_) => PartAnswer::Written(answer),
-                Part::Query { .. } => PartAnswer::Records(query::records(item.get("body").unwrap_or(&Value::Null))),
+                Part::Write(_) => Some(PartAnswer::Written(answer)),
+                Part::Query { .. } => query::records(item.get("body")?).map(PartAnswer::Records),
             };
         }
         NodeOutcome::Refused(errors) => errors,
     };
     if errors.iter().all(|error| error.kind() == ErrorKind::Halted) {
-        return PartAnswer::Halted;
+        return Some(PartAnswer::Halted);
     }
     let pairs: Vec<(&Node, &ApiError)> = errors.iter().map(|error| (&node, error)).collect();
-    PartAnswer::Refused(crate::graph::refusal(&pairs))
+    Some(PartAnswer::Refused(crate::graph::refusal(&pairs)))
 }

@@ -80,11 +80,6 @@ impl DuplicateResult {
             matches,
         })
     }
-
-    /// Whether at least one match of `object` carries an id.
-    pub fn has_match_of(&self, object: &str) -> bool {
-        self.matches.iter().any(|found| found.id.is_some() && found.object.as_deref() == Some(object))
-    }
 }
 
 fn object_of(record: &Map<String, Value>) -> Option<String> {

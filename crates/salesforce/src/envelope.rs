@@ -79,18 +79,27 @@ fn errors_of_object(value: &Value) -> Vec<ApiError> {
         .collect()
 }
 
-/// One error; `None` for what has no code.
+/// The longest code or field name that is taken for one, in characters.
+const NAME: usize = 100;
+
+/// Whether this is a code or a field's name, which may be shown, and not text, which may quote anything.
+fn is_name(text: &str) -> bool {
+    (1..=NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
+}
+
+/// One error; `None` for what has no code. Proxies say `{"error": "Bad Gateway"}` too: words are no code.
 pub(crate) fn error(value: &Value) -> Option<ApiError> {
     let object = value.as_object()?;
     let text = |key: &str| object.get(key).and_then(Value::as_str);
-    let code = ["errorCode", "statusCode", "error"].into_iter().find_map(text)?;
+    let code = ["errorCode", "statusCode", "error"].into_iter().find_map(text).filter(|code| is_name(code))?;
     let message = ["message", "error_description"].into_iter().find_map(text).unwrap_or_default();
     let fields = object.get("fields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let duplicate = object.get("duplicateResut").or_else(|| object.get("duplicateResult"));
     Some(ApiError {
         code: code.to_owned(),
         message: message.to_owned(),
-        fields: fields.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        fields: fields.iter().filter_map(Value::as_str).filter(|name| is_name(name)).map(str::to_owned).collect(),
+        object: None,
         duplicate: duplicate.and_then(DuplicateResult::read).map(Box::new),
     })
 }
@@ -139,11 +148,23 @@ mod tests {
             ("\u{feff}  <HTML><body>Down for maintenance</body>", BodyKind::Html),
             ("upstream connect error", BodyKind::Text),
             ("{\"foo\":1}", BodyKind::Json),
+            ("{\"status\":502,\"error\":\"Bad Gateway\"}", BodyKind::Json),
+            ("{\"error\":\"no account of jane@example.com\"}", BodyKind::Json),
             ("[]", BodyKind::Json),
             ("[1,2]", BodyKind::Json),
             ("[[{\"errorCode\":\"X\"}]]", BodyKind::Json),
         ] {
             assert_eq!(read(503, text), Envelope::Other(kind), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_an_error_is_names_and_nothing_that_could_quote_a_record() {
+        let fields = json!(["Email", "ShippingAddress.City", "jane@example.com", "x".repeat(101), 7]);
+        let read = error(&json!({ "errorCode": "STRING_TOO_LONG", "fields": fields })).expect("an error");
+        assert_eq!(read.fields, ["Email", "ShippingAddress.City"]);
+        for code in ["", "Jane's order", &"X".repeat(101)] {
+            assert_eq!(error(&json!({ "errorCode": code })), None);
         }
     }
 
@@ -167,7 +188,6 @@ mod tests {
             assert_eq!(duplicate.matches[0].object.as_deref(), Some("Contact"));
             assert_eq!(duplicate.matches[0].confidence, Some(100.0));
             assert_eq!(duplicate.matches[1].id, None);
-            assert!(duplicate.has_match_of("Contact") && !duplicate.has_match_of("Account"));
         }
         for odd in [json!({}), json!({"allowSave": "yes", "matchResults": {}}), json!({"matchResults": [null, 1]})] {
             let value = json!({ "duplicateResut": odd, "errorCode": "DUPLICATES_DETECTED" });

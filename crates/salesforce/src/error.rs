@@ -92,11 +92,13 @@ impl fmt::Display for ErrorKind {
 pub struct ApiError {
     /// `errorCode` or `statusCode`; empty when the answer has neither.
     pub code: String,
-    /// Salesforce's text in the language of the integration user. It may quote values of the record, and with them
-    /// personal data: show [`ApiError::operator_text`] instead.
+    /// Salesforce's text in the language of the integration user, or that of the org's own rules. It may quote values of
+    /// the record, and with them personal data: show [`ApiError::operator_text`] instead.
     pub message: String,
     /// The API names of the fields concerned, where Salesforce names them.
     pub fields: Vec<String>,
+    /// The API name of the refused record's object, where a graph or composite request tells.
+    pub object: Option<String>,
     /// What the duplicate rule found, for `DUPLICATES_DETECTED` where the resource tells.
     pub duplicate: Option<Box<DuplicateResult>>,
 }
@@ -104,7 +106,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a code and a message alone.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), fields: Vec::new(), duplicate: None }
+        Self { code: code.into(), message: message.into(), fields: Vec::new(), object: None, duplicate: None }
     }
 
     /// What it asks of the caller. The code decides; the message is read only where the catalogue says that one code
@@ -118,53 +120,42 @@ impl ApiError {
         Catalogue::get(&self.code).is_some_and(|entry| entry.ambiguous)
     }
 
-    /// What an operator may read: Salesforce's own text where it is about the org, the catalogue's meaning where
-    /// Salesforce's text quotes the record, and neither where nobody knows what the text may quote. E-mail addresses are
-    /// masked; at most 500 characters.
+    /// What an operator may read, without personal data: the catalogue's meaning, the object and the fields. Salesforce's
+    /// own text stands in its place only where it is, from its first word to its last, one that the catalogue lets pass;
+    /// any other may quote the record, or was written by whoever wrote the org's rules.
     pub fn operator_text(&self) -> String {
-        match Catalogue::get(&self.code) {
-            Some(entry) if entry.quotes_record || self.message.trim().is_empty() => {
-                entry.meaning_of(&self.message).to_owned()
-            }
-            Some(_) => masked(&self.message),
-            None => "Salesforce used a code that the catalogue does not know; its text is left out, because it may quote the \
-                     record."
-                .to_owned(),
+        let Some(entry) = Catalogue::get(&self.code) else {
+            let unknown = "Salesforce used a code that the catalogue does not know; its text may quote the record";
+            return format!("{unknown}{}.", self.place());
+        };
+        if entry.lets_pass(&self.message, &self.fields) {
+            return self.message.trim().to_owned();
         }
+        let meaning = entry.meaning_of(&self.message);
+        format!("{}{}.", meaning.strip_suffix('.').unwrap_or(meaning), self.place())
     }
 
-    /// The id that ends the message of a `DUPLICATE_VALUE` (`… on record with id: 001…`), so that the caller need not
-    /// search for the record that exists already.
-    pub fn existing_record(&self) -> Option<&str> {
-        if self.kind() != ErrorKind::AlreadyExists {
-            return None;
+    /// Object and fields in brackets, if they are known.
+    fn place(&self) -> String {
+        let fields = self.fields.iter().take(MOST_FIELDS).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match (self.object.as_deref(), fields.as_str()) {
+            (None, "") => String::new(),
+            (Some(object), "") => format!(" ({object})"),
+            (None, fields) => format!(" ({fields})"),
+            (Some(object), fields) => format!(" ({object}: {fields})"),
         }
-        let last = self.message.rsplit(|c: char| !c.is_ascii_alphanumeric()).find(|word| !word.is_empty())?;
-        let digits = last.bytes().any(|byte| byte.is_ascii_digit());
-        ((last.len() == 15 || last.len() == 18) && digits).then_some(last)
     }
 }
 
-/// The text with whatever looks like an e-mail address masked, and cut to 500 characters.
-fn masked(text: &str) -> String {
-    let mut out = String::new();
-    for (index, word) in text.split_whitespace().enumerate() {
-        if index > 0 {
-            out.push(' ');
-        }
-        out.push_str(if word.contains('@') { "(address)" } else { word });
-        if out.chars().count() > 500 {
-            return out.chars().take(499).chain(['…']).collect();
-        }
-    }
-    out
-}
+/// How many of an error's fields are told.
+const MOST_FIELDS: usize = 5;
 
 impl fmt::Debug for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiError")
             .field("code", &self.code)
             .field("fields", &self.fields)
+            .field("object", &self.object)
             .field("duplicate", &self.duplicate)
             .finish_non_exhaustive()
     }
@@ -434,24 +425,56 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_reads_the_administrators_text_and_never_the_records_values() {
-        let rule = ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Ask jane@example.com for  a VAT number");
-        assert_eq!(rule.operator_text(), "Ask (address) for a VAT number");
-        let long = ApiError::new("STRING_TOO_LONG", "City: data value too large: Llanfair… (max length=40)");
-        assert_eq!(long.operator_text(), "A text is longer than its field.");
+    fn an_operator_reads_the_meaning_the_object_and_the_fields_and_never_what_the_org_wrote() {
+        const QUOTING: &str = "Customer Nora Quistling (+44 7700 900123, 41 Collins St) nora3@shop.example is blocked";
+        for code in Catalogue::entries().iter().map(|entry| entry.code.as_str()).chain(["NEVER_HEARD_OF", ""]) {
+            let quoting = ApiError { fields: vec!["LastName".to_owned()], ..ApiError::new(code, QUOTING) };
+            let text = quoting.operator_text();
+            for personal in ["Nora", "Quistling", "7700", "Collins", "nora3"] {
+                assert!(!text.contains(personal), "{code}: {text}");
+            }
+            assert!(text.ends_with(" (LastName)."), "{code}: {text}");
+        }
+        let rule = ApiError {
+            fields: vec!["LastName".to_owned(), "Phone".to_owned()],
+            object: Some("Account".to_owned()),
+            ..ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", QUOTING)
+        };
+        assert_eq!(
+            rule.operator_text(),
+            "A validation rule or trigger of the org refused the record (Account: LastName, Phone)."
+        );
         let empty = ApiError::new("SERVER_UNAVAILABLE", " ");
         assert!(empty.operator_text().starts_with("Salesforce is too busy"));
-        let endless = ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "x".repeat(2000));
-        assert_eq!(endless.operator_text().chars().count(), 500);
-        let unknown = ApiError::new("NEVER_HEARD_OF", "Nora Quist already has one");
-        assert!(!unknown.operator_text().contains("Nora"));
     }
 
     #[test]
-    fn a_duplicate_value_names_the_record_that_exists() {
-        let text = "duplicate value found: Ext__c duplicates value on record with id: 0015g00000ABCDe";
-        assert_eq!(ApiError::new("DUPLICATE_VALUE", text).existing_record(), Some("0015g00000ABCDe"));
-        assert_eq!(ApiError::new("DUPLICATE_VALUE", "duplicate value found: <unknown>").existing_record(), None);
-        assert_eq!(ApiError::new("NOT_FOUND", text).existing_record(), None);
+    fn a_text_of_salesforces_own_passes_only_as_a_whole_and_with_technical_names() {
+        let text = |code: &str, message: &str| {
+            ApiError { fields: vec!["LastName".to_owned(), "Ext__c".to_owned()], ..ApiError::new(code, message) }
+                .operator_text()
+        };
+        for (code, message) in [
+            ("REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName]"),
+            ("REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName, Ext__c]"),
+            ("INVALID_FIELD", "No such column 'i42as__Order__c' on sobject of type Account"),
+            ("INVALID_TYPE", "sObject type 'LimioOrder__c' is not supported."),
+            ("NOT_FOUND", "Provided external ID field does not exist or is not accessible: Ext__c"),
+        ] {
+            assert_eq!(text(code, message), message);
+        }
+        for (code, message) in [
+            ("REQUIRED_FIELD_MISSING", "Required fields are missing: [Nora, Quistling]"),
+            ("REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName] of Nora"),
+            ("REQUIRED_FIELD_MISSING", "Nora: Required fields are missing: [LastName]"),
+            ("REQUIRED_FIELD_MISSING", "Required fields are missing: []"),
+            ("INVALID_FIELD", "No such column 'Nora Quistling' on sobject of type Account"),
+            ("INVALID_FIELD", "No such column '447700900123' on sobject of type Account"),
+            ("INVALID_FIELD", "Foreign key external ID: nora not found for field Ext__c in entity Account"),
+            ("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Required fields are missing: [LastName]"),
+        ] {
+            let told = text(code, message);
+            assert!(told != message && !told.contains("ora") && !told.contains("7700"), "{told}");
+        }
     }
 }

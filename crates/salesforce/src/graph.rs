@@ -41,8 +41,8 @@ impl std::fmt::Debug for Node {
     }
 }
 
-/// Which record a node writes, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Which record a node writes, and how. `Debug` leaves the external id's value out: it is a field of the record.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum NodeWrite {
     /// Create the record, or update the one that has this external id.
     Upsert {
@@ -65,6 +65,18 @@ pub enum NodeWrite {
         /// Its id, or the reference `@{reference.id}` to an earlier node.
         id: String,
     },
+}
+
+impl std::fmt::Debug for NodeWrite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upsert { object, field, value: _ } => {
+                f.debug_struct("Upsert").field("object", object).field("field", field).finish_non_exhaustive()
+            }
+            Self::Create { object } => f.debug_struct("Create").field("object", object).finish(),
+            Self::Update { object, id } => f.debug_struct("Update").field("object", object).field("id", id).finish(),
+        }
+    }
 }
 
 impl NodeWrite {
@@ -115,7 +127,8 @@ pub enum GraphResult {
     Written(Vec<NodeAnswer>),
     /// Nothing of it was written. A platform event that publishes immediately may have gone out all the same.
     Refused(Refusal),
-    /// Not tried, because more than 14 other graphs of the request failed. Send it again; it is no failed attempt.
+    /// Not tried, because more than 14 other graphs of the request failed. Send it again; it is no failed attempt. Where
+    /// no graph of the request failed, it is refused for an unknown cause instead.
     Halted,
 }
 
@@ -233,7 +246,7 @@ pub(crate) fn answers(graphs: &[Graph], body: &Value) -> Result<Vec<GraphAnswer>
         .ok_or_else(|| Error::Protocol("a graph answer without graphs".to_owned()))?;
     let by_id: HashMap<&str, &Value> =
         items.iter().filter_map(|item| Some((item.get("graphId")?.as_str()?, item))).collect();
-    graphs
+    let mut answers = graphs
         .iter()
         .map(|graph| {
             let item = by_id
@@ -241,7 +254,15 @@ pub(crate) fn answers(graphs: &[Graph], body: &Value) -> Result<Vec<GraphAnswer>
                 .ok_or_else(|| Error::Protocol(format!("no answer for the graph {:?}", graph.id)))?;
             Ok(GraphAnswer { id: graph.id.clone(), result: result(graph, item)? })
         })
-        .collect()
+        .collect::<Result<Vec<_>, Error>>()?;
+    // A halt costs no attempt, so one that nothing explains would be sent again for ever.
+    if !answers.iter().any(|answer| matches!(answer.result, GraphResult::Refused(_))) {
+        for answer in answers.iter_mut().filter(|answer| answer.result == GraphResult::Halted) {
+            let error = ApiError::new("", "halted, although no other graph of the request failed");
+            answer.result = GraphResult::Refused(Refusal { reference: None, error, others: Vec::new() });
+        }
+    }
+    Ok(answers)
 }
 
 fn result(graph: &Graph, item: &Value) -> Result<GraphResult, Error> {
@@ -251,7 +272,7 @@ fn result(graph: &Graph, item: &Value) -> Result<GraphResult, Error> {
     let answered: Vec<(&Node, NodeOutcome)> = graph
         .nodes
         .iter()
-        .filter_map(|node| Some((node, NodeOutcome::read(node, by_reference.get(node.reference.as_str())?))))
+        .filter_map(|node| Some((node, NodeOutcome::read(node, by_reference.get(node.reference.as_str())?)?)))
         .collect();
     let mut errors: Vec<(&Node, &ApiError)> = Vec::new();
     for (node, outcome) in &answered {
@@ -285,7 +306,7 @@ fn result(graph: &Graph, item: &Value) -> Result<GraphResult, Error> {
 
 /// The refusal that these errors make. `errors` holds one that is a cause.
 pub(crate) fn refusal(errors: &[(&Node, &ApiError)]) -> Refusal {
-    let cause = errors
+    let mut cause = errors
         .iter()
         .map(|(_, error)| *error)
         .find(|error| error.kind() != ErrorKind::Halted)
@@ -307,6 +328,18 @@ pub(crate) fn refusal(errors: &[(&Node, &ApiError)]) -> Refusal {
             others.push((*error).clone());
         }
     }
+    let objects: Vec<&str> = match (&reference, carriers.as_slice()) {
+        (Some(reference), nodes) => {
+            nodes.iter().filter(|node| node.reference == *reference).map(|node| node.write.object()).collect()
+        }
+        (None, nodes) => nodes.iter().map(|node| node.write.object()).collect(),
+    };
+    if let [first, rest @ ..] = objects.as_slice()
+        && !first.is_empty()
+        && rest.iter().all(|object| object == first)
+    {
+        cause.object = Some((*first).to_owned());
+    }
     Refusal { reference, error: cause, others }
 }
 
@@ -318,24 +351,28 @@ pub(crate) enum NodeOutcome {
 
 impl NodeOutcome {
     /// Reads `{body, httpStatusCode, …}`: an object after a create or upsert, null after an update, an array of errors.
-    pub(crate) fn read(node: &Node, part: &Value) -> Self {
+    /// `None` for what says neither that the record was written nor that it was not.
+    pub(crate) fn read(node: &Node, part: &Value) -> Option<Self> {
         let body = part.get("body").unwrap_or(&Value::Null);
         let status = part.get("httpStatusCode").and_then(Value::as_u64);
-        let succeeded = status.map_or(!body.is_array(), |status| (200..300).contains(&status))
-            && body.get("success") != Some(&Value::Bool(false));
-        if succeeded {
-            return Self::Written(NodeAnswer {
+        let success = body.get("success").and_then(Value::as_bool);
+        let succeeded = status.map_or(success == Some(true), |status| (200..300).contains(&status));
+        if succeeded && success != Some(false) {
+            return Some(Self::Written(NodeAnswer {
                 reference: node.reference.clone(),
                 id: body.get("id").and_then(Value::as_str).map(str::to_owned),
                 created: body.get("created").and_then(Value::as_bool),
                 event_uuid: event_uuid(body),
-            });
+            }));
         }
         let mut errors = envelope::errors(body);
         if errors.is_empty() {
+            if status.is_none() && success.is_none() {
+                return None;
+            }
             errors.push(ApiError::new("", format!("status {} without an error", status.unwrap_or_default())));
         }
-        Self::Refused(errors)
+        Some(Self::Refused(errors))
     }
 }
 

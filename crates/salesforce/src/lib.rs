@@ -104,8 +104,8 @@ mod sobject;
 mod usage;
 
 pub use auth::{
-    AccessGrant, ClientCredentials, JwtBearer, Lease, LoginSettings, RefreshToken, RefreshTokenStore, StoreError,
-    StoredGrant, Token, TokenError, TokenErrorKind, TokenFault, TokenRetry, TokenSource, token_faults,
+    AccessGrant, ClientCredentials, JwtBearer, Lease, LoginSettings, RefreshToken, RefreshTokenStore, SignInSetting,
+    StoreError, StoredGrant, Token, TokenError, TokenErrorKind, TokenFault, TokenRetry, TokenSource, token_faults,
 };
 pub use catalogue::{Catalogue, Entry, Text};
 pub use client::{CallOptions, Client, ClientSettings, Published, Saved};

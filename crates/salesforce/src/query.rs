@@ -30,10 +30,10 @@ pub(crate) fn address(version: ApiVersion, soql: &str) -> String {
     format!("/services/data/v{version}/query?q={}", utf8_percent_encode(soql, NON_ALPHANUMERIC))
 }
 
-/// The records of one page, without what is no object.
-pub(crate) fn records(page: &Value) -> Vec<Map<String, Value>> {
-    let items = page.get("records").and_then(Value::as_array);
-    items.into_iter().flatten().filter_map(|record| record.as_object().cloned()).collect()
+/// The records of one page; `None` for what is no page. A page without records must not look like one that found none:
+/// what is not found is sent again.
+pub(crate) fn records(page: &Value) -> Option<Vec<Map<String, Value>>> {
+    page.get("records")?.as_array()?.iter().map(|record| record.as_object().cloned()).collect()
 }
 
 /// Where the next page is. Only a path of the same org is followed: the token goes nowhere else.

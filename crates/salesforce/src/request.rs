@@ -44,6 +44,11 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// Whether the body holds nothing but white space.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.iter().all(u8::is_ascii_whitespace)
+    }
+
     /// The body as JSON. An unreadable one means that the answer is lost: what was asked for has been done.
     pub(crate) fn json(&self) -> Result<Value, Error> {
         serde_json::from_slice(&self.bytes).map_err(|error| Error::AnswerLost {

@@ -23,7 +23,7 @@
 //!
 //! async fn go(config: Config, lifecycle: service::Lifecycle) -> Result<(), service::Stopped> {
 //!     lifecycle.health().set("example", service::Condition::Ready);
-//!     tracing::info!(pause_ms = config.pause.as_millis(), "waiting");
+//!     tracing::info!(pause = ?config.pause, "waiting");
 //!     lifecycle.draining().cancelled().await;
 //!     Ok(())
 //! }
@@ -48,6 +48,7 @@
 mod admin;
 pub mod exit;
 pub mod health;
+pub mod intervals;
 pub mod lifecycle;
 pub mod patience;
 mod run;

@@ -1,12 +1,14 @@
-//! Waiting for what a process cannot start without. The only place of this crate that knows the `backoff` crate.
+//! Waiting for what a process cannot start without.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use backoff::ExponentialBackoffBuilder;
-use backoff::backoff::Backoff as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::intervals::Growth;
+
+const GROWTH: Growth = Growth { first: Duration::from_millis(200), longest: Duration::from_secs(5), spread: 0.3 };
 
 /// Why an attempt did not succeed.
 #[derive(Debug)]
@@ -28,13 +30,7 @@ pub async fn patiently<T, E: Display, F: Future<Output = Result<T, Attempt<E>>>>
     mut attempt: impl FnMut() -> F,
 ) -> Result<Option<T>, E> {
     let began = Instant::now();
-    let mut waits = ExponentialBackoffBuilder::new()
-        .with_initial_interval(Duration::from_millis(200))
-        .with_multiplier(2.0)
-        .with_randomization_factor(0.3)
-        .with_max_interval(Duration::from_secs(5))
-        .with_max_elapsed_time(None)
-        .build();
+    let mut waits = GROWTH.intervals();
     loop {
         let tried = tokio::select! {
             biased;
@@ -46,7 +42,7 @@ pub async fn patiently<T, E: Display, F: Future<Output = Result<T, Attempt<E>>>>
             Err(Attempt::Never(error)) => return Err(error),
             Err(Attempt::Later(error)) => error,
         };
-        let wait = waits.next_backoff().unwrap_or(Duration::from_secs(5));
+        let wait = waits.next_wait();
         if began.elapsed() + wait > patience {
             return Err(error);
         }

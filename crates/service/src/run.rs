@@ -7,12 +7,11 @@ use std::time::Duration;
 use clap::{ArgMatches, FromArgMatches};
 use prometheus::{IntGauge, Opts};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
 
 use crate::admin;
 use crate::exit::{Exit, Failure, chain};
 use crate::lifecycle::{ABORT_WITHIN, Lifecycle};
-use crate::settings::Problems;
+use crate::settings::{Address, Problems};
 use crate::telemetry::{self, Log, LogArgs};
 
 /// What a process is called and where its admin port is unless told otherwise.
@@ -87,15 +86,57 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
 {
     let exit = match parse::<A>(program) {
-        Ok((args, common)) => start(program, &common, |problems| read(args, problems), go),
+        Ok(parsed) => {
+            let Parsed { args, common, place, problems } = parsed;
+            start(program, &common, &place, problems, |problems| read(args, problems), go)
+        }
         Err(exit) => exit,
     };
     telemetry::flush();
     exit.into()
 }
 
+/// A command line that was understood.
+struct Parsed<A> {
+    args: A,
+    common: Args,
+    place: Place,
+    problems: Problems,
+}
+
+/// Where in the world the process works, as far as its settings say so: for the first line of its log.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Place {
+    tenant: Option<String>,
+    namespace: Option<String>,
+    broker: Option<String>,
+    ledger: Option<String>,
+    salesforce: Option<String>,
+}
+
+impl Place {
+    /// Reads the settings that the whole fleet shares, by their variables. Addresses are shown without credentials.
+    fn of(command: &clap::Command, matches: &ArgMatches) -> Self {
+        let text = |variable: &str| {
+            let argument = command.get_arguments().find(|arg| arg.get_env().is_some_and(|env| env == variable))?;
+            matches.try_get_one::<String>(argument.get_id().as_str()).ok()?.cloned()
+        };
+        let address = |variable: &str, schemes: &[&str]| {
+            let address = Address::parse(&text(variable)?, schemes).ok()?;
+            Some(address.to_string())
+        };
+        Self {
+            tenant: text("CAUSEWAY_TENANT"),
+            namespace: text("CAUSEWAY_NAMESPACE"),
+            broker: address("CAUSEWAY_AMQP_URL", &["amqp", "amqps"]),
+            ledger: address("CAUSEWAY_REDIS_URL", &["redis", "rediss"]),
+            salesforce: address("CAUSEWAY_SALESFORCE_LOGIN_URL", &["http", "https"]),
+        }
+    }
+}
+
 /// Reads the command line. Help and version are answers too, hence an `Exit` in place of arguments.
-fn parse<A: clap::Parser>(program: Program) -> Result<(A, Args), Exit> {
+fn parse<A: clap::Parser>(program: Program) -> Result<Parsed<A>, Exit> {
     let own = A::command();
     let (about, long_about) = (own.get_about().cloned(), own.get_long_about().cloned());
     let mut command = <Args as clap::Args>::augment_args(own)
@@ -108,7 +149,9 @@ fn parse<A: clap::Parser>(program: Program) -> Result<(A, Args), Exit> {
     }
     let parsed = command.clone().try_get_matches().and_then(|matches: ArgMatches| {
         let args = A::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-        Ok((args, <Args as FromArgMatches>::from_arg_matches(&matches)?))
+        let common = <Args as FromArgMatches>::from_arg_matches(&matches)?;
+        let place = Place::of(&command, &matches);
+        Ok(Parsed { args, common, place, problems: Problems::of_command(&command) })
     });
     parsed.map_err(|error| {
         // Nobody is left to tell when standard output or error is closed.
@@ -120,6 +163,8 @@ fn parse<A: clap::Parser>(program: Program) -> Result<(A, Args), Exit> {
 fn start<C, E, Fut>(
     program: Program,
     args: &Args,
+    place: &Place,
+    mut problems: Problems,
     read: impl FnOnce(&mut Problems) -> Option<C>,
     go: impl FnOnce(C, Lifecycle) -> Fut,
 ) -> Exit
@@ -127,7 +172,6 @@ where
     E: Failure,
     Fut: Future<Output = Result<(), E>> + Send + 'static,
 {
-    let mut problems = Problems::default();
     let common = args.read(program, &mut problems);
     let config = read(&mut problems);
     let (Some(common), Some(config), true) = (common, config, problems.is_empty()) else {
@@ -142,7 +186,7 @@ where
             return Exit::Failed;
         }
     };
-    let lifecycle = Lifecycle::new();
+    let lifecycle = Lifecycle::with_drain(common.drain);
     let watched = lifecycle.clone();
     std::panic::set_hook(Box::new(move |panic| {
         telemetry::log_panic(panic);
@@ -151,7 +195,18 @@ where
     let exit = runtime.block_on(async {
         match admin::open(common.admin_listen, lifecycle.clone()).await {
             Ok(address) => {
-                tracing::info!(program = program.name, version = env!("CARGO_PKG_VERSION"), admin = %address, "started");
+                let Place { tenant, namespace, broker, ledger, salesforce } = place;
+                tracing::info!(
+                    program = program.name,
+                    version = env!("CARGO_PKG_VERSION"),
+                    admin = %address,
+                    tenant,
+                    namespace,
+                    broker,
+                    ledger,
+                    salesforce,
+                    "started"
+                );
             }
             Err(error) => {
                 let remedy = "set CAUSEWAY_ADMIN_LISTEN to a free address, or to 127.0.0.1:0";
@@ -160,7 +215,7 @@ where
             }
         }
         describe_build(program, &lifecycle);
-        go_until_ended(common.drain, &lifecycle, go(config, lifecycle.clone())).await
+        go_until_ended(&lifecycle, go(config, lifecycle.clone())).await
     });
     // Whatever still runs has had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -169,7 +224,6 @@ where
 }
 
 async fn go_until_ended<E: Failure>(
-    drain: Duration,
     lifecycle: &Lifecycle,
     go: impl Future<Output = Result<(), E>> + Send + 'static,
 ) -> Exit {
@@ -179,49 +233,29 @@ async fn go_until_ended<E: Failure>(
         return Exit::Failed;
     };
     lifecycle.spawn_program(go);
-    let mut abort_at: Option<Instant> = None;
-    let mut give_up_at: Option<Instant> = None;
     loop {
         tokio::select! {
             exit = lifecycle.ended() => return exit,
-            () = lifecycle.draining().cancelled(), if abort_at.is_none() => {
-                tracing::info!(seconds = drain.as_secs(), "draining: nothing new is taken, work in flight is finished");
-                abort_at = Some(Instant::now() + drain.saturating_sub(ABORT_WITHIN));
-            }
-            () = at(abort_at), if give_up_at.is_none() => {
-                tracing::warn!("aborting: the time for draining is over, the rest is released");
-                lifecycle.abort();
-                give_up_at = Some(Instant::now() + ABORT_WITHIN);
-            }
-            () = at(give_up_at) => {
-                tracing::error!("not everything ended in time");
-                return lifecycle.exit();
-            }
-            _ = terminate.recv() => stop(lifecycle, &mut give_up_at),
-            _ = interrupt.recv() => stop(lifecycle, &mut give_up_at),
+            _ = terminate.recv() => stop(lifecycle),
+            _ = interrupt.recv() => stop(lifecycle),
             _ = hang_up.recv() => {
-                tracing::info!("asked to read files again");
-                lifecycle.reload();
+                if lifecycle.reload() {
+                    tracing::info!("asked to read files again");
+                } else {
+                    tracing::info!("SIGHUP: there is no file that this process would read again");
+                }
             }
         }
     }
 }
 
 /// The first signal drains, the second aborts, and a third finds that already done.
-fn stop(lifecycle: &Lifecycle, give_up_at: &mut Option<Instant>) {
+fn stop(lifecycle: &Lifecycle) {
     if !lifecycle.draining().is_cancelled() {
         lifecycle.drain();
-    } else if give_up_at.is_none() {
+    } else if !lifecycle.aborting().is_cancelled() {
         tracing::warn!("aborting: asked to stop a second time, the rest is released");
         lifecycle.abort();
-        *give_up_at = Some(Instant::now() + ABORT_WITHIN);
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -235,5 +269,32 @@ fn describe_build(program: Program, lifecycle: &Lifecycle) {
     });
     if let Err(error) = registered {
         tracing::error!(%error, "the build cannot be told among the metrics");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, Command};
+
+    use super::*;
+
+    #[test]
+    fn a_place_names_tenant_namespace_and_hosts_and_no_credentials() {
+        let setting = |name: &'static str, variable: &'static str| Arg::new(name).long(name).env(variable);
+        let command = Command::new("x")
+            .arg(setting("tenant", "CAUSEWAY_TENANT"))
+            .arg(setting("namespace", "CAUSEWAY_NAMESPACE").default_value("causeway"))
+            .arg(setting("amqp-url", "CAUSEWAY_AMQP_URL"))
+            .arg(setting("redis-url", "CAUSEWAY_REDIS_URL"));
+        let given = ["x", "--tenant", "acme", "--amqp-url", "amqp://user:hunter2@broker/%2f", "--redis-url", "hunter2"];
+        let matches = command.clone().try_get_matches_from(given).expect("understood");
+        let place = Place::of(&command, &matches);
+        let expected = Place {
+            tenant: Some("acme".into()),
+            namespace: Some("causeway".into()),
+            broker: Some("amqp://broker/%2f".into()),
+            ..Place::default()
+        };
+        assert_eq!(place, expected);
     }
 }

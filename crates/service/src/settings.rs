@@ -13,11 +13,11 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
+use std::{fmt, io};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -28,6 +28,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Problem>,
+    /// The flag beside each variable.
+    flags: HashMap<String, String>,
     /// Stands for the environment in tests.
     environment: Option<HashMap<String, String>>,
 }
@@ -47,7 +49,18 @@ impl Problems {
     /// With these variables instead of the process's own, for tests.
     pub fn with_environment<const N: usize>(variables: [(&str, &str); N]) -> Self {
         let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { found: Vec::new(), environment: Some(environment) }
+        Self { environment: Some(environment), ..Self::default() }
+    }
+
+    /// With the flags of this command, so that a problem names both the variable and the flag: nobody knows which of them
+    /// was given. [`crate::run`] does it by itself.
+    #[must_use]
+    pub fn of_command(command: &clap::Command) -> Self {
+        let flags = command.get_arguments().filter_map(|argument| {
+            let variable = argument.get_env()?.to_str()?;
+            Some((variable.to_owned(), format!("--{}", argument.get_long()?)))
+        });
+        Self { flags: flags.collect(), ..Self::default() }
     }
 
     /// Notes a problem. `what` continues the setting's name ("is not set"); neither text may contain a secret.
@@ -106,12 +119,15 @@ impl Problems {
 
     /// A whole number in a range.
     pub fn number(&mut self, setting: &str, raw: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = raw.trim().parse().ok().filter(|number| range.contains(number));
-        if number.is_none() {
-            let remedy = format!("write a whole number from {} to {}", range.start(), range.end());
-            self.note(setting, format!("{raw:?} is not one"), remedy);
-        }
-        number
+        let what = match raw.trim().parse() {
+            Ok(number) if range.contains(&number) => return Some(number),
+            Ok(number) if number < *range.start() => "too small",
+            Ok(_) => "too large",
+            Err(_) => "no whole number within the limits",
+        };
+        let remedy = format!("write a whole number from {} to {}", range.start(), range.end());
+        self.note(setting, format!("{raw:?} is {what}"), remedy);
+        None
     }
 
     /// A number of things: at least one, at most 2³¹.
@@ -146,8 +162,8 @@ impl Problems {
     pub fn file(&mut self, setting: &str, path: &Path) -> Option<String> {
         match read_file(path) {
             Ok(text) => Some(text),
-            Err(what) => {
-                self.note(setting, format!("{}: {what}", path.display()), "name a file that this process may read");
+            Err(Unread { what, remedy }) => {
+                self.note(setting, format!("names {}, which {what}", path.display()), remedy);
                 None
             }
         }
@@ -202,18 +218,51 @@ impl fmt::Display for Problems {
             1 => writeln!(f, "a setting is wrong:")?,
             count => writeln!(f, "{count} settings are wrong:")?,
         }
-        self.found
-            .iter()
-            .try_for_each(|Problem { setting, what, remedy }| write!(f, "\n  {setting} {what}\n    {remedy}\n"))
+        self.found.iter().try_for_each(|Problem { setting, what, remedy }| {
+            let flag = self.flags.get(setting).map(|flag| format!(" ({flag})")).unwrap_or_default();
+            write!(f, "\n  {setting}{flag} {what}\n    {remedy}\n")
+        })
     }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_FILE_BYTES {
-        return Err(format!("{size} bytes are too many (at most {MAX_FILE_BYTES})"));
+/// Why a file could not be read: `what` continues "which …".
+struct Unread {
+    what: String,
+    remedy: &'static str,
+}
+
+impl Unread {
+    fn new(what: impl Into<String>, remedy: &'static str) -> Self {
+        Self { what: what.into(), remedy }
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            Self::new("does not exist", "create it, or correct the path")
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::new("this process may not read", "let the user of this process read the file and enter its folders")
+        } else {
+            Self::new(format!("cannot be read: {error}"), "name a file that this process can read")
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Unread> {
+    let about = std::fs::metadata(path)?;
+    if about.is_dir() {
+        return Err(Unread::new("is a folder", "name a file"));
+    }
+    if about.len() > MAX_FILE_BYTES {
+        let what = format!("is too large: {} bytes, of at most {MAX_FILE_BYTES}", about.len());
+        return Err(Unread::new(what, "name a smaller file; this one is most likely not the one that is meant"));
+    }
+    String::from_utf8(std::fs::read(path)?).map_err(|error| {
+        let what = format!("is not UTF-8 text: byte {} is wrong", error.utf8_error().valid_up_to() + 1);
+        Unread::new(what, "save it as UTF-8; a binary file is most likely not the one that is meant")
+    })
 }
 
 fn parse_duration(raw: &str) -> Option<Duration> {
@@ -315,6 +364,53 @@ mod tests {
         for part in ["A \"fast\"", "from 1 to 9", "C_FILE", "amqp://host", "one of: a, b"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_as_too_small_or_too_large() {
+        let mut problems = Problems::with_environment([]);
+        for (raw, what) in [
+            ("0", "\"0\" is too small"),
+            ("257", "\"257\" is too large"),
+            ("-1", "\"-1\" is no whole number within the limits"),
+            ("many", "\"many\" is no whole number within the limits"),
+        ] {
+            assert_eq!(problems.number("CAUSEWAY_PARTITIONS", raw, 1..=256), None);
+            let problem = problems.found().last().expect("noted");
+            assert_eq!((problem.what.as_str(), problem.remedy.as_str()), (what, "write a whole number from 1 to 256"));
+        }
+    }
+
+    #[test]
+    fn a_problem_names_the_variable_and_the_flag_that_it_may_have_come_by() {
+        let flag = clap::Arg::new("url").long("amqp-url").env("CAUSEWAY_AMQP_URL");
+        let mut problems = Problems::of_command(&clap::Command::new("x").arg(flag));
+        assert!(problems.address("CAUSEWAY_AMQP_URL", "nonsense", &["amqp"]).is_none());
+        problems.note("CAUSEWAY_OTHER", "is not set", "set it");
+        let text = problems.to_string();
+        assert!(text.contains("\n  CAUSEWAY_AMQP_URL (--amqp-url) is not an address"), "{text}");
+        assert!(text.contains("\n  CAUSEWAY_OTHER is not set"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told_with_what_is_wrong_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let told = |name: &str, bytes: Option<&[u8]>| {
+            let path = folder.path().join(name);
+            if let Some(bytes) = bytes {
+                std::fs::write(&path, bytes).expect("written");
+            }
+            let mut problems = Problems::with_environment([]);
+            assert_eq!(problems.file("FILE", &path), None);
+            let what = problems.found()[0].what.clone();
+            what.strip_prefix(&format!("names {}, which ", path.display())).expect("the path").to_owned()
+        };
+        assert_eq!(told("", None), "is a folder");
+        assert_eq!(told("missing", None), "does not exist");
+        assert_eq!(told("latin-1", Some(b"gr\xfcn")), "is not UTF-8 text: byte 3 is wrong");
+        let large = vec![b'x'; 1024 * 1024 + 1];
+        assert_eq!(told("large", Some(&large)), "is too large: 1048577 bytes, of at most 1048576");
+        assert_eq!(told("latin-1/below", None), "cannot be read: Not a directory (os error 20)");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use causeway_simulator::{Config, DuplicateRule, PublishBehavior, RuleResponse, Settings, Simulator};
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 /// Settings were understood but cannot be used.
 const BAD_SETTINGS: u8 = 78;
@@ -18,7 +18,11 @@ const USAGE: u8 = 64;
 /// causeway-dev-secret, the user integration@causeway.test with the password causeway. A page for people is at /,
 /// the control plane under /_sim/ (described at /_sim/openapi.json). Rows live in memory until the program ends.
 #[derive(Debug, Parser)]
-#[command(name = "causeway-simulator", version)]
+#[command(
+    name = "causeway-simulator",
+    version,
+    after_help = "Exit codes: 0 ok, 1 failed, 64 usage, 78 an address that cannot be listened on."
+)]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDR")]
@@ -107,7 +111,7 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let asked = !error.use_stderr();
@@ -124,6 +128,13 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(&arguments))
+}
+
+/// Reads the command line; help shows no values of the environment, as that of the other programs.
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command().mut_args(|argument| argument.hide_env_values(true));
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 async fn run(arguments: &Arguments) -> ExitCode {

@@ -9,13 +9,15 @@
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+
+use crate::eventually::within;
 
 const IDENTITIES: &str = "processes";
 
@@ -75,23 +77,13 @@ fn stat(pid: i32) -> Option<(char, u64)> {
     Some((fields.next()?.chars().next()?, fields.nth(18)?.parse().ok()?))
 }
 
-/// Who ends the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    /// It ends with the process that started it.
-    WithStarter,
-    /// It goes on until somebody calls [`reap`] on its folder.
-    Detached,
-}
-
-/// A child process in a group of its own, so that a Ctrl-C at the terminal does not reach it. Killed when dropped, unless
-/// it is detached.
+/// A child process in a group of its own, so that a Ctrl-C at the terminal does not reach it. Killed when dropped.
 #[derive(Debug)]
 pub struct Node {
     child: Child,
     identity: Identity,
     guard: Option<Guard>,
-    lifetime: Lifetime,
+    detached: bool,
 }
 
 impl Node {
@@ -99,7 +91,7 @@ impl Node {
     ///
     /// # Errors
     /// When the program cannot be started or the folder not be written.
-    pub fn start(command: &mut Command, dir: &Path, lifetime: Lifetime) -> Result<Self> {
+    pub fn start(command: &mut Command, dir: &Path) -> Result<Self> {
         let out = fs::File::create(dir.join("out.txt")).context("cannot write the node's output")?;
         let mut child = command
             .stdin(Stdio::null())
@@ -113,12 +105,37 @@ impl Node {
             anyhow::bail!("{} ended at once: {status}\n{}", command.get_program().display(), output(dir));
         };
         // From here on the drop of the node cleans up.
-        let mut node = Self { child, identity, guard: None, lifetime };
+        let mut node = Self { child, identity, guard: None, detached: false };
         note(dir, identity).context("cannot note the node's pid")?;
-        if lifetime == Lifetime::WithStarter {
-            node.guard = Some(Guard::over(identity).context("cannot start the node's guard")?);
-        }
+        node.guard = Some(Guard::over(identity).context("cannot start the node's guard")?);
         Ok(node)
+    }
+
+    /// Starts `command` as [`Node::start`] does and waits until `answers` says that this process serves, and no other.
+    /// One that ends or keeps silent for `patience` is gone when this returns.
+    ///
+    /// # Errors
+    /// As [`Node::start`], and when it does not come to serve: "`what` did not start", with its last lines.
+    pub async fn answering(
+        command: &mut Command,
+        dir: &Path,
+        what: &str,
+        patience: Duration,
+        mut answers: impl AsyncFnMut(&Self) -> bool,
+    ) -> Result<Self> {
+        let node = Self::start(command, dir)?;
+        let served = within(patience, async || {
+            if !node.is_alive() {
+                return Some(false);
+            }
+            answers(&node).await.then_some(true)
+        })
+        .await;
+        if served == Some(true) && node.is_alive() {
+            return Ok(node);
+        }
+        drop(node);
+        anyhow::bail!("{what} did not start:\n{}", output(dir))
     }
 
     /// Whether it runs.
@@ -129,6 +146,12 @@ impl Node {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets it go on without this process, until somebody calls [`reap`] on its folder.
+    pub fn detach(mut self) {
+        self.guard = None;
+        self.detached = true;
     }
 
     /// Ends it at once (SIGKILL) and waits until it is gone.
@@ -151,7 +174,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if self.lifetime == Lifetime::WithStarter {
+        if !self.detached {
             self.kill();
         }
     }
@@ -190,6 +213,17 @@ impl Drop for Guard {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Makes `dir`, ends what an earlier run left running there, and gives its absolute path.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn claim(dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    reap(&dir);
+    Ok(dir)
 }
 
 /// Adds a process to those that belong to `dir`.
@@ -235,7 +269,7 @@ pub fn output(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eventually;
+    use crate::eventually::{self, eventually};
 
     fn folder() -> std::path::PathBuf {
         let dir = std::env::temp_dir().join(crate::namespace("causeway-process"));
@@ -246,7 +280,7 @@ mod tests {
     #[test]
     fn a_dropped_node_is_gone() {
         let dir = folder();
-        let node = Node::start(Command::new("sleep").arg("600"), &dir, Lifetime::WithStarter).expect("sleep starts");
+        let node = Node::start(Command::new("sleep").arg("600"), &dir).expect("sleep starts");
         let identity = node.identity;
         assert!(identity.is_alive());
         drop(node);
@@ -257,13 +291,40 @@ mod tests {
     #[test]
     fn a_detached_node_lives_on_until_it_is_reaped() {
         let dir = folder();
-        let node = Node::start(Command::new("sleep").arg("600"), &dir, Lifetime::Detached).expect("sleep starts");
+        let node = Node::start(Command::new("sleep").arg("600"), &dir).expect("sleep starts");
         let identity = node.identity;
-        drop(node);
+        node.detach();
         assert!(identity.is_alive());
         assert_eq!(reap(&dir), 1);
         assert!(!identity.is_alive());
         assert_eq!(reap(&dir), 0);
+        fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_keeps_silent_is_gone_when_its_time_is_over() {
+        let dir = folder();
+        let mut pid = 0;
+        let mut command = Command::new("sleep");
+        let answers = async |node: &Node| {
+            pid = node.pid();
+            false
+        };
+        let silent = Node::answering(command.arg("600"), &dir, "the shop", Duration::from_millis(100), answers);
+        let error = silent.await.expect_err("it never serves");
+        assert_eq!(error.to_string(), "the shop did not start:\n");
+        assert!(pid > 0 && Identity::of(pid).is_none(), "{pid}");
+        fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_ends_instead_of_serving_is_not_waited_for_and_its_words_are_told() {
+        let dir = folder();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no room; exit 3"]);
+        let ended = Node::answering(&mut command, &dir, "the shop", eventually::PATIENCE, async |_| false);
+        let error = ended.await.expect_err("it never serves");
+        assert!(error.to_string().ends_with("no room"), "{error}");
         fs::remove_dir_all(dir).expect("removed");
     }
 
@@ -279,8 +340,7 @@ mod tests {
     #[tokio::test]
     async fn the_guard_kills_when_its_pipe_closes() {
         let dir = folder();
-        let mut node =
-            Node::start(Command::new("sleep").arg("600"), &dir, Lifetime::WithStarter).expect("sleep starts");
+        let mut node = Node::start(Command::new("sleep").arg("600"), &dir).expect("sleep starts");
         // What the system does to the pipe when this process is killed.
         drop(node.guard.as_mut().expect("a guard").0.stdin.take());
         eventually("the guard to kill the node", async || !node.is_alive()).await;

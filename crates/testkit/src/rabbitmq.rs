@@ -12,17 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::eventually::within;
 use crate::install;
 use crate::port;
-use crate::process::{self, Lifetime, Node};
-use crate::redis_node::drop_even_detached;
+use crate::process::{self, Node};
 
 const START: Duration = Duration::from_mins(1);
+const START_EPMD: Duration = Duration::from_secs(10);
 
 /// A RabbitMQ server, 3.10 or later, on 127.0.0.1 with the consistent-hash exchange. Ends when dropped.
 #[derive(Debug)]
@@ -31,7 +30,6 @@ pub struct RabbitMq {
     ports: Ports,
     epmd: Option<Node>,
     node: Option<Node>,
-    lifetime: Lifetime,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,29 +46,24 @@ impl RabbitMq {
     /// When RabbitMQ is not installed, or does not answer within a minute on any of five sets of ports; the message holds
     /// its output.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::start_for(dir, Lifetime::WithStarter).await
+        let dir = process::claim(dir)?;
+        port::until_started(async |[amqp, distribution, epmd]| {
+            let ports = Ports { amqp, distribution, epmd };
+            let mut rabbitmq = Self { dir: dir.clone(), ports, epmd: None, node: None };
+            if let Err(error) = rabbitmq.launch().await {
+                drop(rabbitmq);
+                // The node's name contains its port, and so does what it has written.
+                let _ = fs::remove_dir_all(dir.join("db"));
+                return Err(error);
+            }
+            Ok(rabbitmq)
+        })
+        .await
     }
 
-    pub(crate) async fn start_for(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        let dir = &std::path::absolute(dir)?;
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        process::reap(dir);
-        let mut failure = None;
-        for _ in 0..port::ATTEMPTS {
-            let [amqp, distribution, epmd] = port::free()?;
-            let ports = Ports { amqp, distribution, epmd };
-            let mut rabbitmq = Self { dir: dir.clone(), ports, epmd: None, node: None, lifetime };
-            match rabbitmq.launch().await {
-                Ok(()) => return Ok(rabbitmq),
-                Err(error) => failure = Some(error),
-            }
-            if let Some(epmd) = rabbitmq.epmd.take() {
-                drop_even_detached(epmd);
-            }
-            // The node's name contains its port, and so does what it has written.
-            let _ = fs::remove_dir_all(dir.join("db"));
-        }
-        Err(failure.context("no attempt was made")?)
+    /// Lets it go on without this process, until its folder is used or swept again.
+    pub(crate) fn detach(mut self) {
+        self.epmd.take().into_iter().chain(self.node.take()).for_each(Node::detach);
     }
 
     /// `amqp://guest:guest@127.0.0.1:<port>/%2f`
@@ -85,9 +78,7 @@ impl RabbitMq {
 
     /// Kills the node (SIGKILL) and waits until it is gone. Its port mapper and its data stay.
     pub fn kill(&mut self) {
-        if let Some(mut node) = self.node.take() {
-            node.kill();
-        }
+        self.node = None;
     }
 
     /// Starts it again on the same ports with the same data, after a kill or a stop; a running one is stopped first.
@@ -124,46 +115,25 @@ impl RabbitMq {
         let mut command = Command::new(install::rabbitmq_sbin()?.join("rabbitmq-server"));
         self.environment(&mut command);
         command.env("RUNNING_UNDER_SYSTEMD", "true").env_remove("NOTIFY_SOCKET").current_dir(&self.dir);
-        let node = Node::start(&mut command, &self.dir, self.lifetime)?;
-        let own_pid = node.pid().to_string();
-        let answers = within(START, async || {
-            if !node.is_alive() {
-                return Some(false);
-            }
+        let what = format!("RabbitMQ on port {}", self.ports.amqp);
+        let own = async |node: &Node| {
             // The node writes its pid file only when no other uses its ports.
             let noted = fs::read_to_string(self.dir.join("node.pid")).unwrap_or_default();
-            (noted.trim() == own_pid && speaks_amqp(self.ports.amqp).await).then_some(true)
-        })
-        .await;
-        if answers == Some(true) && node.is_alive() {
-            self.node = Some(node);
-            return Ok(());
-        }
-        drop_even_detached(node);
-        bail!("RabbitMQ did not start on port {}:\n{}", self.ports.amqp, process::output(&self.dir))
+            noted.trim() == node.pid().to_string() && speaks_amqp(self.ports.amqp).await
+        };
+        self.node = Some(Node::answering(&mut command, &self.dir, &what, START, own).await?);
+        Ok(())
     }
 
     async fn launch_epmd(&mut self) -> Result<()> {
-        let dir = self.dir.join("epmd");
-        fs::create_dir_all(&dir)?;
-        process::reap(&dir);
+        let dir = process::claim(&self.dir.join("epmd"))?;
         let port = self.ports.epmd;
         let mut command = Command::new(install::epmd()?);
         command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
-        let epmd = Node::start(&mut command, &dir, self.lifetime)?;
-        let answers = within(Duration::from_secs(10), async || {
-            if !epmd.is_alive() {
-                return Some(false);
-            }
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok().then_some(true)
-        })
-        .await;
-        if answers == Some(true) && epmd.is_alive() {
-            self.epmd = Some(epmd);
-            return Ok(());
-        }
-        drop_even_detached(epmd);
-        bail!("epmd did not start on port {port}:\n{}", process::output(&dir))
+        let answers = async |_: &Node| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
+        let what = format!("epmd on port {port}");
+        self.epmd = Some(Node::answering(&mut command, &dir, &what, START_EPMD, answers).await?);
+        Ok(())
     }
 
     fn configure(&self) -> std::io::Result<()> {

@@ -1,19 +1,17 @@
 //! A private Redis node.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::eventually::within;
 use crate::install;
 use crate::port;
-use crate::process::{self, Lifetime, Node};
+use crate::process::{self, Node};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -23,7 +21,6 @@ pub struct Redis {
     dir: PathBuf,
     port: u16,
     node: Option<Node>,
-    lifetime: Lifetime,
 }
 
 impl Redis {
@@ -32,23 +29,18 @@ impl Redis {
     /// # Errors
     /// When Redis is not installed, or does not answer within 20 s on any of five ports; the message holds its output.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::start_for(dir, Lifetime::WithStarter).await
+        let dir = process::claim(dir)?;
+        port::until_started(async |[port]| {
+            let mut redis = Self { dir: dir.clone(), port, node: None };
+            redis.launch().await?;
+            Ok(redis)
+        })
+        .await
     }
 
-    pub(crate) async fn start_for(dir: &Path, lifetime: Lifetime) -> Result<Self> {
-        let dir = &std::path::absolute(dir)?;
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        process::reap(dir);
-        let mut failure = None;
-        for _ in 0..port::ATTEMPTS {
-            let [port] = port::free()?;
-            let mut redis = Self { dir: dir.clone(), port, node: None, lifetime };
-            match redis.launch().await {
-                Ok(()) => return Ok(redis),
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure.context("no attempt was made")?)
+    /// Lets it go on without this process, until its folder is used or swept again.
+    pub(crate) fn detach(mut self) {
+        self.node.take().into_iter().for_each(Node::detach);
     }
 
     /// `redis://127.0.0.1:<port>/`
@@ -63,9 +55,7 @@ impl Redis {
 
     /// Kills it (SIGKILL) and waits until it is gone. What was written in the last second may be lost.
     pub fn kill(&mut self) {
-        if let Some(mut node) = self.node.take() {
-            node.kill();
-        }
+        self.node = None;
     }
 
     /// Starts it again on the same port with the same data, after a kill or a stop; a running one is stopped first.
@@ -89,21 +79,10 @@ impl Redis {
         command.arg("--port").arg(self.port.to_string()).arg("--dir").arg(&self.dir).current_dir(&self.dir);
         command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
         command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
-        let node = Node::start(&mut command, &self.dir, self.lifetime)?;
-        let own_pid = format!("process_id:{}\r\n", node.pid());
-        let answers = within(START, async || {
-            if !node.is_alive() {
-                return Some(false);
-            }
-            self.is_own(&own_pid).await.then_some(true)
-        })
-        .await;
-        if answers == Some(true) {
-            self.node = Some(node);
-            return Ok(());
-        }
-        drop_even_detached(node);
-        bail!("Redis did not start on port {}:\n{}", self.port, process::output(&self.dir))
+        let what = format!("Redis on port {}", self.port);
+        let own = async |node: &Node| self.is_own(&format!("process_id:{}\r\n", node.pid())).await;
+        self.node = Some(Node::answering(&mut command, &self.dir, &what, START, own).await?);
+        Ok(())
     }
 
     /// Asks who answers on the port: another server may have taken it first. `LOADING` counts as no answer.
@@ -127,9 +106,4 @@ impl Redis {
         };
         tokio::time::timeout(Duration::from_secs(1), exchange).await.ok().flatten().is_some()
     }
-}
-
-/// A node that failed to start is of no use to anybody, whatever its lifetime was to be.
-pub(crate) fn drop_even_detached(mut node: Node) {
-    node.kill();
 }

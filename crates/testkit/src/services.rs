@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{self, Identity, Lifetime};
+use crate::process::{self, Identity};
 use crate::{AMQP_URL, REDIS_URL, RabbitMq, Redis, install, namespace};
 
 const OWNER: &str = "owner";
@@ -39,7 +39,7 @@ impl Services {
         sweep(root);
         tokio::task::spawn_blocking(install::ensure).await??;
         let folder = Folder::create(root)?;
-        let (rabbitmq, redis) = start_both(&folder.0, Lifetime::WithStarter).await?;
+        let (rabbitmq, redis) = start_both(&folder.0).await?;
         let (amqp_url, redis_url) = (rabbitmq.amqp_url(), redis.url());
         Ok(Self { amqp_url, redis_url, nodes: Some(Nodes { rabbitmq, redis, _folder: folder }) })
     }
@@ -103,11 +103,14 @@ impl Standing {
         Self::down(root);
         tokio::task::spawn_blocking(install::ensure).await??;
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let (rabbitmq, redis) = start_both(&dir, Lifetime::Detached).await.inspect_err(|_| {
+        // Until here they end with this process, so that an interrupted start leaves nothing.
+        let (rabbitmq, redis) = start_both(&dir).await.inspect_err(|_| {
             Self::down(root);
         })?;
         let standing = Self { amqp_url: rabbitmq.amqp_url(), redis_url: redis.url(), found: false };
         fs::write(dir.join(ADDRESSES), standing.lines())?;
+        rabbitmq.detach();
+        redis.detach();
         Ok(standing)
     }
 
@@ -137,10 +140,9 @@ impl Standing {
     }
 }
 
-async fn start_both(dir: &Path, lifetime: Lifetime) -> Result<(RabbitMq, Redis)> {
+async fn start_both(dir: &Path) -> Result<(RabbitMq, Redis)> {
     let (rabbitmq_dir, redis_dir) = (dir.join("rabbitmq"), dir.join("redis"));
-    let (rabbitmq, redis) =
-        tokio::join!(RabbitMq::start_for(&rabbitmq_dir, lifetime), Redis::start_for(&redis_dir, lifetime));
+    let (rabbitmq, redis) = tokio::join!(RabbitMq::start(&rabbitmq_dir), Redis::start(&redis_dir));
     match (rabbitmq, redis) {
         (Ok(rabbitmq), Ok(redis)) => Ok((rabbitmq, redis)),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),

@@ -1,12 +1,14 @@
 //! One order of a batch on its way through an attempt.
 
-use domain::failure::{Failure, Reason};
+use domain::failure::{Failure, FailureClass, Reason};
 use domain::mapping;
 use domain::order::id::RecordId;
 use domain::outcome::{Outcome, Result as Ending, Written};
 use domain::plan::{KnownIdentity, WritePlan};
+use domain::retry::RetryPolicy;
+use domain::settlement::{Settlement, settle};
 use domain::{config::OrderProcessing, event::OrderEvent};
-use ledger::{ClaimAnswer, ClaimTicket, Closing};
+use ledger::{Attempts, ClaimAnswer, ClaimTicket, Closing};
 
 /// What is known about an order so far.
 pub(crate) struct Attempt<'a> {
@@ -14,8 +16,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) event: &'a OrderEvent,
     /// The claim, where one is held.
     pub(crate) ticket: Option<ClaimTicket>,
-    /// Failed attempts before this one.
-    pub(crate) attempts: u32,
+    /// Failed attempts before this one. Outages, halted requests and waiting are none.
+    pub(crate) attempts: Attempts,
     /// Whose order it is.
     pub(crate) known: KnownIdentity,
     /// Whether the Account is one that the ledger remembered, and not one that the order names.
@@ -61,18 +63,29 @@ impl<'a> Attempt<'a> {
             ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),
             ClaimAnswer::Settled(stored) => {
                 let ending = serde_json::from_str(&stored).unwrap_or_else(|_| Ending::Written(Written::default()));
-                attempt(None, 0, Stage::Over { outcome: Box::new(Outcome::Settled(ending)), already: true })
+                attempt(
+                    None,
+                    Attempts::default(),
+                    Stage::Over { outcome: Box::new(Outcome::Settled(ending)), already: true },
+                )
             }
-            ClaimAnswer::Busy { left } => attempt(None, 0, Stage::over(Outcome::Busy { left })),
-            ClaimAnswer::Conflict => {
-                let failure = Failure::permanent(
-                    Reason::IdentityConflict,
-                    format!("another order came before under the identity {}", event.order_id()),
-                );
-                attempt(None, 0, Stage::over(Outcome::Failed(failure)))
-            }
-            ClaimAnswer::NotOwner => attempt(None, 0, Stage::NotOwner),
+            ClaimAnswer::Busy { left } => attempt(None, Attempts::default(), Stage::over(Outcome::Busy { left })),
+            ClaimAnswer::Conflict => attempt(None, Attempts::default(), Stage::over(Outcome::Failed(conflict(event)))),
+            ClaimAnswer::NotOwner => attempt(None, Attempts::default(), Stage::NotOwner),
         }
+    }
+
+    /// The Contact that an order to be sent names without its Account.
+    pub(crate) fn contact_without_account(&self) -> Option<&'a RecordId> {
+        let order = &self.event.order;
+        let sends = matches!(self.stage, Stage::Send) && order.crm_id().is_none();
+        order.tracking.contact_id.as_ref().filter(|_| sends)
+    }
+
+    /// Its Contact belongs to this Account, or to none.
+    pub(crate) fn belongs_to(&mut self, account: Option<RecordId>) {
+        self.known.crm_id = account;
+        self.remembered = false;
     }
 
     /// What has to be written.
@@ -115,8 +128,30 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// How its claim is closed. An attempt that is not over was not tried.
-    pub(crate) fn closing(&self) -> Closing {
+    /// Ends the attempt: the org holds another order under this identity.
+    pub(crate) fn end_conflict(&mut self) {
+        self.end(Outcome::Failed(conflict(self.event)));
+    }
+
+    /// What becomes of the order, by how the attempt stands. An attempt that is not over goes again.
+    ///
+    /// An order that is given up says how often it has failed over all rounds. What counts towards giving it up is this
+    /// round alone: an operator who releases it grants it all its attempts again.
+    pub(crate) fn settlement(&self, policy: &RetryPolicy) -> Settlement {
+        let outcome = match &self.stage {
+            Stage::Over { outcome, .. } => outcome.as_ref(),
+            Stage::LookUp | Stage::Send | Stage::Duplicate(_) | Stage::Publish(_) | Stage::NotOwner => &Outcome::Halted,
+        };
+        let mut settlement = settle(outcome, self.attempts.round.saturating_add(1), policy);
+        if let (Settlement::DeadLetter(failure), Some(_)) = (&mut settlement, &self.ticket) {
+            failure.attempts = Some(self.attempts.total.saturating_add(1));
+        }
+        settlement
+    }
+
+    /// How its claim is closed, when this becomes of the order. An attempt that is not over was not tried.
+    pub(crate) fn closing(&self, settlement: &Settlement) -> Closing {
+        let given_up = matches!(settlement, Settlement::DeadLetter(_));
         let Stage::Over { outcome, .. } = &self.stage else { return Closing::Release };
         match outcome.as_ref() {
             Outcome::Settled(ending) => match serde_json::to_string(ending) {
@@ -125,18 +160,21 @@ impl<'a> Attempt<'a> {
                 Err(_) => Closing::Unknown,
             },
             Outcome::Failed(failure) => match failure.class {
-                domain::failure::FailureClass::Ambiguous => Closing::Unknown,
-                domain::failure::FailureClass::Transient
-                | domain::failure::FailureClass::Throttled { .. }
-                | domain::failure::FailureClass::Permanent => Closing::Failed,
+                FailureClass::Ambiguous if given_up => Closing::GiveUp { unknown: true },
+                FailureClass::Ambiguous => Closing::Unknown,
+                _ if given_up => Closing::GiveUp { unknown: false },
+                FailureClass::Transient | FailureClass::Throttled { .. } | FailureClass::Permanent => Closing::Failed,
             },
             // It may have been carried out behind an answer that was not Salesforce's own.
-            Outcome::Outage { failure, .. } if failure.class == domain::failure::FailureClass::Ambiguous => {
-                Closing::Unknown
-            }
+            Outcome::Outage { failure, .. } if failure.class == FailureClass::Ambiguous => Closing::Doubt,
             Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => Closing::Release,
         }
     }
+}
+
+fn conflict(event: &OrderEvent) -> Failure {
+    let message = format!("another order came before under the identity {}", event.order_id());
+    Failure::permanent(Reason::IdentityConflict, message)
 }
 
 impl Stage {

@@ -95,13 +95,14 @@ pub(crate) fn body(
 
 fn neutralise(value: &mut Value) -> bool {
     match value {
-        Value::String(text) if salesforce::contains_reference(text) => {
-            *text = text.replace("@{", "@ {");
+        // The plan's own texts are harmless already; what comes from the settings is not.
+        Value::String(text) => domain::mapping::fields::without_references(text).is_some_and(|harmless| {
+            *text = harmless;
             true
-        }
+        }),
         Value::Array(items) => items.iter_mut().fold(false, |changed, item| neutralise(item) | changed),
         Value::Object(fields) => fields.values_mut().fold(false, |changed, item| neutralise(item) | changed),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

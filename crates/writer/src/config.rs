@@ -12,7 +12,8 @@ use ledger::settings::LedgerArgs;
 use queue::lanes::BatchSettings;
 use queue::settings::{Fleet, FleetArgs};
 use salesforce::{
-    ApiVersion, ClientCredentials, ClientSettings, JwtBearer, LoginSettings, RefreshToken, TokenRetry, TokenSource,
+    ApiVersion, ClientCredentials, ClientSettings, JwtBearer, LoginSettings, RefreshToken, SignInSetting, TokenRetry,
+    TokenSource,
 };
 use service::{Address, Problems};
 
@@ -31,7 +32,8 @@ use crate::handler::{HandlerSettings, MAX_BATCH};
         CAUSEWAY_SALESFORCE_CLIENT_SECRET   client-credentials and refresh-token\n  \
         CAUSEWAY_SALESFORCE_JWT_KEY         jwt-bearer: the PEM private key\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
-        70 bug, 78 wrong settings."
+        70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start included),\n\
+        or a topology on the broker that differs."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -48,8 +50,13 @@ pub struct Args {
     #[arg(long, env = "CAUSEWAY_PATIENCE", default_value = "60s", value_name = "TIME")]
     patience: String,
 
-    /// Where to sign in: <https://login.salesforce.com>, <https://test.salesforce.com>, or the org's My Domain.
-    #[arg(long, env = "CAUSEWAY_SALESFORCE_LOGIN_URL", value_name = "URL", help_heading = "Salesforce")]
+    #[arg(
+        long,
+        env = "CAUSEWAY_SALESFORCE_LOGIN_URL",
+        value_name = "URL",
+        help_heading = "Salesforce",
+        help = "Where to sign in: https://login.salesforce.com, https://test.salesforce.com, or the org's My Domain"
+    )]
     salesforce_login_url: Option<String>,
     /// How to sign in: client-credentials, jwt-bearer or refresh-token.
     #[arg(
@@ -106,9 +113,6 @@ pub struct Args {
     /// The pause between two probes while the org's request allocation is spent.
     #[arg(long, env = "CAUSEWAY_QUOTA_PROBE", default_value = "15m", value_name = "TIME", help_heading = "Work")]
     quota_probe: String,
-    /// The largest body, in bytes.
-    #[arg(long, env = "CAUSEWAY_MAX_BODY_BYTES", default_value = "1048576", help_heading = "Work")]
-    max_body_bytes: String,
 }
 
 /// The settings, checked.
@@ -120,6 +124,7 @@ pub struct Config {
     pub(crate) patience: Duration,
     pub(crate) salesforce: ClientSettings,
     pub(crate) tokens: Arc<dyn TokenSource>,
+    pub(crate) sign_in: Flow,
     pub(crate) handler: HandlerSettings,
     pub(crate) batches: BatchSettings,
     pub(crate) prefetch: u16,
@@ -152,7 +157,7 @@ impl Config {
         let patience = problems.duration("CAUSEWAY_PATIENCE", &args.patience);
         let deadline = problems.duration("CAUSEWAY_SALESFORCE_DEADLINE", &args.salesforce_deadline);
         let api_version = problems.number("CAUSEWAY_SALESFORCE_API_VERSION", &args.salesforce_api_version, 52..=999);
-        let tokens = tokens(&args, problems);
+        let sign_in = tokens(&args, problems);
         let batch = problems.number("CAUSEWAY_BATCH_ORDERS", &args.batch_orders, 1..=MAX_BATCH as u64);
         let in_flight = problems.number("CAUSEWAY_IN_FLIGHT", &args.in_flight, 1..=20);
         let linger = problems.duration("CAUSEWAY_LINGER", &args.linger);
@@ -160,7 +165,6 @@ impl Config {
         let lease = problems.duration("CAUSEWAY_LEASE", &args.lease);
         let outage_probe = problems.duration("CAUSEWAY_OUTAGE_PROBE", &args.outage_probe);
         let quota_probe = problems.duration("CAUSEWAY_QUOTA_PROBE", &args.quota_probe);
-        let max_body_bytes = problems.positive("CAUSEWAY_MAX_BODY_BYTES", &args.max_body_bytes);
         if let (Some(lease), Some(deadline)) = (lease, deadline)
             && lease <= deadline
         {
@@ -171,6 +175,7 @@ impl Config {
             );
             return None;
         }
+        let (flow, tokens) = sign_in?;
         Some(Self {
             fleet: fleet?,
             redis: redis?,
@@ -183,9 +188,10 @@ impl Config {
                 connect_timeout: Duration::from_secs(5).min(deadline?),
                 client_name: concat!("causeway-writer/", env!("CARGO_PKG_VERSION")).to_owned(),
             },
-            tokens: tokens?,
+            tokens,
+            sign_in: flow,
             handler: HandlerSettings {
-                decode: DecodeSettings { tenant: tenant?, max_body_bytes: max_body_bytes? },
+                decode: DecodeSettings::inside_fleet(tenant?),
                 batch_limit: usize::try_from(batch?).ok()?,
                 lease: lease?,
                 outage_probe: outage_probe?,
@@ -197,14 +203,39 @@ impl Config {
     }
 }
 
+const LOGIN_URL: &str = "CAUSEWAY_SALESFORCE_LOGIN_URL";
+const CLIENT_ID: &str = "CAUSEWAY_SALESFORCE_CLIENT_ID";
+const CLIENT_SECRET: &str = "CAUSEWAY_SALESFORCE_CLIENT_SECRET";
+const JWT_KEY: &str = "CAUSEWAY_SALESFORCE_JWT_KEY";
+const USERNAME: &str = "CAUSEWAY_SALESFORCE_USERNAME";
+const GRANT_FILE: &str = "CAUSEWAY_SALESFORCE_GRANT_FILE";
+const TRUSTED_HOSTS: &str = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS";
+
+/// How the writer signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
+pub(crate) enum Flow {
     ClientCredentials,
     JwtBearer,
     RefreshToken,
 }
 
-fn tokens(args: &Args, problems: &mut Problems) -> Option<Arc<dyn TokenSource>> {
+impl Flow {
+    /// The variable to look at when a sign-in fails because of this.
+    pub(crate) const fn variable(self, setting: SignInSetting) -> &'static str {
+        match (setting, self) {
+            (SignInSetting::LoginUrl, _) => LOGIN_URL,
+            (SignInSetting::TrustedHosts, _) => TRUSTED_HOSTS,
+            (SignInSetting::Grant, Self::RefreshToken) => GRANT_FILE,
+            (SignInSetting::Credential, Self::JwtBearer) => JWT_KEY,
+            (SignInSetting::Credential, Self::ClientCredentials | Self::RefreshToken) => CLIENT_SECRET,
+            (SignInSetting::User, Self::JwtBearer) => USERNAME,
+            (SignInSetting::App | SignInSetting::User | SignInSetting::Grant, _) => CLIENT_ID,
+        }
+    }
+}
+
+/// Where the tokens come from. Every wrong sign-in setting is noted, each under its own name.
+fn tokens(args: &Args, problems: &mut Problems) -> Option<(Flow, Arc<dyn TokenSource>)> {
     let flow = problems.choice(
         "CAUSEWAY_SALESFORCE_AUTH",
         &args.salesforce_auth,
@@ -214,62 +245,75 @@ fn tokens(args: &Args, problems: &mut Problems) -> Option<Arc<dyn TokenSource>> 
             ("refresh-token", Flow::RefreshToken),
         ],
     );
+    let login = login(args, problems);
+    let flow = flow?;
+    let source: Result<Arc<dyn TokenSource>, salesforce::Error> = match flow {
+        Flow::ClientCredentials => {
+            let secret = problems.secret(CLIENT_SECRET);
+            ClientCredentials::new(login?, secret?).map(|source| Arc::new(source) as _)
+        }
+        Flow::JwtBearer => {
+            let key = problems.secret(JWT_KEY).filter(|key| {
+                let readable = JwtBearer::check_key(key);
+                if let Err(error) = &readable {
+                    problems.note(JWT_KEY, format!("cannot be used: {error}"), "give the app's private key, in PEM");
+                }
+                readable.is_ok()
+            });
+            let username =
+                problems.required(USERNAME, args.salesforce_username.as_deref(), "name the integration user");
+            let login = login?;
+            let audience = login.login_url.clone();
+            JwtBearer::new(login, username?, audience, &key?).map(|source| Arc::new(source) as _)
+        }
+        Flow::RefreshToken => {
+            let secret = problems.optional_secret(CLIENT_SECRET);
+            let grant = args.salesforce_grant_file.clone();
+            if grant.is_none() {
+                problems.note(GRANT_FILE, "is not set", "name the file that holds the refresh token");
+            }
+            let store = Arc::new(GrantFile::new(grant?));
+            RefreshToken::new(login?, secret?, store).map(|source| Arc::new(source) as _)
+        }
+    };
+    match source {
+        Ok(source) => Some((flow, source)),
+        Err(error) => {
+            problems.note("CAUSEWAY_SALESFORCE_AUTH", format!("fails: {error}"), "correct the sign-in settings");
+            None
+        }
+    }
+}
+
+/// Where to sign in, and as which app.
+fn login(args: &Args, problems: &mut Problems) -> Option<LoginSettings> {
     let login_url = problems.required(
-        "CAUSEWAY_SALESFORCE_LOGIN_URL",
+        LOGIN_URL,
         args.salesforce_login_url.as_deref(),
         "write the org's My Domain, such as https://acme.my.salesforce.com",
     );
     let client_id = problems.required(
-        "CAUSEWAY_SALESFORCE_CLIENT_ID",
+        CLIENT_ID,
         args.salesforce_client_id.as_deref(),
         "copy the consumer key of the connected app",
     );
     let trusted = args.salesforce_trusted_hosts.as_deref().unwrap_or_default();
-    let login = |login_url: String, client_id: String| LoginSettings {
-        login_url,
-        client_id,
+    // The address is looked at also where the rest of the settings is not there.
+    let login = LoginSettings {
+        login_url: login_url?,
+        client_id: client_id.clone().unwrap_or_default(),
         trusted_hosts: trusted.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect(),
         connect_timeout: Duration::from_secs(5),
         answer_timeout: Duration::from_secs(30),
         retry: TokenRetry::STANDARD,
     };
-    let source: Result<Arc<dyn TokenSource>, String> = match flow? {
-        Flow::ClientCredentials => {
-            let secret = problems.secret("CAUSEWAY_SALESFORCE_CLIENT_SECRET");
-            let source = ClientCredentials::new(login(login_url?, client_id?), secret?);
-            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
-        }
-        Flow::JwtBearer => {
-            let key = problems.secret("CAUSEWAY_SALESFORCE_JWT_KEY");
-            let username = problems.required(
-                "CAUSEWAY_SALESFORCE_USERNAME",
-                args.salesforce_username.as_deref(),
-                "name the integration user",
-            );
-            let login_url = login_url?;
-            let source = JwtBearer::new(login(login_url.clone(), client_id?), username?, login_url, &key?);
-            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
-        }
-        Flow::RefreshToken => {
-            let secret = problems.optional_secret("CAUSEWAY_SALESFORCE_CLIENT_SECRET");
-            let grant = args.salesforce_grant_file.clone();
-            if grant.is_none() {
-                problems.note(
-                    "CAUSEWAY_SALESFORCE_GRANT_FILE",
-                    "is not set",
-                    "name the file that holds the refresh token",
-                );
-            }
-            let store = Arc::new(GrantFile::new(grant?));
-            let source = RefreshToken::new(login(login_url?, client_id?), secret?, store);
-            source.map(|source| Arc::new(source) as _).map_err(|error| error.to_string())
-        }
-    };
-    match source {
-        Ok(source) => Some(source),
-        Err(what) => {
-            problems.note("CAUSEWAY_SALESFORCE_AUTH", what, "correct the sign-in settings");
-            None
-        }
+    if let Err(error) = login.check_login_url() {
+        problems.note(
+            LOGIN_URL,
+            format!("cannot be used: {error}"),
+            format!("write https:// and the org's My Domain; a test org under plain http is named in {TRUSTED_HOSTS}"),
+        );
+        return None;
     }
+    client_id.map(|_| login)
 }

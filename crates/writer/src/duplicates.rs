@@ -14,6 +14,8 @@ use domain::outcome::{MatchExplanation, Rejected};
 use salesforce::{ApiError, Client, DuplicateResult};
 use serde_json::Value;
 
+use crate::resolve;
+
 /// What a duplicate means for an order.
 pub(crate) enum Decision {
     /// A business answer.
@@ -70,9 +72,11 @@ fn reject(
     detail: Option<&DuplicateResult>,
     accounts: &[RecordId],
 ) -> Decision {
-    let rule = detail.and_then(|detail| detail.rule.clone());
-    let mut failure = Failure::permanent(reason, error.operator_text()).coded(error.code.as_str());
-    failure.rule = rule;
+    let failure = Failure::permanent(reason, error.operator_text()).coded(error.code.as_str());
+    let failure = match detail.and_then(|detail| detail.rule.as_deref()) {
+        Some(rule) => failure.by(rule),
+        None => failure,
+    };
     let customer_text = processing.customer_text(reason).unwrap_or_default().to_owned();
     let explanation = detail.map(|detail| explain(detail, accounts, "rejected"));
     Decision::Reject(Rejected { failure, customer_text, explanation })
@@ -100,9 +104,8 @@ async fn matched_accounts(client: &Client, detail: &DuplicateResult) -> Result<V
     let mut accounts: Vec<RecordId> =
         matches.iter().map(|(_, id)| id.clone()).filter(|id| id.key_prefix() == "001").collect();
     if accounts.is_empty() && !contacts.is_empty() {
-        let soql = format!("SELECT AccountId FROM Contact WHERE Id IN ({})", quoted(contacts.into_iter()));
-        let rows = client.query(&soql).await?;
-        accounts = rows.iter().filter_map(|row| RecordId::parse(row.get("AccountId")?.as_str()?)).collect();
+        let found = resolve::accounts_of_contacts(client, &contacts).await?;
+        accounts = contacts.iter().filter_map(|contact| found.get(*contact).cloned()).collect();
     }
     let mut seen = Vec::new();
     accounts.retain(|id| {

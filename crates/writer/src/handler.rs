@@ -15,7 +15,7 @@ use domain::dead_letter::LetterId;
 use domain::envelope::{DecodeSettings, Envelope};
 use domain::event::OrderEvent;
 use domain::failure::{Failure, FailureClass, Reason};
-use domain::order::id::{OrderId, SequenceKey, TenantId};
+use domain::order::id::{OrderId, RecordId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::settlement::{Settlement, settle};
 use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
@@ -112,7 +112,7 @@ impl OrderWriter {
                 owner: self.owner(*queue),
                 order: event.order_id().clone(),
                 effect: "order",
-                fingerprint: event.fingerprint,
+                fingerprint: event.fingerprint(),
                 lease: self.settings.lease,
             })
             .collect();
@@ -144,12 +144,22 @@ impl OrderWriter {
         for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
             match &found {
                 Ok(found) => {
-                    if let Some(written) = found.get(attempt.event.order_id()) {
-                        self.metrics.resolved("done");
-                        attempt.found(written.clone(), processing, in_graph);
-                    } else {
-                        self.metrics.resolved("not_done");
-                        attempt.stage = Stage::Send;
+                    let found = found.get(attempt.event.order_id());
+                    let says = attempt.event.fingerprint();
+                    match found {
+                        // What the ledger would have said, had it not forgotten.
+                        Some(found) if found.fingerprint.is_some_and(|written| written != says) => {
+                            self.metrics.resolved("conflict");
+                            attempt.end_conflict();
+                        }
+                        Some(found) => {
+                            self.metrics.resolved("done");
+                            attempt.found(found.written.clone(), processing, in_graph);
+                        }
+                        None => {
+                            self.metrics.resolved("not_done");
+                            attempt.stage = Stage::Send;
+                        }
                     }
                 }
                 // Not knowing stays not knowing: the claim goes back as unknown. Only an org that refuses to be asked costs
@@ -162,6 +172,23 @@ impl OrderWriter {
                     Outcome::Failed(failure) => Outcome::Outage { failure, retry_after: self.probes().unavailable },
                     Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => Outcome::Halted,
                 }),
+            }
+        }
+    }
+
+    /// An order that names a Contact and no Account belongs to that Contact's Account, whatever was remembered of the
+    /// customer. One API call for a batch that holds such orders, none for any other.
+    async fn name_accounts_of_contacts(&self, attempts: &mut [Attempt<'_>]) {
+        let named: Vec<&RecordId> = attempts.iter().filter_map(Attempt::contact_without_account).collect();
+        if named.is_empty() {
+            return;
+        }
+        let found = resolve::accounts_of_contacts(&self.client, &named).await;
+        for attempt in attempts {
+            let Some(contact) = attempt.contact_without_account() else { continue };
+            match &found {
+                Ok(found) => attempt.belongs_to(found.get(contact).cloned()),
+                Err(error) => attempt.end(not_written(of_error(error, self.probes()))),
             }
         }
     }
@@ -183,12 +210,12 @@ impl OrderWriter {
     }
 
     /// Closes every claim and remembers whose Account it was. Returns which settlements were refused as stale.
-    async fn close(&self, attempts: &[Attempt<'_>]) -> Result<Vec<bool>, ledger::Error> {
+    async fn close(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) -> Result<Vec<bool>, ledger::Error> {
         let (mut closings, mut places): (Vec<(ClaimTicket, Closing)>, Vec<usize>) = (Vec::new(), Vec::new());
         let mut accounts = Vec::new();
-        for (index, attempt) in attempts.iter().enumerate() {
+        for (index, (attempt, settlement)) in attempts.iter().zip(settlements).enumerate() {
             if let Some(ticket) = &attempt.ticket {
-                closings.push((ticket.clone(), attempt.closing()));
+                closings.push((ticket.clone(), attempt.closing(settlement)));
                 places.push(index);
             }
             // Also of an order that was settled before: whoever settled it may have died before it remembered.
@@ -224,25 +251,16 @@ impl OrderWriter {
         }
     }
 
-    fn verdict(&self, processing: &OrderProcessing, attempt: &Attempt<'_>, stale: bool, released: bool) -> Verdict {
-        let (outcome, already) = match &attempt.stage {
-            Stage::Over { outcome, already } => (outcome.as_ref(), *already),
-            Stage::NotOwner => {
-                return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
-            }
-            // It was not tried to its end; it goes again.
-            Stage::LookUp | Stage::Send | Stage::Duplicate(_) | Stage::Publish(_) => (&Outcome::Halted, false),
-        };
-        if stale {
-            // Whoever holds the claim now looks the effect up; here it is asked for again.
+    fn verdict(&self, attempt: &Attempt<'_>, settlement: Settlement, stale: bool) -> Verdict {
+        // Whoever holds a stale claim now looks the effect up; here it is asked for again.
+        if stale || matches!(attempt.stage, Stage::NotOwner) {
             return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
         }
-        // Attempts outlive a dead letter; a released one begins a new round of them.
-        let attempts = attempt.attempts % processing.retry.max_attempts.max(1) + 1;
-        let settlement = settle(outcome, attempts, &processing.retry);
         let mut verdict = Verdict::of(settlement);
-        if let Outcome::Settled(ending) = outcome {
-            verdict.resolution = match (already, ending) {
+        if let Stage::Over { outcome, already } = &attempt.stage
+            && let Outcome::Settled(ending) = outcome.as_ref()
+        {
+            verdict.resolution = match (*already, ending) {
                 (true, _) => "already",
                 (false, Ending::Written(_)) => "written",
                 (false, Ending::Rejected(_)) => "rejected",
@@ -255,7 +273,7 @@ impl OrderWriter {
                 event.sequence_key().clone(),
                 ending,
             );
-            if released {
+            if attempt.released {
                 verdict.announcements.push(announcement(&OutcomeEvent { kind: OutcomeKind::Replayed, ..told.clone() }));
             }
             verdict.announcements.push(announcement(&told));
@@ -308,6 +326,7 @@ impl Handler for OrderWriter {
             }
         };
         self.look_up(&processing, &mut attempts).await;
+        self.name_accounts_of_contacts(&mut attempts).await;
         self.send(&processing, &mut attempts).await;
         self.send_without_lost_accounts(&processing, &mut attempts).await;
         self.decide_duplicates(&processing, &mut attempts).await;
@@ -322,12 +341,13 @@ impl Handler for OrderWriter {
             }
         }
         self.publish(&mut attempts).await;
-        match self.close(&attempts).await {
+        let settlements: Vec<Settlement> =
+            attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
+        match self.close(&attempts, &settlements).await {
             Ok(stale) => {
-                let verdicts = attempts.iter().zip(stale).zip(jobs);
-                let verdicts: Vec<Verdict> = verdicts
-                    .map(|((attempt, stale), job)| self.verdict(&processing, attempt, stale, job.letter.is_some()))
-                    .collect();
+                let verdicts = attempts.iter().zip(settlements).zip(stale);
+                let verdicts: Vec<Verdict> =
+                    verdicts.map(|((attempt, settlement), stale)| self.verdict(attempt, settlement, stale)).collect();
                 self.take_back_sightings(&attempts, &verdicts).await;
                 verdicts
             }
@@ -353,6 +373,7 @@ fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
         serde_json::from_str(text)
             .unwrap_or_else(|_| Failure::permanent(Reason::InvalidValue, "the refusal header is unreadable"))
     });
+    let foreign = parsed.as_ref().is_err_and(|undecodable| undecodable.failure.reason == Reason::WrongTenant);
     let (order_id, key, order_type, item) = match parsed {
         Ok(event) => (
             Some(event.order_id().clone()),
@@ -364,9 +385,9 @@ fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
             (undecodable.order_id, undecodable.sequence_key, undecodable.order_type, Err(undecodable.failure))
         }
     };
-    let key = key
-        .map(|key| key.as_str().to_owned())
-        .or_else(|| message.header(queue::message::SEQUENCE_KEY).map(str::to_owned));
+    // The header says in whose lane an unreadable order came, but another tenant's order has no lane here.
+    let header = message.header(queue::message::SEQUENCE_KEY).filter(|_| !foreign);
+    let key = key.map(|key| key.as_str().to_owned()).or_else(|| header.map(str::to_owned));
     let order_id = order_id.map(|id| id.as_str().to_owned());
     let item = refusal.map_or(item, Err);
     Sorted { key, order_id, order_type, item }
@@ -380,7 +401,12 @@ fn letter_announcement<I>(
 ) -> Option<Announcement> {
     let order_id = OrderId::parse(job.order_id.as_deref()?)?;
     let key = SequenceKey::parse(job.key.as_deref()?)?;
-    Some(announcement(&OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str())))
+    let mut told = OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str());
+    if job.letter.is_some() && failure.attempts.is_none() {
+        // Never tried, such as an order that cannot be read: no attempts tell this death from the one before the replay.
+        told.occasion = Some(format!("{letter}:{}", uuid::Uuid::new_v4().simple()));
+    }
+    Some(announcement(&told))
 }
 
 fn announcement(event: &OutcomeEvent) -> Announcement {

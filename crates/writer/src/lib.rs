@@ -12,7 +12,10 @@
 //! * Nothing is sent without a claim, and nothing is acknowledged before its claim is closed.
 //! * A lost answer is *unknown*: it is looked up by the order's own record before anything is sent again.
 //! * The order's record is unique and lies in the same all-or-none unit as the event, so an order that is sent twice all
-//!   the same is refused the second time.
+//!   the same, as after the ledger was emptied, is refused the second time. Then its record is read: the same fingerprint
+//!   is the same order, written before; another one is a conflict.
+//! * An attempt is a request about the order that failed or whose answer was lost. A replayed order has all its attempts
+//!   again; what the operator reads counts on.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 
 mod attempt;
@@ -27,13 +30,12 @@ mod reload;
 mod resolve;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ledger::Ledger;
 use queue::work::{Letters, Stop, WorkSettings};
 use salesforce::Client;
 use service::patience::{Attempt, patiently};
-use service::{Condition, Lifecycle, Stopped};
+use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderWriter;
@@ -42,21 +44,24 @@ use crate::metrics::Metrics;
 /// Works until the process drains.
 ///
 /// # Errors
-/// RabbitMQ, Redis or Salesforce could not be reached within the patience, or the broker's topology differs.
+/// RabbitMQ, Redis or Salesforce could not be reached within the patience, the broker's topology differs, or Salesforce
+/// refuses the sign-in settings.
 pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone())
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let metrics = Arc::new(metrics);
-    lifecycle.health().not_ready("rabbitmq", "not connected yet");
-    lifecycle.health().not_ready("redis", "not connected yet");
+    queue::readiness::begins(lifecycle.health());
+    ledger::readiness::begins(lifecycle.health());
     let client = Client::observed(config.salesforce.clone(), Arc::clone(&config.tokens), Some(metrics.clone()))
         .map_err(|error| Stopped::settings(error.to_string()))?;
+    Metrics::follow_allocation(lifecycle.registry(), client.clone())
+        .map_err(|error| Stopped::failed(error.to_string()))?;
     let namespace = format!("{}:{}", config.fleet.topology.namespace, config.handler.decode.tenant);
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
     let Some(()) = sign_in(&config, &lifecycle).await? else { return Ok(()) };
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
-    lifecycle.health().set("redis", Condition::Ready);
+    ledger::readiness::connected(lifecycle.health());
 
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
@@ -66,7 +71,6 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         queues: config.fleet.topology.partition_queues(),
         prefetch: config.prefetch,
         batches: config.batches,
-        drain: Duration::from_secs(25),
         letters: Letters::Block,
         by: name,
         patience: config.patience,
@@ -75,12 +79,18 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(stopped)
 }
 
-/// Signs in to Salesforce; waits for it no longer than the patience. `None` when the process drains first.
+/// Signs in to Salesforce; waits for it no longer than the patience, and not at all for what waiting does not heal. `None`
+/// when the process drains first.
 async fn sign_in(config: &Config, lifecycle: &Lifecycle) -> Result<Option<()>, Stopped> {
     patiently(config.patience, lifecycle.draining(), || async {
-        // Whatever refuses the sign-in now, an administrator may heal it within the patience.
-        let signed_in = config.tokens.token().await;
-        signed_in.map(|_| ()).map_err(|error| Attempt::Later(Stopped::unavailable(error.to_string())))
+        config.tokens.token().await.map(|_| ()).map_err(|error| {
+            if error.is_final() {
+                let setting = config.sign_in.variable(error.setting());
+                Attempt::Never(Stopped::settings(format!("{setting} is refused: {error}")))
+            } else {
+                Attempt::Later(Stopped::unavailable(error.to_string()))
+            }
+        })
     })
     .await
 }

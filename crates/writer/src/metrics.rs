@@ -4,14 +4,23 @@
 use std::time::Duration;
 
 use domain::failure::{Failure, Reason};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use queue::error::Error;
-use queue::handler::Observer;
+use queue::handler::{Observer, OpenLetters};
 use queue::topology::Queue;
-use salesforce::{CallEnd, CallObserver, Operation};
-use service::{Condition, Health};
+use salesforce::{ApiUsage, CallEnd, CallObserver, Catalogue, Client, Operation};
+use service::Health;
+
+/// The org, among what a process depends on.
+const DEPENDENCY: &str = "salesforce";
+
+/// How Salesforce's answers end a call; the values of the label `status`.
+const ENDS: [CallEnd; 5] =
+    [CallEnd::Answered, CallEnd::Refused, CallEnd::Failed, CallEnd::Unreachable, CallEnd::AnswerLost];
 
 /// The counters, and the readiness that follows from them.
 pub struct Metrics {
@@ -22,9 +31,13 @@ pub struct Metrics {
     resolved: IntCounterVec,
     takeovers: IntCounter,
     batch_orders: Histogram,
-    lanes: IntGaugeVec,
+    settle_seconds: Histogram,
+    waiting: IntGauge,
+    in_flight: IntGauge,
+    lanes_waiting: IntGauge,
     letters_open: IntGauge,
     keys_blocked: IntGauge,
+    oldest_letter: IntGauge,
     paused: IntGaugeVec,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
@@ -39,29 +52,51 @@ impl Metrics {
         let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
             health,
-            received: IntCounter::new("received_total", "Deliveries taken from RabbitMQ.")?,
+            received: IntCounter::new("writer_received_total", "Deliveries taken from RabbitMQ.")?,
             settled: counter(
-                "settled_total",
+                "writer_settled_total",
                 "Orders by how they ended: written, rejected, already, dead, held.",
                 &["settlement"],
             )?,
-            refused: counter("refused_total", "Graphs that Salesforce refused, by its code.", &["code"])?,
+            refused: counter("writer_refused_total", "Graphs that Salesforce refused, by its code.", &["code"])?,
             resolved: counter(
-                "unknown_resolved_total",
-                "Orders whose answer was lost, by what the look-up found: done, not_done.",
+                "writer_unknown_resolved_total",
+                "Orders whose answer was lost, by what the look-up found: done, not_done, conflict.",
                 &["verdict"],
             )?,
-            takeovers: IntCounter::new("partition_takeovers_total", "Partitions taken over.")?,
+            takeovers: IntCounter::new("writer_partition_takeovers_total", "Partitions taken over.")?,
             batch_orders: Histogram::with_opts(
-                HistogramOpts::new("batch_orders", "Orders per request.")
+                HistogramOpts::new("writer_batch_orders", "Orders per request.")
                     .buckets(vec![1.0, 2.0, 5.0, 10.0, 14.0, 25.0, 50.0, 75.0]),
             )?,
-            lanes: IntGaugeVec::new(
-                Opts::new("lanes", "Orders in lanes: all, in flight, or lanes that wait for a time."),
-                &["state"],
+            settle_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "writer_settle_seconds",
+                    "Seconds from an order's being handed on by ingest to its being written, rejected or dead, by the \
+                     clocks of both and to the second. Without released letters, which waited for an operator.",
+                )
+                .buckets(vec![1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 21600.0]),
             )?,
-            letters_open: IntGauge::new("letters_open", "Open letters in the journal.")?,
-            keys_blocked: IntGauge::new("keys_blocked", "Customers with an open letter.")?,
+            waiting: IntGauge::new("orders_waiting", "Orders that were taken and wait for their turn.")?,
+            in_flight: IntGauge::new("orders_in_flight", "Orders that are worked on.")?,
+            lanes_waiting: IntGauge::new(
+                "lanes_waiting",
+                "Customers whose next order is tried again at a later time; their others wait behind it.",
+            )?,
+            letters_open: IntGauge::new(
+                "letters_open",
+                "Open letters in the journal, of the whole fleet: every writer tells the same number. Aggregate with max, \
+                 never with sum.",
+            )?,
+            keys_blocked: IntGauge::new(
+                "keys_blocked",
+                "Customers whose orders wait behind an open letter, of the whole fleet. Aggregate with max, never with sum.",
+            )?,
+            oldest_letter: IntGauge::new(
+                "oldest_letter_timestamp_seconds",
+                "When the oldest open letter of the fleet was written, in seconds since 1970; 0 when none is open. Its age: \
+                 time() - max(this) where this > 0.",
+            )?,
             paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
             calls: counter("salesforce_calls_total", "API calls, by how they ended.", &["operation", "status"])?,
             call_seconds: HistogramVec::new(
@@ -71,9 +106,24 @@ impl Metrics {
             )?,
         };
         let Self {
-            health: _, received, settled, refused, resolved, takeovers, batch_orders, lanes, letters_open, ..
+            health: _,
+            received,
+            settled,
+            refused,
+            resolved,
+            takeovers,
+            batch_orders,
+            settle_seconds,
+            waiting,
+            in_flight,
+            lanes_waiting,
+            letters_open,
+            keys_blocked,
+            oldest_letter,
+            paused,
+            calls,
+            call_seconds,
         } = &metrics;
-        let Self { keys_blocked, paused, calls, call_seconds, .. } = &metrics;
         for collector in [
             Box::new(received.clone()) as Box<dyn prometheus::core::Collector>,
             Box::new(settled.clone()),
@@ -81,16 +131,47 @@ impl Metrics {
             Box::new(resolved.clone()),
             Box::new(takeovers.clone()),
             Box::new(batch_orders.clone()),
-            Box::new(lanes.clone()),
+            Box::new(settle_seconds.clone()),
+            Box::new(waiting.clone()),
+            Box::new(in_flight.clone()),
+            Box::new(lanes_waiting.clone()),
             Box::new(letters_open.clone()),
             Box::new(keys_blocked.clone()),
+            Box::new(oldest_letter.clone()),
             Box::new(paused.clone()),
             Box::new(calls.clone()),
             Box::new(call_seconds.clone()),
         ] {
             registry.register(collector)?;
         }
+        metrics.begin_at_zero();
         Ok(metrics)
+    }
+
+    /// Registers `salesforce_api_calls_left` and `salesforce_api_calls_limit`, which say what this client was told last.
+    ///
+    /// # Errors
+    /// A name is registered twice, which is a bug.
+    pub fn follow_allocation(registry: &Registry, client: Client) -> prometheus::Result<()> {
+        registry.register(Box::new(Allocation::new(move || client.usage())?))
+    }
+
+    /// A rate can be told of a counter only from its zero on.
+    fn begin_at_zero(&self) {
+        for settlement in ["written", "rejected", "already", "dead", "held"] {
+            self.settled.with_label_values(&[settlement]).inc_by(0);
+        }
+        for verdict in ["done", "not_done", "conflict"] {
+            self.resolved.with_label_values(&[verdict]).inc_by(0);
+        }
+        for code in Catalogue::entries().iter().map(|entry| entry.code.as_str()).chain(["other"]) {
+            self.refused.with_label_values(&[code]).inc_by(0);
+        }
+        for operation in Operation::ALL {
+            for end in ENDS {
+                self.calls.with_label_values(&[operation.as_str(), end.as_str()]).inc_by(0);
+            }
+        }
     }
 
     /// An order ended.
@@ -100,7 +181,7 @@ impl Metrics {
 
     /// A graph was refused; codes that are not catalogued count as `other`.
     pub(crate) fn refused(&self, code: &str) {
-        let code = salesforce::Catalogue::get(code).map_or("other", |_| code);
+        let code = Catalogue::get(code).map_or("other", |_| code);
         self.refused.with_label_values(&[code]).inc();
     }
 
@@ -134,47 +215,183 @@ impl Observer for Metrics {
         self.received.inc();
     }
 
-    fn settled(&self, settlement: &'static str) {
+    fn settled(&self, settlement: &'static str, age: Option<Duration>) {
         // Written, rejected, already and dead are counted where they are decided.
         if settlement == "held" {
             Self::settled(self, settlement);
+        } else if let Some(age) = age {
+            self.settle_seconds.observe(age.as_secs_f64());
         }
     }
 
     fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
-        self.lanes.with_label_values(&["all"]).set(gauge(items));
-        self.lanes.with_label_values(&["waiting"]).set(gauge(waiting));
-        self.lanes.with_label_values(&["in_flight"]).set(gauge(in_flight));
+        self.waiting.set(gauge(items.saturating_sub(in_flight)));
+        self.in_flight.set(gauge(in_flight));
+        self.lanes_waiting.set(gauge(waiting));
     }
 
-    fn letters(&self, open: usize, blocked_keys: usize) {
-        self.letters_open.set(gauge(open));
-        self.keys_blocked.set(gauge(blocked_keys));
+    fn letters(&self, open: OpenLetters) {
+        let OpenLetters { letters, blocked_customers, oldest_at } = open;
+        self.letters_open.set(gauge(letters));
+        self.keys_blocked.set(gauge(blocked_customers));
+        self.oldest_letter.set(oldest_at.map_or(0, |at| i64::try_from(at / 1000).unwrap_or(i64::MAX)));
     }
 
     fn connected(&self, state: Result<(), &Error>) {
-        match state {
-            Ok(()) => self.health.set("rabbitmq", Condition::Ready),
-            Err(error) => self.health.not_ready("rabbitmq", error.to_string()),
-        }
+        queue::readiness::connected(&self.health, state);
     }
 
     fn paused(&self, why: Option<&Failure>) {
         self.paused.reset();
         if let Some(failure) = why {
             self.paused.with_label_values(&[failure.reason.as_str()]).set(1);
+            if matches!(failure.reason, Reason::SalesforceUnavailable | Reason::AuthenticationFailed) {
+                self.health.neighbour(DEPENDENCY, false);
+            }
         }
-        // An org that is away is no reason to restart or unroute a process; a ledger that is away is one not to count on it.
-        match why.filter(|failure| failure.reason == Reason::LedgerUnavailable) {
-            Some(failure) => self.health.not_ready("redis", failure.message.as_str()),
-            None => self.health.set("redis", Condition::Ready),
-        }
+        ledger::readiness::paused(&self.health, why);
     }
 }
 
 impl CallObserver for Metrics {
     fn call(&self, operation: Operation, end: CallEnd, duration: Duration) {
+        self.health.neighbour(DEPENDENCY, matches!(end, CallEnd::Answered | CallEnd::Refused));
         self.calls.with_label_values(&[operation.as_str(), end.as_str()]).inc();
         self.call_seconds.with_label_values(&[operation.as_str()]).observe(duration.as_secs_f64());
+    }
+}
+
+/// What is left of the org's allocation, as its last answer said; nothing before the first.
+struct Allocation<U> {
+    usage: U,
+    left: IntGauge,
+    limit: IntGauge,
+}
+
+impl<U: Fn() -> Option<ApiUsage> + Send + Sync> Allocation<U> {
+    fn new(usage: U) -> prometheus::Result<Self> {
+        let help = "API calls left of the org's allocation for 24 hours, by Salesforce's own count, as it said last.";
+        let left = IntGauge::new("salesforce_api_calls_left", help)?;
+        let help = "The org's allocation of API calls for 24 hours, as Salesforce said last.";
+        let limit = IntGauge::new("salesforce_api_calls_limit", help)?;
+        Ok(Self { usage, left, limit })
+    }
+}
+
+impl<U: Fn() -> Option<ApiUsage> + Send + Sync> Collector for Allocation<U> {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.left.desc(), self.limit.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let Some(usage) = (self.usage)() else { return Vec::new() };
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.left.set(gauge(usage.remaining()));
+        self.limit.set(gauge(usage.limit));
+        [self.left.collect(), self.limit.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+    use service::Lifecycle;
+
+    use super::*;
+
+    fn registered() -> (Lifecycle, Metrics) {
+        let lifecycle = Lifecycle::new();
+        let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone()).expect("registered");
+        (lifecycle, metrics)
+    }
+
+    #[track_caller]
+    fn says(lifecycle: &Lifecycle, lines: &[&str]) {
+        let text = TextEncoder::new().encode_to_string(&lifecycle.registry().gather()).expect("text");
+        for line in lines {
+            assert!(text.lines().any(|told| told == *line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn counters_with_labels_are_there_from_zero() {
+        let (lifecycle, _metrics) = registered();
+        says(
+            &lifecycle,
+            &[
+                "causeway_writer_settled_total{settlement=\"written\"} 0",
+                "causeway_writer_settled_total{settlement=\"held\"} 0",
+                "causeway_writer_unknown_resolved_total{verdict=\"not_done\"} 0",
+                "causeway_writer_refused_total{code=\"other\"} 0",
+                "causeway_writer_refused_total{code=\"UNABLE_TO_LOCK_ROW\"} 0",
+                "causeway_salesforce_calls_total{operation=\"graph\",status=\"answer_lost\"} 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn orders_in_lanes_are_counted_once() {
+        let (lifecycle, metrics) = registered();
+        metrics.lanes(10, 2, 4);
+        says(&lifecycle, &["causeway_orders_waiting 6", "causeway_orders_in_flight 4", "causeway_lanes_waiting 2"]);
+    }
+
+    #[test]
+    fn open_letters_are_told_with_when_the_oldest_was_written_and_zero_when_none_is_open() {
+        let (lifecycle, metrics) = registered();
+        metrics.letters(OpenLetters { letters: 902, blocked_customers: 40, oldest_at: Some(1_790_000_123_456) });
+        says(
+            &lifecycle,
+            &[
+                "causeway_letters_open 902",
+                "causeway_keys_blocked 40",
+                "causeway_oldest_letter_timestamp_seconds 1790000123",
+            ],
+        );
+        metrics.letters(OpenLetters::default());
+        says(&lifecycle, &["causeway_letters_open 0", "causeway_oldest_letter_timestamp_seconds 0"]);
+    }
+
+    #[test]
+    fn the_age_of_an_order_is_told_when_it_is_settled_and_not_when_it_is_parked() {
+        let (lifecycle, metrics) = registered();
+        let observer: &dyn Observer = &metrics;
+        observer.settled("acknowledged", Some(Duration::from_secs(4)));
+        observer.settled("dead", Some(Duration::from_secs(40)));
+        observer.settled("held", Some(Duration::from_secs(400)));
+        observer.settled("acknowledged", None);
+        says(
+            &lifecycle,
+            &[
+                "causeway_writer_settle_seconds_bucket{le=\"5\"} 1",
+                "causeway_writer_settle_seconds_count 2",
+                "causeway_writer_settle_seconds_sum 44",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_org_that_does_not_answer_is_down_and_the_process_stays_ready() {
+        let (lifecycle, metrics) = registered();
+        lifecycle.health().set("rabbitmq", service::Condition::Ready);
+        metrics.call(Operation::Graph, CallEnd::Unreachable, Duration::ZERO);
+        says(&lifecycle, &["causeway_dependency_up{dependency=\"salesforce\"} 0"]);
+        assert!(lifecycle.health().is_ready());
+        metrics.call(Operation::Graph, CallEnd::Refused, Duration::ZERO);
+        says(&lifecycle, &["causeway_dependency_up{dependency=\"salesforce\"} 1"]);
+        metrics.paused(Some(&Failure::transient(Reason::AuthenticationFailed, "refused")));
+        says(&lifecycle, &["causeway_dependency_up{dependency=\"salesforce\"} 0"]);
+    }
+
+    #[test]
+    fn the_allocation_is_told_once_the_org_has_said_it() {
+        let lifecycle = Lifecycle::new();
+        let usage = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let said = std::sync::Arc::clone(&usage);
+        let allocation = Allocation::new(move || *said.lock().expect("no panic")).expect("names");
+        lifecycle.registry().register(Box::new(allocation)).expect("registered");
+        assert!(!lifecycle.registry().gather().iter().any(|family| family.name().contains("api_calls")));
+        *usage.lock().expect("no panic") = Some(ApiUsage { used: 30, limit: 100 });
+        says(&lifecycle, &["causeway_salesforce_api_calls_left 70", "causeway_salesforce_api_calls_limit 100"]);
     }
 }

@@ -21,7 +21,8 @@ pub(crate) struct Probes {
 /// What it means for one order that its graph was refused. Duplicates and existing records are decided elsewhere.
 pub(crate) fn of_refusal(error: &ApiError, probes: Probes) -> Outcome {
     let failure = |class, reason| {
-        let mut failure = Failure::new(class, reason, error.operator_text()).coded(error.code.as_str());
+        let failure = Failure::new(class, reason, error.operator_text()).coded(error.code.as_str());
+        let mut failure = failure.quoting(&error.message);
         if let Some(field) = error.fields.first() {
             failure = failure.at(field.as_str());
         }
@@ -130,11 +131,12 @@ pub(crate) fn lies_in_the_request(error: &Error) -> bool {
 }
 
 fn coded(error: &Error, class: FailureClass, reason: Reason) -> Failure {
-    let (message, code) = match error.cause() {
-        Some(cause) => (cause.operator_text(), Some(cause.code.clone())),
-        None => (error.to_string(), None),
-    };
-    Failure { salesforce_code: code, ..Failure::new(class, reason, message) }
+    match error.cause() {
+        Some(cause) => {
+            Failure::new(class, reason, cause.operator_text()).coded(cause.code.as_str()).quoting(&cause.message)
+        }
+        None => Failure::new(class, reason, error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +161,17 @@ mod tests {
         assert_eq!(failure.class, FailureClass::Transient);
         assert_eq!(failure.reason, Reason::UnknownSalesforceCode);
         assert_eq!(failure.salesforce_code.as_deref(), Some("NEVER_HEARD_OF"));
+    }
+
+    #[test]
+    fn the_orgs_own_text_is_kept_beside_the_message_whether_one_order_or_the_whole_request_was_refused() {
+        let quoting = || ApiError::new("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Nora Quistling is blocked");
+        let whole = Error::Refused { status: 400, errors: vec![quoting()] };
+        for outcome in [of_refusal(&quoting(), PROBES), of_error(&whole, PROBES)] {
+            let Outcome::Failed(failure) = outcome else { panic!("no failure") };
+            assert_eq!(failure.message, "A validation rule or trigger of the org refused the record.");
+            assert_eq!(failure.org_text.expect("a text").reveal(), "Nora Quistling is blocked");
+        }
     }
 
     #[test]

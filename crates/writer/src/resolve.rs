@@ -1,17 +1,25 @@
-//! After a lost answer: did it happen?
+//! What only the org knows: whether an order was written, and whose Account a Contact belongs to.
 //!
-//! Each order has a record of its own in the org, created in the same all-or-none unit as everything else of the order and
+//! After a lost answer, did it happen? Each order has a record of its own in the org, created in the same all-or-none unit as everything else of the order and
 //! unique by the order's identity. So one query tells for many orders whether they were written, and a request that is
 //! sent again cannot be executed twice.
 
 use std::collections::HashMap;
 
 use domain::config::ExternalIds;
-use domain::order::id::{OrderId, RecordId};
+use domain::order::id::{Fingerprint, OrderId, RecordId};
 use domain::outcome::Written;
 use domain::plan::Reference;
 use salesforce::Client;
 use serde_json::Value;
+
+/// What the org holds of an order.
+pub(crate) struct Found {
+    /// What was written.
+    pub(crate) written: Written,
+    /// What the order said that was written, where its record keeps it.
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
 
 /// Which of these orders have a record in the org, and what it says. One API call.
 ///
@@ -20,14 +28,15 @@ pub(crate) async fn written_orders(
     client: &Client,
     ids: &ExternalIds,
     orders: &[&OrderId],
-) -> Result<HashMap<OrderId, Written>, salesforce::Error> {
+) -> Result<HashMap<OrderId, Found>, salesforce::Error> {
     if orders.is_empty() || ids.order_object.is_empty() {
         return Ok(HashMap::new());
     }
     let values: Vec<String> = orders.iter().map(|order| salesforce::quote(order.as_str())).collect();
-    let ExternalIds { order_object, order, order_account, .. } = ids;
-    let soql =
-        format!("SELECT Id, {order}, {order_account} FROM {order_object} WHERE {order} IN ({})", values.join(","));
+    let ExternalIds { order_object, order, order_account, order_fingerprint, .. } = ids;
+    let named = ["Id", order, order_account, order_fingerprint].into_iter().filter(|field| !field.is_empty());
+    let fields: Vec<&str> = named.collect();
+    let soql = format!("SELECT {} FROM {order_object} WHERE {order} IN ({})", fields.join(", "), values.join(","));
     let rows = client.query(&soql).await?;
     let text =
         |row: &serde_json::Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -43,7 +52,23 @@ pub(crate) async fn written_orders(
         if let Some(id) = text(row, "Id") {
             written.record_ids.insert(Reference::Order.as_str().to_owned(), id.into());
         }
-        Some(((*order).clone(), written))
+        let fingerprint = text(row, order_fingerprint).and_then(|text| Fingerprint::parse(&text));
+        Some(((*order).clone(), Found { written, fingerprint }))
     });
     Ok(found.collect())
+}
+
+/// The Account of each of these Contacts; a Contact that is gone or has none is left out. One API call, none for none.
+pub(crate) async fn accounts_of_contacts(
+    client: &Client,
+    contacts: &[&RecordId],
+) -> Result<HashMap<RecordId, RecordId>, salesforce::Error> {
+    if contacts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let values: Vec<String> = contacts.iter().map(|contact| salesforce::quote(contact.as_str())).collect();
+    let soql = format!("SELECT Id, AccountId FROM Contact WHERE Id IN ({})", values.join(","));
+    let rows = client.query(&soql).await?;
+    let id = |row: &serde_json::Map<String, Value>, field: &str| RecordId::parse(row.get(field)?.as_str()?);
+    Ok(rows.iter().filter_map(|row| Some((id(row, "Id")?, id(row, "AccountId")?))).collect())
 }

@@ -42,7 +42,7 @@ use crate::child::Signals;
 /// At the end every order is accounted for from outside: the publisher's own list against the org's records and events,
 /// the journal of dead letters, and the outcomes; never the programs' own counters. Each has to have come to what the
 /// publisher expects of it. The result is a table and target/demo/report.json. The exit code is 0 only when nothing was
-/// lost, duplicated, reordered or mixed up, and every queue was empty before the count.
+/// lost, duplicated, reordered, mixed up or told wrongly, and every queue was empty before the count.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask demo                    2,000 orders, under a minute once built\n  \
@@ -72,7 +72,7 @@ const WORKERS: usize = 2;
 impl Demo {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let mut signals = Signals::listen()?;
-        let _alone = alone()?;
+        let _alone = alone(&crate::target())?;
         let stage = tokio::select! {
             stage = self.play() => stage?,
             // Whatever was started ends as it is dropped.
@@ -108,7 +108,7 @@ impl Demo {
         let script = console.step("the orders are written", async { Ok(Arc::new(writing.await?)) }).await?;
         let starting = async {
             let mut fleet = Fleet::with_org(programs, &dir, &amqp_url, &redis_url).await?;
-            fleet.org.prepare(&script.customers).await?;
+            fleet.prepare(&script.customers).await?;
             fleet.start_workers(WORKERS, WORKERS).await?;
             Ok(fleet)
         };
@@ -133,9 +133,11 @@ struct Stage {
 }
 
 /// Holds the place against a second demo, which would clear it away. The lock ends with this process.
-fn alone() -> Result<File> {
-    let file = crate::target().join("demo.lock");
-    let lock = File::create(&file).with_context(|| format!("cannot write {}", file.display()))?;
+fn alone(target: &Path) -> Result<File> {
+    let file = target.join("demo.lock");
+    // Cargo may have been told to build elsewhere.
+    let lock = std::fs::create_dir_all(target).and_then(|()| File::create(&file));
+    let lock = lock.with_context(|| format!("cannot write {}", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
@@ -185,4 +187,20 @@ fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let inside = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     inside.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_demo_at_a_time_runs_from_a_folder_also_where_nothing_was_built_yet() {
+        let target = std::env::temp_dir().join(testkit::namespace("causeway-demo")).join("target");
+        let first = alone(&target).expect("the folder is made");
+        let second = alone(&target).expect_err("another demo runs");
+        assert!(second.to_string().contains("another demo runs"), "{second}");
+        drop(first);
+        drop(alone(&target).expect("the other one ended"));
+        let _ = std::fs::remove_dir_all(target.parent().expect("a folder"));
+    }
 }

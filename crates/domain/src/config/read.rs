@@ -159,6 +159,7 @@ fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
     document.set(&mut ids.contact, "external_ids.contact", api_name);
     document.set(&mut ids.order_object, "external_ids.order_object", optional_api_name);
     document.set(&mut ids.order, "external_ids.order", api_name);
+    document.set(&mut ids.order_fingerprint, "external_ids.order_fingerprint", optional_api_name);
     document.set(&mut ids.order_account, "external_ids.order_account", optional_api_name);
     document.set(&mut ids.order_type, "external_ids.order_type", optional_api_name);
     document.set(&mut ids.order_reference, "external_ids.order_reference", optional_api_name);
@@ -166,6 +167,7 @@ fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
 
     let mut taken = BTreeSet::from([ids.order.to_lowercase()]);
     let others = [
+        ("external_ids.order_fingerprint", &ids.order_fingerprint),
         ("external_ids.order_account", &ids.order_account),
         ("external_ids.order_type", &ids.order_type),
         ("external_ids.order_reference", &ids.order_reference),

@@ -255,6 +255,10 @@ pub struct ExternalIds {
     pub order_object: String,
     /// Unique external-id field of that object: the order's identity.
     pub order: String,
+    /// Its field for the fingerprint of what the order said, a text of 64 characters. By it another content under an
+    /// identity that was written is known as a conflict, also when the ledger has forgotten. Empty: not set, and whatever
+    /// comes under the identity counts as written then.
+    pub order_fingerprint: String,
     /// Its lookup to Account. Empty: not set.
     pub order_account: String,
     /// Its field for Limio's `order_type`. Empty: not set.
@@ -272,6 +276,7 @@ impl Default for ExternalIds {
             contact: "LimioId__c".to_owned(),
             order_object: "LimioOrder__c".to_owned(),
             order: "LimioId__c".to_owned(),
+            order_fingerprint: "Fingerprint__c".to_owned(),
             order_account: "Account__c".to_owned(),
             order_type: "OrderType__c".to_owned(),
             order_reference: "OrderReference__c".to_owned(),

@@ -55,7 +55,7 @@ pub(super) fn decode(incoming: &Incoming<'_>, settings: &DecodeSettings) -> Resu
     let structured = content_type.starts_with("application/cloudevents")
         || body.contains_key("specversion") && (body.contains_key("data") || body.contains_key("data_base64"));
     let (attributes, data) = if structured {
-        structured_event(body, &mut strings)?
+        structured_event(body, incoming, settings, &mut strings)?
     } else if body.contains_key("v") && body.contains_key("body") {
         wrapper(body, &mut strings)?
     } else {
@@ -63,7 +63,8 @@ pub(super) fn decode(incoming: &Incoming<'_>, settings: &DecodeSettings) -> Resu
     };
     let data = limio_object(data, &mut strings)?;
     let known = |failure| identity::undecodable(failure, &data, attributes.subject.as_deref());
-    let tenant = tenant(&[attributes.tenant.as_deref(), incoming.tenant], settings).map_err(known)?;
+    let tenant = tenant(&[attributes.tenant.as_deref(), incoming.tenant], settings)
+        .map_err(|failure| foreign(known(failure)))?;
     if depth(&data) > MAX_DEPTH {
         let message = format!("the object nests deeper than {MAX_DEPTH} levels");
         return Err(known(Failure::permanent(Reason::UnreadableJson, message)));
@@ -146,6 +147,8 @@ fn looks_like_json(text: &str) -> bool {
 /// `CloudEvents` 1.0, JSON event format.
 fn structured_event(
     mut event: Map<String, Value>,
+    incoming: &Incoming<'_>,
+    settings: &DecodeSettings,
     strings: &mut u8,
 ) -> Result<(Attributes, Map<String, Value>), Undecodable> {
     let data = match (event.remove("data"), event.remove("data_base64")) {
@@ -159,6 +162,10 @@ fn structured_event(
     };
     let subject = text(&event, "subject");
     let known = |failure| identity::undecodable(failure, &data, subject.as_deref());
+    // Whose it is comes first: what else is wrong with another tenant's event must not put it into a lane of ours.
+    let source = text(&event, "source").map(|source| tenant_of_source(&source)).transpose();
+    let named = source.as_ref().ok().and_then(Option::as_deref);
+    tenant(&[named, incoming.tenant], settings).map_err(|failure| foreign(known(failure)))?;
     match text(&event, "specversion").as_deref() {
         Some("1.0") => {}
         Some(_) => return Err(known(invalid("specversion", "must be 1.0"))),
@@ -167,14 +174,10 @@ fn structured_event(
     let Some(kind) = text(&event, "type") else {
         return Err(known(missing("type", "a CloudEvent must have a type")));
     };
-    let tenant = match text(&event, "source") {
-        None => None,
-        Some(source) => Some(tenant_of_source(&source).map_err(known)?),
-    };
     let attributes = Attributes {
         id: text(&event, "id"),
         kind: Some(kind),
-        tenant,
+        tenant: source.map_err(known)?,
         subject,
         time: text(&event, "time").and_then(|time| Moment::parse(&time)),
         trace_parent: text(&event, "traceparent").as_deref().and_then(trace_parent),
@@ -254,6 +257,11 @@ fn tenant(named: &[Option<&str>], settings: &DecodeSettings) -> Result<TenantId,
         }
     }
     Ok(settings.tenant.clone())
+}
+
+/// Another tenant's order has no lane here: a customer of ours may go by the same name.
+fn foreign(undecodable: Undecodable) -> Undecodable {
+    Undecodable { sequence_key: None, ..undecodable }
 }
 
 /// `/limio/{tenant}`, or the tenant's own Limio host, whose first label is the tenant.

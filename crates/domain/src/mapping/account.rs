@@ -21,8 +21,7 @@ pub(crate) fn person_account(
 ) -> Result<Effect, Failure> {
     let mut fields = Fields::of("Account", processing.accounts.text_truncation, adjustments);
     customer.set_name(&mut fields)?;
-    fields.text("PersonEmail", customer.email, 80, Overflow::Refuse, customer.email_path)?;
-    fields.text("Phone", customer.phone, 40, Overflow::Cut, "customerDetails.phone")?;
+    customer.set_contact(&mut fields, "PersonEmail")?;
     shared(&mut fields, order, processing)?;
     Ok(upsert(customer, processing, fields))
 }
@@ -35,12 +34,7 @@ pub(crate) fn business_account(
     adjustments: &mut Vec<String>,
 ) -> Result<Effect, Failure> {
     let mut fields = Fields::of("Account", processing.accounts.text_truncation, adjustments);
-    let (name, source) = match (customer.company, customer.first_name) {
-        (Some(company), _) => (company.to_owned(), "customerDetails.companyName"),
-        (None, Some(first)) => (format!("{first} {}", customer.last_name), customer.last_name_path),
-        (None, None) => (customer.last_name.to_owned(), customer.last_name_path),
-    };
-    fields.text("Name", Some(&name), 255, Overflow::Refuse, source)?;
+    customer.set_company(&mut fields)?;
     shared(&mut fields, order, processing)?;
     Ok(upsert(customer, processing, fields))
 }

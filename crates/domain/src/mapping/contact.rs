@@ -5,7 +5,7 @@
 use crate::config::OrderProcessing;
 use crate::failure::Failure;
 use crate::mapping::customer::CustomerData;
-use crate::mapping::fields::{Fields, Overflow};
+use crate::mapping::fields::Fields;
 use crate::plan::{Effect, FieldValue, Reference, Write};
 
 /// The contact, linked to the Account of the same plan.
@@ -17,8 +17,7 @@ pub(crate) fn contact(
     let mut fields = Fields::of("Contact", processing.accounts.text_truncation, adjustments);
     fields.set_value("AccountId", FieldValue::IdOf(Reference::Account));
     customer.set_name(&mut fields)?;
-    fields.text("Email", customer.email, 80, Overflow::Refuse, customer.email_path)?;
-    fields.text("Phone", customer.phone, 40, Overflow::Cut, "customerDetails.phone")?;
+    customer.set_contact(&mut fields, "Email")?;
     let write = Write::Upsert {
         object: "Contact".to_owned(),
         field: processing.external_ids.contact.clone(),

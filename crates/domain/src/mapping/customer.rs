@@ -7,6 +7,8 @@ use crate::failure::{Failure, Reason};
 use crate::mapping::fields::{Fields, Overflow, utf16_length};
 use crate::order::Order;
 use crate::order::change::OrderType;
+use crate::order::identity;
+use crate::order::party::Address;
 
 /// Salesforce's length of a text external id.
 const EXTERNAL_ID: usize = 255;
@@ -17,22 +19,25 @@ pub(crate) struct CustomerData<'a> {
     /// The value of the external id.
     pub(crate) external_id: String,
     /// Given name.
-    pub(crate) first_name: Option<&'a str>,
+    first_name: Option<&'a str>,
+    /// Where it came from.
+    first_name_path: &'static str,
     /// Whether the last name is the whole name, so that a given name from before must go.
     is_whole_name: bool,
     /// Family name, or what stands in for it.
-    pub(crate) last_name: &'a str,
+    last_name: &'a str,
     /// Where the family name came from.
-    pub(crate) last_name_path: &'static str,
+    last_name_path: &'static str,
     /// E-mail address.
-    pub(crate) email: Option<&'a str>,
-    /// Where it came from.
-    pub(crate) email_path: &'static str,
+    email: Option<Said<'a>>,
     /// Phone number.
-    pub(crate) phone: Option<&'a str>,
+    phone: Option<Said<'a>>,
     /// Company.
-    pub(crate) company: Option<&'a str>,
+    company: Option<Said<'a>>,
 }
+
+/// A text and the path it came from.
+type Said<'a> = (&'a str, &'static str);
 
 impl CustomerData<'_> {
     /// Sets first and last name, as person accounts and contacts have them.
@@ -40,13 +45,35 @@ impl CustomerData<'_> {
         if self.is_whole_name {
             fields.set("FirstName", Value::Null);
         }
-        fields.text("FirstName", self.first_name, 40, Overflow::Refuse, "customerDetails.firstName")?;
+        fields.text("FirstName", self.first_name, 40, Overflow::Refuse, self.first_name_path)?;
         fields.text("LastName", Some(self.last_name), 80, Overflow::Refuse, self.last_name_path)
+    }
+
+    /// Sets e-mail address and phone; the address's field is called differently on each object.
+    pub(crate) fn set_contact(&self, fields: &mut Fields<'_>, email_field: &str) -> Result<(), Failure> {
+        if let Some((email, path)) = self.email {
+            fields.text(email_field, Some(email), 80, Overflow::Refuse, path)?;
+        }
+        if let Some((phone, path)) = self.phone {
+            fields.text("Phone", Some(phone), 40, Overflow::Cut, path)?;
+        }
+        Ok(())
+    }
+
+    /// The name of a business account: the company's, else the person's.
+    pub(crate) fn set_company(&self, fields: &mut Fields<'_>) -> Result<(), Failure> {
+        let (name, path) = match (self.company, self.first_name) {
+            (Some((company, path)), _) => (company.to_owned(), path),
+            (None, Some(first)) => (format!("{first} {}", self.last_name), self.last_name_path),
+            (None, None) => (self.last_name.to_owned(), self.last_name_path),
+        };
+        fields.text("Name", Some(&name), 255, Overflow::Refuse, path)
     }
 }
 
 struct Name<'a> {
     first: Option<&'a str>,
+    first_path: &'static str,
     is_whole: bool,
     last: &'a str,
     path: &'static str,
@@ -64,15 +91,19 @@ pub(crate) fn customer_data<'a>(
     let is_new = order.change.order_type() == OrderType::New;
     let Some(external_id) = order.customer_name().filter(|name| !name.trim().is_empty()) else {
         return refused_if(is_new, || {
-            let message = "the order names no customer: owner, userDetails.sub, the customer id and every e-mail address are absent";
+            let message = "the order names no customer: owner, userDetails.sub and the customer id are absent, and no e-mail \
+                           address of customerDetails or userDetails is there. One of billingDetails counts where \
+                           customerDetails name nobody";
             Failure::permanent(Reason::MissingField, message).at("owner")
         });
     };
-    let name = name(order).filter(|_| is_new || names_its_customer(order));
+    // A whole or a given name alone does not say where the last name begins: it must not rename the Account of a customer
+    // who was there before.
+    let name = name(order).filter(|_| is_new || said(order.customer.last_name.as_deref()).is_some());
     let name = match (name, &processing.accounts.missing_last_name) {
         (Some(name), _) => name,
         (None, MissingLastName::Placeholder(last)) if is_new => {
-            Name { first: None, is_whole: false, last, path: "accounts.missing_last_name" }
+            Name { first: None, first_path: "", is_whole: false, last, path: "accounts.missing_last_name" }
         }
         (None, MissingLastName::Placeholder(_) | MissingLastName::Refuse) => {
             return refused_if(is_new, || {
@@ -88,21 +119,32 @@ pub(crate) fn customer_data<'a>(
             format!("an external id holds at most {EXTERNAL_ID} characters and the customer's name has {found}");
         return Err(Failure::permanent(Reason::InvalidValue, message).at("owner").by("text_length"));
     }
-    let customer = &order.customer;
-    let (email, email_path) = match said(customer.email.as_deref()) {
-        Some(email) => (Some(email), "customerDetails.email"),
-        None => (said(order.user.email.as_deref()), "userDetails.email"),
+    // A composite graph would take it for a reference.
+    let external_id = if external_id.contains("@{") { identity::bounded(&external_id) } else { external_id };
+    let (customer, stand_in) = (&order.customer, order.stand_in());
+    let either = |own: Option<&'a str>, own_path, theirs: Option<&'a str>, their_path| {
+        said(own).map(|text| (text, own_path)).or_else(|| said(theirs).map(|text| (text, their_path)))
     };
     Ok(Some(CustomerData {
         external_id,
         first_name: name.first,
+        first_name_path: name.first_path,
         is_whole_name: name.is_whole,
         last_name: name.last,
         last_name_path: name.path,
-        email,
-        email_path,
-        phone: said(customer.phone.as_deref()),
-        company: said(customer.company_name.as_deref()),
+        email: order.email(),
+        phone: either(
+            customer.phone.as_deref(),
+            "customerDetails.phone",
+            stand_in.and_then(|billing| billing.phone.as_deref()),
+            "billingDetails.phone",
+        ),
+        company: either(
+            customer.company_name.as_deref(),
+            "customerDetails.companyName",
+            stand_in.and_then(|billing| billing.company.as_deref()),
+            "billingDetails.company",
+        ),
     }))
 }
 
@@ -110,33 +152,42 @@ fn refused_if<T>(refused: bool, failure: impl FnOnce() -> Failure) -> Result<Opt
     if refused { Err(failure()) } else { Ok(None) }
 }
 
-/// Whether `customerDetails` itself has a last name. Reading fills a missing name from the billing address, and on a change
-/// order that may be somebody else's, the holder of a card for instance. Nor does a whole or a given name alone say where
-/// the last name begins: neither must rename the customer's Account.
-fn names_its_customer(order: &Order) -> bool {
-    let details = order.raw.get("customerDetails").and_then(Value::as_object);
-    details.is_some_and(|details| {
-        ["lastName", "last_name"].iter().any(|key| said(details.get(*key).and_then(Value::as_str)).is_some())
-    })
-}
-
-/// First and last name. A name of one part is the last name, since Salesforce requires that one.
-fn name(order: &Order) -> Option<Name<'_>> {
+/// First and last name: the customer's, else, since Salesforce requires a last name, that of the billing address. A name of
+/// one part is the last name.
+fn name<'a>(order: &'a Order) -> Option<Name<'a>> {
     let customer = &order.customer;
     let first = said(customer.first_name.as_deref());
-    if let Some(last) = said(customer.last_name.as_deref()) {
-        return Some(Name { first, is_whole: false, last, path: "customerDetails.lastName" });
-    }
-    let Some(full) = said(customer.full_name.as_deref()) else {
-        return first.map(|last| Name { first: None, is_whole: true, last, path: "customerDetails.firstName" });
+    let billing = |billing: &'a Address| {
+        let (first, last) = (said(billing.first_name.as_deref()), said(billing.last_name.as_deref()));
+        two_parts(first, "billingDetails.firstName", last, "billingDetails.lastName")
+    };
+    let first_path = "customerDetails.firstName";
+    let Some(full) = said(customer.full_name.as_deref()).filter(|_| said(customer.last_name.as_deref()).is_none())
+    else {
+        let own = two_parts(first, first_path, said(customer.last_name.as_deref()), "customerDetails.lastName");
+        return own.or_else(|| order.billing.as_ref().and_then(billing));
     };
     // Where a given name ends cannot be told from the whole, unless the given name was said as well.
     let rest = first.and_then(|first| full.strip_prefix(first)).filter(|rest| rest.starts_with(char::is_whitespace));
     let path = "customerDetails.fullName";
     Some(match rest.map(str::trim) {
-        Some(last) => Name { first, is_whole: false, last, path },
-        None => Name { first: None, is_whole: true, last: full, path },
+        Some(last) => Name { first, first_path, is_whole: false, last, path },
+        None => Name { first: None, first_path, is_whole: true, last: full, path },
     })
+}
+
+/// A name that was asked for in two parts.
+fn two_parts<'a>(
+    first: Option<&'a str>,
+    first_path: &'static str,
+    last: Option<&'a str>,
+    last_path: &'static str,
+) -> Option<Name<'a>> {
+    match (first, last) {
+        (first, Some(last)) => Some(Name { first, first_path, is_whole: false, last, path: last_path }),
+        (Some(only), None) => Some(Name { first: None, first_path, is_whole: true, last: only, path: first_path }),
+        (None, None) => None,
+    }
 }
 
 /// A text that says anything.

@@ -183,6 +183,11 @@ const fn text(length: usize) -> FieldKind {
     FieldKind::Text(length, Overflow::Cut)
 }
 
+/// Printed as (15,3). Setup prints a number's places before and after the point, not its precision, which is 18 here.
+///
+/// Source: Limio help desk, "Using Limio Commerce-generated Salesforce Platform Events"; Salesforce help, "Custom Field Types".
+const ORDER_VALUE: FieldKind = FieldKind::Number { whole: 15, decimals: 3 };
+
 /// Every field, in the order in which Limio documents them; those of the former event follow.
 pub const EVENT_FIELDS: &[EventField] = &[
     row("OrderType", Source::OrderType, id(40), EVERY),
@@ -214,7 +219,7 @@ pub const EVENT_FIELDS: &[EventField] = &[
     row("StudentUniversity", Source::StudentUniversity, text(100), NEW),
     row("StudentGraduationYear", Source::StudentGraduationYear, text(4), NEW),
     extra(ExtraField::Reason, Source::Reason, text(200)),
-    extra(ExtraField::OrderValue, Source::OrderValue, FieldKind::Number { whole: 12, decimals: 3 }),
+    extra(ExtraField::OrderValue, Source::OrderValue, ORDER_VALUE),
     extra(ExtraField::OrderCurrency, Source::OrderCurrency, id(3)),
 ];
 

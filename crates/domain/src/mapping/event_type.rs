@@ -86,8 +86,9 @@ impl EventType {
     /// announces with none.
     pub const fn of(order: &Order) -> Option<Self> {
         match &order.change {
-            Change::New { is_gift: true, .. } => Some(Self::NewGiftOrder),
-            Change::New { is_gift: false, .. } => Some(Self::NewOrder),
+            // A redeemed gift is still one, and what is announced is the redemption.
+            Change::New { is_gift: true, is_redemption: false } => Some(Self::NewGiftOrder),
+            Change::New { .. } => Some(Self::NewOrder),
             Change::CancelSubscription { .. } => Some(Self::CancelRequest),
             Change::ChangeOffer => Some(Self::ChangeOffer),
             Change::AddOffer { .. } => Some(Self::AddOffer),

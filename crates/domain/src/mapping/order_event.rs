@@ -1,7 +1,6 @@
 //! An order as a platform event.
 
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 
 use crate::config::OrderProcessing;
 use crate::failure::{Failure, Reason};
@@ -91,11 +90,15 @@ fn set_text(fields: &mut Fields<'_>, field: &EventField, name: &str, text: Optio
     }
 }
 
-/// A number with no more digits than its field has.
+/// A number, rounded to the places of its field, with no more digits before the point than the field has.
 fn in_range(number: Decimal, field: &EventField) -> Result<f64, Failure> {
     let FieldKind::Number { whole, decimals } = field.kind else { return Ok(0.0) };
-    let fits = number.abs() < Decimal::from(10_u64.pow(whole));
-    number.round_dp(decimals).to_f64().filter(|_| fits).ok_or_else(|| {
+    // What is sent is the number nearest to the rounded one in binary floating point; by its text, since the conversion of
+    // the library is off in the last digits. Both must fit.
+    let (rounded, limit) = (number.round_dp(decimals), Decimal::from(10_u64.pow(whole)));
+    let nearest = |number: Decimal| number.to_string().parse::<f64>().ok();
+    let fits = |sent: &f64| rounded.abs() < limit && nearest(limit).is_some_and(|limit| sent.abs() < limit);
+    nearest(rounded).filter(fits).ok_or_else(|| {
         let message = format!("OrderEvent.{} holds at most {whole} digits before the point", field.name);
         Failure::permanent(Reason::InvalidValue, message).at(field.source.path()).by("number_range")
     })

@@ -25,6 +25,9 @@ pub(crate) fn order_record(
     }
     let mut fields = Fields::of(&names.order_object, processing.accounts.text_truncation, adjustments);
     fields.text(&names.order, Some(order.id.as_str()), TEXT, Overflow::Refuse, "id")?;
+    if !names.order_fingerprint.is_empty() {
+        fields.set(&names.order_fingerprint, order.fingerprint.to_string());
+    }
     let texts = [
         (&names.order_type, Some(order.change.order_type().as_str()), "order_type"),
         (&names.order_reference, order.reference.as_deref(), "order_reference"),

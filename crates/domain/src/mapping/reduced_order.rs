@@ -117,6 +117,9 @@ fn selected(raw: &Map<String, Value>, options: &OrderDataOptions) -> Map<String,
 fn reduced_item(item: &Value, options: &OrderDataOptions) -> Value {
     let Value::Object(item) = item else { return item.clone() };
     let mut reduced = picked(item, &ITEM_KEYS);
+    if let (None | Some(Value::Null), Some(quantity)) = (reduced.get("quantity"), item.get("qty")) {
+        reduced.insert("quantity".to_owned(), quantity.clone());
+    }
     if let Some(price) = item.get("price") {
         reduced.insert(
             "price".to_owned(),
@@ -129,7 +132,10 @@ fn reduced_item(item: &Value, options: &OrderDataOptions) -> Value {
             offer.as_object().map_or_else(|| offer.clone(), |offer| reduced_offer(offer, options)),
         );
     }
-    if let Some(Value::Array(products)) = item.get("products") {
+    // Where an item lists no products of its own, they stand in its offer.
+    let own = item.get("products").and_then(Value::as_array);
+    let offered = item.get("offer").and_then(|offer| offer.get("data")?.get("products")?.as_array());
+    if let Some(products) = own.filter(|products| !products.is_empty()).or(offered).or(own) {
         let products = products.iter().map(|product| reduced_product(product, options));
         reduced.insert("products".to_owned(), products.collect());
     }

@@ -1,7 +1,7 @@
 //! Who an order is, and whose.
 //!
-//! Both are read without judging the rest, so that an order that is refused can still be named. What is not text is
-//! passed over here; parsing refuses it by its path.
+//! Both are read without judging the rest, so that an order that is refused can still be named. A number is a name, by its
+//! digits, as parsing reads it. What is neither text nor number is passed over here.
 //!
 //! # Identity
 //!
@@ -11,7 +11,7 @@
 //! | 2 | the envelope's `subject` | when it has that form |
 //! | 3 | `order_reference` | the human reference |
 //! | 4 | `checkoutId` | the basket |
-//! | 5 | `sha256-<hex>` | the order's fingerprint: the same words are the same order |
+//! | 5 | `sha256-<hex>` | a digest of the whole order: the same words are the same order |
 //!
 //! Never `external_id`: Limio's self-service puts the subscription's id there.
 //!
@@ -24,11 +24,13 @@
 //! | 3 | `customerId`, `customer_id`, `customer`, `tracking.customerId` | the customer |
 //! | 4 | `forSubscription.id`, `subscriptionId`, `subId` | the subscription |
 //! | 5 | `forSubscription.name`, `subscriptionRef`, `subRef`, `subscriptionReference`, `sub_reference` | the subscription |
-//! | 6 | `customerDetails.email`, `userDetails.email`, `billingDetails.email` | the person, in lower case |
+//! | 6 | `customerDetails.email`, `userDetails.email`, `billingDetails.email`, the first with an `@` | the person, in lower case |
 //! | 7 | the order's identity | nobody: no other order shares its lane |
 //!
 //! The subscription stands before the e-mail address, so a shop order (`sub_reference`) and the first change of its
 //! subscription share a lane even where neither names an identity.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -48,18 +50,18 @@ pub(crate) fn is_order_id(text: &str) -> bool {
     text.strip_prefix("order-").is_some_and(|hex| hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The identity of an order. The fingerprint is computed only where nothing better is there.
-pub(crate) fn order_id(
-    order: &Map<String, Value>,
-    subject: Option<&str>,
-    fingerprint: impl FnOnce() -> Fingerprint,
+/// The identity of an order. `digest`, [`fingerprint::naming`], is computed only where nothing better is there.
+pub(crate) fn order_id<'a>(
+    order: &'a Map<String, Value>,
+    subject: Option<&'a str>,
+    digest: impl FnOnce() -> Fingerprint,
 ) -> OrderId {
     let named = text(order, &["id"]).filter(|id| is_order_id(id));
     let name = named
-        .or_else(|| subject.map(str::trim).filter(|subject| is_order_id(subject)))
+        .or_else(|| subject.map(str::trim).filter(|subject| is_order_id(subject)).map(Cow::Borrowed))
         .or_else(|| text(order, &["order_reference"]))
         .or_else(|| text(order, &["checkoutId"]));
-    let name = name.map_or_else(|| format!("sha256-{}", fingerprint()), bounded);
+    let name = name.map_or_else(|| format!("sha256-{}", digest()), |name| bounded(&name));
     OrderId::parse(&name).expect("every candidate has characters that are not blank")
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn sequence_key(order: &Map<String, Value>, order_id: &OrderId) -> Se
     let key = text(order, &["owner"])
         .or_else(|| text(order, &["userDetails", "sub"]))
         .or_else(|| customer_id(order))
-        .map(bounded)
+        .map(|name| bounded(&name))
         .or_else(|| subscription(order).best().map(bounded))
         .or_else(|| email(order).map(|email| bounded(&email.to_lowercase())));
     SequenceKey::parse(key.as_deref().unwrap_or(order_id.as_str()))
@@ -76,7 +78,7 @@ pub(crate) fn sequence_key(order: &Map<String, Value>, order_id: &OrderId) -> Se
 }
 
 /// The customer id, in any spelling.
-pub(crate) fn customer_id(order: &Map<String, Value>) -> Option<&str> {
+pub(crate) fn customer_id(order: &Map<String, Value>) -> Option<Cow<'_, str>> {
     text(order, &["customerId"])
         .or_else(|| text(order, &["customer_id"]))
         .or_else(|| text(order, &["customer"]))
@@ -85,7 +87,7 @@ pub(crate) fn customer_id(order: &Map<String, Value>) -> Option<&str> {
 
 /// How the order names its subscription.
 pub(crate) fn subscription(order: &Map<String, Value>) -> SubscriptionName {
-    let first = |paths: &[&[&str]]| paths.iter().find_map(|path| text(order, path)).map(str::to_owned);
+    let first = |paths: &[&[&str]]| paths.iter().find_map(|path| text(order, path)).map(Cow::into_owned);
     SubscriptionName {
         id: first(&[&["forSubscription", "id"], &["subscriptionId"], &["subId"]]),
         reference: first(&[
@@ -100,27 +102,33 @@ pub(crate) fn subscription(order: &Map<String, Value>) -> SubscriptionName {
 
 /// The `order_type` as it was sent.
 pub(crate) fn order_type(order: &Map<String, Value>) -> Option<&str> {
-    text(order, &["order_type"])
+    order.get("order_type").and_then(Value::as_str).map(str::trim).filter(|name| !name.is_empty())
 }
 
-fn email(order: &Map<String, Value>) -> Option<&str> {
-    text(order, &["customerDetails", "email"])
-        .or_else(|| text(order, &["userDetails", "email"]))
-        .or_else(|| text(order, &["billingDetails", "email"]))
+/// Whether an e-mail address may name a customer. What has no `@` may be anything, a person's name for instance, and could
+/// not be told from a technical name afterwards.
+pub(crate) fn is_email(text: &str) -> bool {
+    text.contains('@')
+}
+
+fn email(order: &Map<String, Value>) -> Option<Cow<'_, str>> {
+    let places = ["customerDetails", "userDetails", "billingDetails"].into_iter();
+    places.filter_map(|place| text(order, &[place, "email"])).find(|email| is_email(email))
 }
 
 /// Names what is refused, as far as it can be named. Something that is no order stays nameless, so that it blocks
 /// nobody's lane.
 pub(crate) fn undecodable(failure: Failure, data: &Map<String, Value>, subject: Option<&str>) -> Undecodable {
     let order_type = order_type(data);
-    let is_named = text(data, &["order_reference"]).is_some() || text(data, &["id"]).is_some_and(is_order_id);
+    let is_named =
+        text(data, &["order_reference"]).is_some() || text(data, &["id"]).as_deref().is_some_and(is_order_id);
     if order_type.is_none() && !data.contains_key("orderItems") && !is_named {
         return Undecodable::unknown(failure);
     }
     let order_id = order_id(data, subject, || {
         let mut stripped = data.clone();
         crate::secrets::strip(&mut stripped);
-        fingerprint::of(&stripped)
+        fingerprint::naming(&stripped)
     });
     Undecodable {
         failure,
@@ -130,9 +138,10 @@ pub(crate) fn undecodable(failure: Failure, data: &Map<String, Value>, subject: 
     }
 }
 
-/// The text itself where it may travel as a name; the digest of it where it is too long or holds control characters.
+/// The text itself where it may travel as a name; the digest of it where it is too long, holds control characters, or holds
+/// `@{`: the name becomes an external id, and a composite graph takes that for a reference.
 pub(crate) fn bounded(text: &str) -> String {
-    if text.len() <= MAX_NAME && !text.chars().any(char::is_control) {
+    if text.len() <= MAX_NAME && !text.chars().any(char::is_control) && !text.contains("@{") {
         text.to_owned()
     } else {
         format!("sha256-{}", hex(&Sha256::digest(text)))
@@ -145,10 +154,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn text<'a>(order: &'a Map<String, Value>, path: &[&str]) -> Option<&'a str> {
+fn text<'a>(order: &'a Map<String, Value>, path: &[&str]) -> Option<Cow<'a, str>> {
     let (last, parents) = path.split_last()?;
     let parent = parents.iter().try_fold(order, |map, key| map.get(*key)?.as_object())?;
-    parent.get(*last).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+    match parent.get(*last)? {
+        Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()).map(Cow::Borrowed),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +174,7 @@ mod tests {
 
     fn id_of(order: &Value, subject: Option<&str>) -> String {
         let order = order.as_object().expect("an object");
-        order_id(order, subject, || fingerprint::of(order)).as_str().to_owned()
+        order_id(order, subject, || fingerprint::naming(order)).as_str().to_owned()
     }
 
     fn key_of(order: &Value) -> String {
@@ -217,9 +230,33 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_a_name_by_its_digits() {
+        assert_eq!(id_of(&json!({"order_reference": 777}), None), "777");
+        for order in [
+            json!({"owner": 77}),
+            json!({"userDetails": {"sub": 77}}),
+            json!({"customerId": 77}),
+            json!({"forSubscription": {"id": 77}}),
+            json!({"subscriptionRef": 77}),
+        ] {
+            assert_eq!(key_of(&order), "77", "{order}");
+        }
+        assert_eq!(key_of(&json!({"owner": true, "subId": "sub-1"})), "sub-1");
+    }
+
+    #[test]
+    fn an_e_mail_field_without_an_address_names_nobody() {
+        let mut order =
+            json!({"customerDetails": {"email": "Nora Quist"}, "billingDetails": {"email": "N@example.org"}});
+        assert_eq!(key_of(&order), "n@example.org");
+        order["billingDetails"]["email"] = json!("");
+        assert_eq!(key_of(&order), "the-order");
+    }
+
+    #[test]
     fn a_name_that_could_not_travel_is_replaced_by_its_digest() {
         assert_eq!(bounded("a name"), "a name");
-        for text in ["x".repeat(129), "a\nb".to_owned()] {
+        for text in ["x".repeat(129), "a\nb".to_owned(), "@{account.id}".to_owned()] {
             assert!(bounded(&text).starts_with("sha256-") && bounded(&text).len() == 71);
         }
     }

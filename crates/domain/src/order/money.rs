@@ -14,10 +14,16 @@ pub struct Money {
 
 /// Reads an amount: a number, or a string of digits with at most one point and an optional leading `-`.
 ///
-/// `None` for exponents, `NaN`, thousands separators, and more than 28 significant digits.
+/// `None` for `NaN`, thousands separators, more than 28 digits, and for strings with exponents. A JSON number counts by its
+/// value, of which 15 significant digits are kept: how it was spelt is lost when JSON is read, so `1.25e1` is 12.5 here.
+/// An amount that needs more digits has to be sent as a string.
 pub fn amount(value: &Value) -> Option<Decimal> {
     match value {
-        Value::Number(number) => decimal(&number.to_string()),
+        // Small and large ones print with an exponent as JSON, and without as what they are.
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) => decimal(&float.to_string()),
+            None => decimal(&number.to_string()),
+        },
         Value::String(text) => decimal(text.trim()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
@@ -45,6 +51,23 @@ mod tests {
             assert_eq!(amount(&number), amount(&json!(text)), "{text}");
             assert!(amount(&number).is_some());
         }
+    }
+
+    #[test]
+    fn a_number_counts_by_its_value_however_it_was_spelt() {
+        for (json, text) in [
+            ("1.25e1", "12.5"),
+            ("0.000001", "0.000001"),
+            ("1e-6", "0.000001"),
+            ("100000000000000000000", "100000000000000000000"),
+            ("1e20", "100000000000000000000"),
+            ("-0.0", "0"),
+        ] {
+            let number: Value = serde_json::from_str(json).expect("JSON");
+            assert_eq!(amount(&number), amount(&json!(text)), "{json}");
+            assert!(amount(&number).is_some(), "{json}");
+        }
+        assert_eq!(amount(&json!(1e-40)), None);
     }
 
     #[test]

@@ -13,10 +13,15 @@
 //! | `data_capture` | nothing |
 //!
 //! A *subscription* is any of the spellings in [`crate::order::identity`]. A *customer* is an owner, `userDetails.sub`, a
-//! customer id or `tracking.accountId`; for `new` also an e-mail address, a name or a company.
+//! customer id, `tracking.accountId` or `tracking.contactId`; for `new` also an e-mail address, a name or a company, and
+//! where `customerDetails` have none of these, those of `billingDetails`.
 //!
-//! The ids under `tracking` and `partnerSalesforceAccountId` must be record ids of their objects, where they are there:
-//! an Account id with a slip in it is refused instead of passed over, which would make a second Account.
+//! The ids under `tracking`, `userDetails.crm_id` and `partnerSalesforceAccountId` must be record ids of their objects,
+//! where they are there: an Account id with a slip in it is refused instead of passed over, which would make a second
+//! Account.
+//!
+//! What no other part of the order uses is not judged: `updates` of anything but an `update_subscription`, and the `data`
+//! of a lead form (`data_capture`), which is a tenant's own.
 //!
 //! `order_type` itself may be absent on one shape: the reduced order that Limio puts into the platform event leaves it
 //! out (Platform Events Definitions). With items, without a subscription, and sent as Order Submitted, that is `new`.
@@ -25,12 +30,14 @@ mod change;
 mod item;
 mod party;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use self::change::{Parties, change};
 use self::party::{customer, gift_code, partner_account, reason, student, subscription, tracking, user};
 use super::change::OrderType;
-use super::id::{OrderId, SequenceKey};
+use super::id::{Fingerprint, OrderId, SequenceKey};
 use super::moment::Moment;
 use super::party::Address;
 use super::read::{Fields, shown};
@@ -43,6 +50,7 @@ pub(crate) fn parse(
     raw: &Map<String, Value>,
     kind: &EventKind,
     id: OrderId,
+    fingerprint: Fingerprint,
     sequence_key: SequenceKey,
 ) -> Result<Order, Failure> {
     let root = Fields::root(raw);
@@ -51,20 +59,22 @@ pub(crate) fn parse(
     let tracking = tracking(&root)?;
     let user = user(&root)?;
     let owner = root.text("owner")?;
-    let customer_id = identity::customer_id(raw).map(str::to_owned);
+    let customer_id = identity::customer_id(raw).map(Cow::into_owned);
     let billing = root.object("billingDetails")?.map(|fields| Address::read(&fields)).transpose()?.flatten();
     let delivery = root.object("deliveryDetails")?.map(|fields| Address::read(&fields)).transpose()?.flatten();
-    let customer = customer(&root, billing.as_ref())?;
+    let customer = customer(&root)?;
     let parties = Parties {
         subscription: &subscription,
-        has_account: tracking.account_id.is_some(),
+        has_record: tracking.account_id.is_some() || tracking.contact_id.is_some(),
         has_identity: owner.is_some() || user.sub.is_some() || customer_id.is_some(),
         customer: &customer,
+        billing: billing.as_ref(),
         user: &user,
     };
     let (change, items) = change(&root, order_type, &parties)?;
     Ok(Order {
         id,
+        fingerprint,
         reference: root.text("order_reference")?,
         external_id: root.text("external_id")?,
         change_type: root.text("change_type")?,
@@ -73,12 +83,12 @@ pub(crate) fn parse(
         customer_id,
         total: root.money("total")?,
         order_date: root.moment("orderDate")?,
-        effective_date: effective_date(&root)?,
+        effective_date: effective_date(&root, order_type)?,
         source: root.text("source")?,
         initiated_source: root.text("initiated_source")?,
         gift_code: gift_code(&root)?,
         student: student(&root)?,
-        reason: reason(&root)?,
+        reason: if order_type == OrderType::DataCapture { None } else { reason(&root)? },
         partner_account: partner_account(&root)?,
         change,
         user,
@@ -115,11 +125,12 @@ fn first_moment(fields: &Fields<'_>, keys: &[&str]) -> Result<Option<Moment>, Fa
     Ok(None)
 }
 
-fn effective_date(root: &Fields<'_>) -> Result<Option<Moment>, Failure> {
+fn effective_date(root: &Fields<'_>, order_type: OrderType) -> Result<Option<Moment>, Failure> {
     if let Some(moment) = first_moment(root, &["effectiveDate", "effective_date", "cancelDate", "startDate"])? {
         return Ok(Some(moment));
     }
-    for update in root.objects("updates")? {
+    let updates = if order_type == OrderType::UpdateSubscription { root.objects("updates")? } else { Vec::new() };
+    for update in updates {
         if let Some(moment) = update.moment("effective_date")? {
             return Ok(Some(moment));
         }

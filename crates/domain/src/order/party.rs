@@ -19,8 +19,8 @@ pub struct User {
 
 /// `customerDetails`, in either spelling (`firstName` or `first_name`).
 ///
-/// The API's own `new` orders have only `billingDetails` (Orders API). So where the customer's details give no name at
-/// all, the name is that of the billing address, and likewise e-mail, phone and company each on their own.
+/// Only what stands there. The API's own `new` orders have only `billingDetails` (Orders API): for whom those stand in is
+/// decided where records are made of it ([`crate::mapping`]).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Customer {
     /// Given name.
@@ -37,6 +37,14 @@ pub struct Customer {
     pub company_name: Option<String>,
     /// Everything else in `customerDetails`, tenant-specific keys included.
     pub extra: Map<String, Value>,
+}
+
+impl Customer {
+    /// Whether nobody is named: no name, no company, no e-mail address.
+    pub fn names_nobody(&self) -> bool {
+        let Self { first_name, last_name, full_name, email, company_name, phone: _, extra: _ } = self;
+        [first_name, last_name, full_name, email, company_name].into_iter().all(Option::is_none)
+    }
 }
 
 /// A postal address. Limio's empty objects and empty strings are absent here.

@@ -185,13 +185,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A Salesforce record id. Text that is none is absent.
-    pub(crate) fn record_id(&self, key: &str) -> Option<RecordId> {
-        self.value(key).and_then(Value::as_str).and_then(RecordId::parse)
-    }
-
-    /// The id of a record of one object. Unlike [`Fields::record_id`], what is there and is no such id is refused: an order
-    /// that goes on without the Account it names would make a second one.
+    /// The id of a record of one object. What is there and is no such id is refused: an order that goes on without the
+    /// Account it names would make a second one.
     pub(crate) fn id_of(&self, key: &str, object: RecordOf) -> Result<Option<RecordId>, Failure> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let id = value.as_str().and_then(RecordId::parse).filter(|id| id.key_prefix() == object.key_prefix());
@@ -213,6 +208,14 @@ impl<'a> Fields<'a> {
     /// An object, where the value is one.
     pub(crate) fn object_if_any(&self, key: &str) -> Option<Fields<'a>> {
         self.value(key).and_then(Value::as_object).map(|map| Fields { path: self.path_to(key), map })
+    }
+
+    /// The objects whose key ends so, under a path that says `*` for the rest of the key: who sent the order chose it.
+    pub(crate) fn objects_ending_in(&self, ending: &str) -> impl Iterator<Item = Fields<'a>> {
+        let path = self.path_to(&format!("*{ending}"));
+        let found =
+            self.map.iter().filter(move |(key, _)| key.ends_with(ending)).filter_map(|(_, value)| value.as_object());
+        found.map(move |map| Fields { path: path.clone(), map })
     }
 
     /// An array of objects; absent is empty.

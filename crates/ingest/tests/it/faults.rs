@@ -103,7 +103,6 @@ async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
         queues: topology.inbox_queues(),
         prefetch: 10,
         batches: BatchSettings { in_flight: 2, linger: Duration::ZERO },
-        drain: Duration::from_secs(5),
         letters: Letters::Forward,
         by: "ingest/test".into(),
         patience: PATIENCE,

@@ -102,10 +102,13 @@ async fn what_is_no_order_is_a_letter_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_tenants_order_is_refused_by_name() {
+async fn another_tenants_order_is_refused_by_name_and_is_in_nobodys_way() {
     let mut foreign = bare("foreign", &new_order("ann", 7));
     foreign.headers.insert("tenant".into(), "globex".into());
-    let failure = goes_on_as_refused(foreign, &orders::identity("ann")).await;
+    // The good order behind it is of a customer with the same name.
+    let (letter, _) = becomes_a_letter(Stage::new().await, foreign).await;
+    assert_eq!((letter.key.as_deref(), letter.order_id.as_deref()), (None, Some(order_id("ann", 7).as_str())));
+    let failure = failure(&letter);
     assert_eq!(failure.reason.as_str(), "wrong_tenant");
     assert!(failure.message.contains("globex") && failure.message.contains(orders::TENANT), "{}", failure.message);
 }

@@ -5,14 +5,15 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local found = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'epoch', 'until', 'attempts', 'result', 'token')
-local state, attempts = found[1], tonumber(found[5] or '0')
+local found = redis.call('HMGET', KEYS[2], 'state', 'fingerprint', 'epoch', 'until', 'attempts', 'result', 'token',
+  'spent')
+local state, attempts, spent = found[1], tonumber(found[5] or '0'), tonumber(found[8] or '0')
 if state and found[2] ~= ARGV[2] then
   if state ~= 'absent' then
     return { 'conflict' }
   end
   -- It certainly did not happen: this is a corrected order, which has failed nothing yet.
-  attempts = 0
+  attempts, spent = 0, 0
 end
 if state == 'settled' then
   return { 'settled', found[6] }
@@ -28,8 +29,8 @@ if state == 'claimed' then
 end
 local token = tonumber(found[7] or '0') + 1
 redis.call('HSET', KEYS[2], 'state', 'claimed', 'fingerprint', ARGV[2], 'epoch', ARGV[1],
-  'until', string.format('%.0f', now + ARGV[3]), 'attempts', attempts, 'token', token,
-  'doubtful', doubtful and '1' or '0')
+  'until', string.format('%.0f', now + ARGV[3]), 'attempts', attempts, 'spent', spent,
+  'token', token, 'doubtful', doubtful and '1' or '0')
 redis.call('HDEL', KEYS[2], 'closed')
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
-return { doubtful and 'unknown' or 'claimed', tostring(token), tostring(attempts) }
+return { doubtful and 'unknown' or 'claimed', tostring(token), tostring(attempts), tostring(spent) }

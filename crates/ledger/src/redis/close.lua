@@ -1,5 +1,6 @@
 -- Closes the latest claim of an effect, for the owner of its partition.
--- KEYS: owner of the partition, effect. ARGV: epoch, token, how (settle, failed, unknown, release), kept (ms), result.
+-- KEYS: owner of the partition, effect.
+-- ARGV: epoch, token, how (settle, failed, unknown, given_up, given_up_unknown, doubt, release), kept (ms), result.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return { 'stale' }
 end
@@ -19,12 +20,16 @@ local state = 'absent'
 if how == 'settle' then
   state = 'settled'
   redis.call('HSET', KEYS[2], 'result', ARGV[5])
-elseif how == 'unknown' or (how == 'release' and found[4] == '1') then
+elseif how == 'unknown' or how == 'given_up_unknown' or how == 'doubt' or (how == 'release' and found[4] == '1') then
   state = 'unknown'
 end
 local attempts = tonumber(found[5])
-if how == 'failed' or how == 'unknown' then
+local gives_up = how == 'given_up' or how == 'given_up_unknown'
+if how == 'failed' or how == 'unknown' or gives_up then
   attempts = attempts + 1
+end
+if gives_up then
+  redis.call('HSET', KEYS[2], 'spent', attempts)
 end
 redis.call('HSET', KEYS[2], 'state', state, 'closed', how, 'attempts', attempts)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])

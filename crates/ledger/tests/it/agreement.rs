@@ -36,6 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Closing::Settle("result".to_owned())),
         Just(Closing::Failed),
         Just(Closing::Unknown),
+        any::<bool>().prop_map(|unknown| Closing::GiveUp { unknown }),
+        Just(Closing::Doubt),
         Just(Closing::Release),
     ];
     prop_oneof![
@@ -117,7 +119,7 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                 );
                 let (ticket, unknown) = match answer {
                     ClaimAnswer::Claimed { ticket, attempts } => {
-                        prop_assert!(!corrects || *attempts == 0, "a corrected order has failed nothing yet");
+                        prop_assert!(!corrects || attempts.total == 0, "a corrected order has failed nothing yet");
                         (ticket, false)
                     }
                     ClaimAnswer::Unknown { ticket, .. } => (ticket, true),
@@ -126,6 +128,9 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     | ClaimAnswer::Conflict
                     | ClaimAnswer::NotOwner => continue,
                 };
+                if let ClaimAnswer::Claimed { attempts, .. } | ClaimAnswer::Unknown { attempts, .. } = answer {
+                    prop_assert!(attempts.round <= attempts.total);
+                }
                 prop_assert!(!known.settled, "what is settled is not claimed again");
                 prop_assert_eq!(
                     unknown,
@@ -149,8 +154,10 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     known.open = false;
                     match closing {
                         Closing::Settle(_) => known.settled = true,
-                        Closing::Failed => known.may_have_happened = false,
-                        Closing::Unknown => known.may_have_happened = true,
+                        Closing::Failed | Closing::GiveUp { unknown: false } => known.may_have_happened = false,
+                        Closing::Unknown | Closing::GiveUp { unknown: true } | Closing::Doubt => {
+                            known.may_have_happened = true;
+                        }
                         Closing::Release => {}
                     }
                 }

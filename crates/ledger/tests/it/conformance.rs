@@ -1,9 +1,9 @@
 //! What every ledger does.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{ClaimAnswer, Closed, Closing, Ledger, Owner, Sighting};
+use ledger::{Attempts, ClaimAnswer, Closed, Closing, Ledger, Owner, Sighting};
 
 use crate::{LONG, OVER, ask, claim, content, identity, order, owner, take, take_unknown};
 
@@ -49,7 +49,8 @@ on_both! {
     an_order_whose_sighting_was_taken_back_is_seen_for_the_first_time
     another_content_of_an_order_whose_sighting_was_taken_back_is_no_conflict
     the_first_known_name_gives_the_account
-    the_memory_has_a_beginning
+    an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
+    a_doubt_makes_an_effect_unknown_and_counts_no_attempt
 }
 
 async fn settle(ledger: &dyn Ledger, ticket: ledger::ClaimTicket, result: &str) -> Closed {
@@ -159,7 +160,7 @@ async fn a_live_claim_of_a_former_owner_is_busy_until_its_lease_passes(ledger: &
     let attempts =
         testkit::eventually_some("the lease to pass", async || match ask(ledger, claim("b", "o", LONG)).await {
             ClaimAnswer::Busy { .. } => None,
-            ClaimAnswer::Unknown { attempts, .. } => Some(attempts),
+            ClaimAnswer::Unknown { attempts, .. } => Some(attempts.total),
             other @ (ClaimAnswer::Claimed { .. }
             | ClaimAnswer::Settled(_)
             | ClaimAnswer::Conflict
@@ -361,11 +362,32 @@ async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {
     assert_eq!(ledger.accounts(&asked[..1]).await.expect("the ledger answers"), [None]);
 }
 
-async fn the_memory_has_a_beginning(ledger: &dyn Ledger) {
-    assert_eq!(ledger.remembers_since().await.expect("the ledger answers"), None);
+async fn an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on(ledger: &dyn Ledger) {
     own(ledger, "a").await;
-    let since = ledger.remembers_since().await.expect("the ledger answers").expect("somebody owns a partition");
-    assert!(since > UNIX_EPOCH + Duration::from_hours(24 * 365 * 50), "{since:?}");
-    own(ledger, "b").await;
-    assert_eq!(ledger.remembers_since().await.expect("the ledger answers"), Some(since));
+    let expect = async |total, round, closing| {
+        let (ClaimAnswer::Claimed { ticket, attempts } | ClaimAnswer::Unknown { ticket, attempts }) =
+            ask(ledger, claim("a", "o", LONG)).await
+        else {
+            panic!("it can be claimed");
+        };
+        assert_eq!(attempts, Attempts { total, round });
+        assert_eq!(close(ledger, ticket, closing).await, Closed::Done);
+    };
+    expect(0, 0, Closing::Failed).await;
+    expect(1, 1, Closing::Release).await;
+    expect(1, 1, Closing::GiveUp { unknown: false }).await;
+    expect(2, 0, Closing::Failed).await;
+    expect(3, 1, Closing::GiveUp { unknown: true }).await;
+    let (ticket, _) = take_unknown(ledger, claim("a", "o", LONG)).await;
+    close(ledger, ticket, Closing::Unknown).await;
+    expect(5, 1, Closing::Release).await;
+}
+
+async fn a_doubt_makes_an_effect_unknown_and_counts_no_attempt(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "o", LONG)).await;
+    assert_eq!(close(ledger, ticket.clone(), Closing::Doubt).await, Closed::Done);
+    assert_eq!(close(ledger, ticket, Closing::Doubt).await, Closed::Done, "closing again the same way is harmless");
+    let (_, attempts) = take_unknown(ledger, claim("a", "o", LONG)).await;
+    assert_eq!(attempts, 0);
 }

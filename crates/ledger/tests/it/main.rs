@@ -50,7 +50,7 @@ async fn ask(ledger: &dyn Ledger, claim: Claim) -> ClaimAnswer {
 
 async fn take(ledger: &dyn Ledger, claim: Claim) -> (ClaimTicket, u32) {
     match ask(ledger, claim).await {
-        ClaimAnswer::Claimed { ticket, attempts } => (ticket, attempts),
+        ClaimAnswer::Claimed { ticket, attempts } => (ticket, attempts.total),
         other @ (ClaimAnswer::Unknown { .. }
         | ClaimAnswer::Settled(_)
         | ClaimAnswer::Busy { .. }
@@ -61,7 +61,7 @@ async fn take(ledger: &dyn Ledger, claim: Claim) -> (ClaimTicket, u32) {
 
 async fn take_unknown(ledger: &dyn Ledger, claim: Claim) -> (ClaimTicket, u32) {
     match ask(ledger, claim).await {
-        ClaimAnswer::Unknown { ticket, attempts } => (ticket, attempts),
+        ClaimAnswer::Unknown { ticket, attempts } => (ticket, attempts.total),
         other @ (ClaimAnswer::Claimed { .. }
         | ClaimAnswer::Settled(_)
         | ClaimAnswer::Busy { .. }

@@ -68,9 +68,27 @@ async fn a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept() {
     ledger.forget_sightings(&[]).await.expect("nothing is asked of Redis");
     let error = ledger.forget_sightings(&[order("o")]).await.expect_err("it is away");
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let error = ledger.ping().await.expect_err("it is away");
+    assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
     own.redis.restart().await.expect("Redis starts again");
     eventually("the connection to come back", async || ledger.ping().await.is_ok()).await;
     assert_eq!(ledger.close(&[(ticket, Closing::Settle("done".into()))]).await.expect("Redis answers"), [Closed::Done]);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_back_answers_the_first_question() {
+    let mut own = Own::start().await;
+    let ledger = connect(&own.redis.url(), Settings::RECOMMENDED).await.expect("Redis answers");
+    own.redis.stop().await;
+    eventually("a refusal", async || {
+        ledger.ping().await.is_err_and(|error| error.to_string().to_lowercase().contains("connection refused"))
+    })
+    .await;
+    // By then the client has tried again by itself, and has met the same.
+    let long = tokio::time::timeout(Duration::from_millis(500), std::future::pending::<()>()).await;
+    assert!(long.is_err());
+    own.redis.restart().await.expect("Redis starts again");
+    ledger.ping().await.expect("Redis answers, and no old refusal is told");
 }
 
 #[tokio::test]
@@ -144,6 +162,7 @@ async fn a_key_of_another_type_is_a_defect() {
 async fn what_cannot_be_connected_to_is_told_without_its_password() {
     let away = connect("redis://:hunter2@127.0.0.1:1/", Settings::RECOMMENDED).await.expect_err("nobody listens there");
     assert!(matches!(away, Error::Unavailable { .. }) && away.to_string().contains("127.0.0.1:1"), "{away}");
+    assert!(away.to_string().to_lowercase().contains("connection refused"), "{away}");
     let wrong = connect("hunter2", PATIENT).await.expect_err("not an address");
     assert!(matches!(wrong, Error::Broken(_)), "{wrong}");
     let brace = RedisLedger::connect("redis://127.0.0.1:1/", "a{b}", PATIENT).await.expect_err("a brace");

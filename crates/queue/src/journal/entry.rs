@@ -16,14 +16,15 @@ pub enum EntryKind {
         /// Why.
         failure: Failure,
     },
-    /// An order waits behind a letter of its customer.
+    /// An order is parked behind a letter of its customer. `held` on the wire and here, because journals hold such entries;
+    /// people read `parked`.
     Held {
         /// The letter it waits behind.
         behind: LetterId,
     },
     /// A letter was written, rejected, or found already settled; or it was published again. Said in a word.
     Resolved {
-        /// `written`, `rejected`, `already`, `published`.
+        /// [`WRITTEN`], [`REJECTED`], [`ALREADY`], [`PUBLISHED`], [`ACCEPTED`].
         how: String,
     },
     /// An operator threw a letter away.
@@ -78,6 +79,28 @@ pub struct Entry {
     pub message: Message,
 }
 
+/// Resolved: it is in the org.
+pub const WRITTEN: &str = "written";
+/// Resolved: a business answer settled it.
+pub const REJECTED: &str = "rejected";
+/// Resolved: it was settled before, as the ledger knew.
+pub const ALREADY: &str = "already";
+/// Resolved: it had no customer and went out again as a new message. What came of that is not told yet.
+pub const PUBLISHED: &str = "published";
+/// Resolved: what was published again was accepted by `ingest`; from there on it is an order like any other.
+pub const ACCEPTED: &str = "accepted";
+
+/// A header of a message that was published again: the letter that it was before.
+pub const AFTER_LETTER: &str = "after-letter";
+/// A header beside it: how often it was given up before.
+pub const TIMES_DEAD: &str = "times-dead";
+/// A header beside it: when it was given up first, in milliseconds since 1970.
+pub const FIRST_DEAD_AT: &str = "first-dead-at";
+/// The highest number that [`TIMES_DEAD`] counts to: a publisher may write into headers what it likes.
+pub const MOST_TIMES_DEAD: u32 = 9_999;
+/// The longest letter id in [`AFTER_LETTER`], in characters; ours have 16.
+const MAX_LETTER_CHARS: usize = 64;
+
 const KIND: &str = "kind";
 const KEY: &str = "key";
 const LETTER_ID: &str = "letter-id";
@@ -109,7 +132,7 @@ impl Entry {
     /// fit; a customer, order or type that is longer than any real one is cut.
     pub fn to_message(&self) -> Message {
         let detail = match &self.kind {
-            EntryKind::Dead { failure } => serde_json::to_string(failure).unwrap_or_default(),
+            EntryKind::Dead { failure } => serde_json::to_string(&failure.kept()).unwrap_or_default(),
             EntryKind::Held { behind } => behind.as_str().to_owned(),
             EntryKind::Resolved { how: text }
             | EntryKind::Discarded { why: text }
@@ -130,7 +153,15 @@ impl Entry {
         ];
         headers
             .extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
-        let original = self.message.headers_within(KEPT_HEADER_BYTES);
+        let mut original = self.message.headers_within(KEPT_HEADER_BYTES);
+        // What links a letter to the one before survives whatever else finds no room.
+        let linking = [AFTER_LETTER, TIMES_DEAD, FIRST_DEAD_AT].into_iter();
+        original.extend(
+            linking
+                .filter_map(|name| self.message.header(name).map(|value| (name, value)))
+                .filter(|(_, value)| value.len() <= MAX_LETTER_CHARS)
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
         let original = serde_json::to_string(&original).unwrap_or_default();
         // Control characters grow when they are written as JSON.
         if original.len() > "{}".len() && original.len() <= 2 * KEPT_HEADER_BYTES {
@@ -198,6 +229,47 @@ fn cut(mut text: String) -> String {
     text
 }
 
+/// What a message that was published again says of the letter that it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// That letter.
+    pub letter: LetterId,
+    /// How often it was given up, at most [`MOST_TIMES_DEAD`].
+    pub times_dead: u32,
+    /// When it was given up first, in milliseconds since 1970; where that was never written, unknown.
+    pub first_dead_at: Option<u64>,
+}
+
+impl Before {
+    /// What this message says; `None` for one that was not published again, or does not say it as we write it.
+    pub fn of(message: &Message) -> Option<Self> {
+        let letter = message.header(AFTER_LETTER)?;
+        let is_an_id = (1..=MAX_LETTER_CHARS).contains(&letter.len()) && letter.bytes().all(|b| b.is_ascii_hexdigit());
+        if !is_an_id {
+            return None;
+        }
+        let number = |name: &str| message.header(name).and_then(|text| text.parse::<u64>().ok());
+        let times = number(TIMES_DEAD).unwrap_or(1).clamp(1, u64::from(MOST_TIMES_DEAD));
+        Some(Self {
+            letter: LetterId::from_text(letter),
+            times_dead: u32::try_from(times).unwrap_or(MOST_TIMES_DEAD),
+            first_dead_at: number(FIRST_DEAD_AT),
+        })
+    }
+
+    /// The message with this said on it, in place of what it said of a letter further back.
+    #[must_use]
+    pub fn on(&self, mut message: Message) -> Message {
+        message.headers.insert(AFTER_LETTER.to_owned(), self.letter.as_str().to_owned());
+        message.headers.insert(TIMES_DEAD.to_owned(), self.times_dead.clamp(1, MOST_TIMES_DEAD).to_string());
+        match self.first_dead_at {
+            Some(at) => message.headers.insert(FIRST_DEAD_AT.to_owned(), at.to_string()),
+            None => message.headers.remove(FIRST_DEAD_AT),
+        };
+        message
+    }
+}
+
 /// The letter's message as it goes through the normal path again: without the refusal of before.
 pub fn for_replay(mut message: Message) -> Message {
     message.headers.remove(REFUSAL);
@@ -236,7 +308,9 @@ mod tests {
             order_type: Some("new".into()),
             message,
             ..Entry::new(
-                EntryKind::Dead { failure: Failure::permanent(Reason::UnreadableJson, "torn").at("/") },
+                EntryKind::Dead {
+                    failure: Failure::permanent(Reason::UnreadableJson, "torn").at("/").quoting("Nora is blocked"),
+                },
                 "writer/1",
             )
         }
@@ -257,6 +331,32 @@ mod tests {
         assert!(message.headers.values().map(String::len).sum::<usize>() < 20_000);
         let read = Entry::from_message(&message).expect("an entry");
         assert_eq!(read.message.header("tenant"), Some("acme"));
+    }
+
+    #[test]
+    fn what_links_a_letter_to_the_one_before_survives_headers_that_find_no_room() {
+        let before =
+            Before { letter: LetterId::from_text("0123456789abcdef"), times_dead: 3, first_dead_at: Some(1_790_000) };
+        let mut entry = letter();
+        entry.message = before.on(entry.message);
+        entry.message.headers.insert("a".into(), "x".repeat(KEPT_HEADER_BYTES - 2));
+        let read = Entry::from_message(&entry.to_message()).expect("an entry");
+        assert_eq!(Before::of(&read.message), Some(before));
+    }
+
+    #[test]
+    fn what_a_publisher_writes_into_the_linking_headers_is_bounded() {
+        let with = |letter: &str, times: &str| {
+            let headers =
+                BTreeMap::from([(AFTER_LETTER.into(), letter.to_owned()), (TIMES_DEAD.into(), times.to_owned())]);
+            Before::of(&Message { headers, ..Message::default() })
+        };
+        assert_eq!(with("feed", "18446744073709551615").expect("a letter").times_dead, MOST_TIMES_DEAD);
+        assert_eq!(with("feed", "many").expect("a letter").times_dead, 1);
+        for letter in ["", "jane@example.com", &"f".repeat(65)] {
+            assert_eq!(with(letter, "1"), None, "{letter}");
+        }
+        assert_eq!(Before::of(&Message::default()), None);
     }
 
     #[test]

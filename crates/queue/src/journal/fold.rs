@@ -1,11 +1,15 @@
-//! What is open, computed from the journal's entries: pure.
+//! What is open, and what was closed last, computed from the journal's entries: pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
 
-use crate::journal::entry::{Entry, EntryKind};
+use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, MOST_TIMES_DEAD, PUBLISHED};
+
+/// How many closed letters are kept, so that an operator can be told how an order ended; the oldest go first. Every program
+/// that follows the journal keeps them: a few megabytes.
+pub const CLOSED_KEPT: usize = 5_000;
 
 /// A letter that nobody has settled yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,12 +30,47 @@ pub struct Letter {
     pub by: String,
     /// Where its message lies in the journal; unknown for the moment between the append and the reading of it.
     pub offset: Option<u64>,
-    /// How often it was given up.
+    /// How often it was given up, as letters before it included ([`Letter::after`]).
     pub times_dead: u32,
+    /// When it was given up first, in milliseconds since 1970; `None` for one that was only held.
+    pub first_dead_at: Option<u64>,
+    /// When it was given up last.
+    pub last_dead_at: Option<u64>,
+    /// The letter that it was before it was published again.
+    pub after: Option<LetterId>,
     /// When an operator last released its customer, in milliseconds since 1970.
     pub released_at: Option<u64>,
     /// Entries about it that we appended and have not read back.
     unread: u32,
+}
+
+impl Letter {
+    /// Since when it is as it is, in milliseconds since 1970: given up for the last time, or held.
+    pub fn since(&self) -> u64 {
+        self.last_dead_at.unwrap_or(self.at)
+    }
+}
+
+/// A letter that was settled, published again or discarded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClosedLetter {
+    /// The letter as it was.
+    pub letter: Letter,
+    /// How it ended.
+    pub ending: Ending,
+    /// Who closed it: program and instance, or the operator.
+    pub by: String,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// How a letter ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It was resolved; how is said in a word of [`crate::journal::entry`].
+    Resolved(String),
+    /// An operator threw it away, and said why.
+    Discarded(String),
 }
 
 /// Why a letter is open.
@@ -43,12 +82,16 @@ pub enum LetterState {
     Held(LetterId),
 }
 
-/// The open letters, by customer and in the order in which they were written.
+/// The open letters, by customer and in the order in which they were written, and the last closed ones.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     letters: HashMap<LetterId, Letter>,
     chains: HashMap<String, Vec<LetterId>>,
     keyless: Vec<LetterId>,
+    closed: HashMap<LetterId, (u64, ClosedLetter)>,
+    /// In the order in which they were closed, numbered. One that was opened and closed once more is in here twice.
+    closings: VecDeque<(u64, LetterId)>,
+    closing: u64,
 }
 
 impl Fold {
@@ -58,7 +101,8 @@ impl Fold {
         match (&entry.kind, &entry.letter) {
             (EntryKind::Dead { failure }, Some(id)) => self.open(offset, id, entry, LetterState::Dead(failure.clone())),
             (EntryKind::Held { behind }, Some(id)) => self.open(offset, id, entry, LetterState::Held(behind.clone())),
-            (EntryKind::Resolved { .. } | EntryKind::Discarded { .. }, Some(id)) => self.close(id),
+            (EntryKind::Resolved { how }, Some(id)) => self.close(id, entry, Ending::Resolved(how.clone())),
+            (EntryKind::Discarded { why }, Some(id)) => self.close(id, entry, Ending::Discarded(why.clone())),
             (EntryKind::Released { .. }, _) => {
                 let chain = entry.key.as_ref().and_then(|key| self.chains.get(key));
                 for id in chain.into_iter().flatten() {
@@ -105,6 +149,14 @@ impl Fold {
         letters
     }
 
+    /// The letters that were closed last, the latest first, at most [`CLOSED_KEPT`].
+    pub fn closed_letters(&self) -> Vec<&ClosedLetter> {
+        let closed = self.closings.iter().rev().filter_map(|(number, id)| {
+            self.closed.get(id).filter(|(current, _)| current == number).map(|(_, letter)| letter)
+        });
+        closed.collect()
+    }
+
     /// How many letters are open.
     pub fn len(&self) -> usize {
         self.letters.len()
@@ -126,7 +178,9 @@ impl Fold {
             let read_back = offset.is_some() && letter.unread > 0;
             letter.unread = if read_back { letter.unread - 1 } else { letter.unread + u32::from(offset.is_none()) };
             if !read_back && offset != letter.offset && matches!(state, LetterState::Dead(_)) {
-                letter.times_dead += 1;
+                letter.times_dead = (letter.times_dead + 1).min(MOST_TIMES_DEAD);
+                letter.first_dead_at = letter.first_dead_at.or(Some(entry.at));
+                letter.last_dead_at = Some(entry.at);
                 letter.released_at = None;
             }
             // A letter that was given up is not merely held, whatever is appended late.
@@ -136,7 +190,11 @@ impl Fold {
             letter.offset = letter.offset.or(offset);
             return;
         }
-        let times_dead = u32::from(matches!(state, LetterState::Dead(_)));
+        self.closed.remove(id);
+        let died = matches!(state, LetterState::Dead(_));
+        let before = Before::of(&entry.message);
+        let times_before = before.as_ref().map_or(0, |before| before.times_dead);
+        let first_before = before.as_ref().and_then(|before| before.first_dead_at).map(|at| at.min(entry.at));
         let letter = Letter {
             id: id.clone(),
             key: entry.key.clone(),
@@ -146,7 +204,10 @@ impl Fold {
             at: entry.at,
             by: entry.by.clone(),
             offset,
-            times_dead,
+            times_dead: (times_before + u32::from(died)).min(MOST_TIMES_DEAD),
+            first_dead_at: first_before.or(died.then_some(entry.at)),
+            last_dead_at: died.then_some(entry.at),
+            after: before.map(|before| before.letter),
             released_at: None,
             unread: u32::from(offset.is_none()),
         };
@@ -157,17 +218,41 @@ impl Fold {
         self.letters.insert(id.clone(), letter);
     }
 
-    fn close(&mut self, id: &LetterId) {
-        let Some(letter) = self.letters.remove(id) else { return };
-        let Some(key) = letter.key else {
-            self.keyless.retain(|other| other != id);
+    fn close(&mut self, id: &LetterId, entry: &Entry, ending: Ending) {
+        let accepted = ending == Ending::Resolved(ACCEPTED.to_owned());
+        // Only what has no customer is published again; a header must not let a customer's orders go.
+        if accepted && self.letters.get(id).is_some_and(|letter| letter.key.is_some()) {
+            return;
+        }
+        let Some(letter) = self.letters.remove(id) else {
+            // "Published" was not the last word.
+            if let Some((_, closed)) = self.closed.get_mut(id)
+                && closed.ending == Ending::Resolved(PUBLISHED.to_owned())
+            {
+                *closed = ClosedLetter { letter: closed.letter.clone(), ending, by: entry.by.clone(), at: entry.at };
+            }
             return;
         };
-        if let Some(chain) = self.chains.get_mut(&key) {
-            chain.retain(|other| other != id);
-            if chain.is_empty() {
-                self.chains.remove(&key);
+        match &letter.key {
+            None => self.keyless.retain(|other| other != id),
+            Some(key) => {
+                if let Some(chain) = self.chains.get_mut(key) {
+                    chain.retain(|other| other != id);
+                    if chain.is_empty() {
+                        self.chains.remove(key);
+                    }
+                }
             }
+        }
+        self.closing += 1;
+        self.closings.push_back((self.closing, id.clone()));
+        let closed = ClosedLetter { letter, ending, by: entry.by.clone(), at: entry.at };
+        self.closed.insert(id.clone(), (self.closing, closed));
+        if self.closings.len() > CLOSED_KEPT
+            && let Some((number, oldest)) = self.closings.pop_front()
+            && self.closed.get(&oldest).is_some_and(|(current, _)| *current == number)
+        {
+            self.closed.remove(&oldest);
         }
     }
 }
@@ -246,5 +331,97 @@ mod tests {
         fold.apply(Some(3), &Entry { letter: None, ..entry(EntryKind::Released { plan: "p".into() }, "", Some("k")) });
         assert!(fold.letter(&LetterId::from_text("a")).expect("open").released_at.is_some());
         assert!(fold.letter(&LetterId::from_text("b")).expect("open").released_at.is_none());
+    }
+
+    fn resolved(how: &str) -> EntryKind {
+        EntryKind::Resolved { how: how.into() }
+    }
+
+    fn ended(fold: &Fold) -> Vec<(String, Ending)> {
+        fold.closed_letters().iter().map(|closed| (closed.letter.id.to_string(), closed.ending.clone())).collect()
+    }
+
+    #[test]
+    fn a_closed_letter_is_kept_with_how_by_whom_and_when() {
+        let mut fold = Fold::default();
+        fold.apply(Some(1), &entry(dead(), "a", Some("k")));
+        fold.apply(Some(2), &entry(held(), "b", Some("k")));
+        fold.apply(Some(3), &Entry { at: 5, by: "writer/1".into(), ..entry(resolved("rejected"), "a", Some("k")) });
+        fold.apply(Some(4), &Entry { at: 6, ..entry(EntryKind::Discarded { why: "old".into() }, "b", Some("k")) });
+        let discarded = Ending::Discarded("old".into());
+        assert_eq!(ended(&fold), [("b".into(), discarded), ("a".into(), Ending::Resolved("rejected".into()))]);
+        let closed = fold.closed_letters();
+        assert_eq!((closed[1].by.as_str(), closed[1].at), ("writer/1", 5));
+        // Given up once more, it is open and no longer closed.
+        fold.apply(Some(5), &entry(dead(), "a", Some("k")));
+        assert!(fold.is_blocked("k"));
+        assert_eq!(ended(&fold), [("b".into(), Ending::Discarded("old".into()))]);
+    }
+
+    #[test]
+    fn closed_letters_are_bounded_in_number_and_the_oldest_go() {
+        let mut fold = Fold::default();
+        let close = |fold: &mut Fold, offset: usize, name: &str| {
+            fold.apply(Some(offset as u64 * 2), &entry(dead(), name, None));
+            fold.apply(Some(offset as u64 * 2 + 1), &entry(resolved("written"), name, None));
+        };
+        // One that is opened and closed again and again takes no more room than others.
+        for number in 0..CLOSED_KEPT + 10 {
+            close(&mut fold, number, "same");
+        }
+        assert_eq!((fold.closed_letters().len(), fold.closings.len()), (1, CLOSED_KEPT));
+        for number in 0..CLOSED_KEPT + 10 {
+            close(&mut fold, CLOSED_KEPT + 10 + number, &number.to_string());
+        }
+        let closed = fold.closed_letters();
+        assert_eq!((closed.len(), fold.closed.len()), (CLOSED_KEPT, CLOSED_KEPT));
+        assert_eq!(closed.last().map(|closed| closed.letter.id.as_str()), Some("10"));
+    }
+
+    #[test]
+    fn what_became_of_a_message_that_was_published_again_is_the_last_word() {
+        let mut fold = Fold::default();
+        fold.apply(Some(1), &entry(dead(), "a", None));
+        fold.apply(Some(2), &entry(resolved(PUBLISHED), "a", None));
+        fold.apply(Some(3), &entry(resolved(ACCEPTED), "a", None));
+        assert_eq!(ended(&fold), [("a".into(), Ending::Resolved(ACCEPTED.into()))]);
+        fold.apply(Some(4), &entry(resolved(PUBLISHED), "a", None));
+        assert_eq!(ended(&fold), [("a".into(), Ending::Resolved(ACCEPTED.into()))]);
+    }
+
+    #[test]
+    fn a_header_does_not_let_a_customer_go() {
+        let mut fold = Fold::default();
+        fold.apply(Some(1), &entry(dead(), "a", Some("k")));
+        fold.apply(Some(2), &entry(resolved(ACCEPTED), "a", None));
+        assert!(fold.is_blocked("k"));
+    }
+
+    #[test]
+    fn a_letter_knows_when_it_died_first_and_last() {
+        let mut fold = Fold::default();
+        let at = |at: u64, kind: EntryKind| Entry { at, ..entry(kind, "a", Some("k")) };
+        let times = |fold: &Fold| {
+            let letter = fold.letter(&LetterId::from_text("a")).expect("open");
+            (letter.at, letter.first_dead_at, letter.last_dead_at, letter.since())
+        };
+        fold.apply(Some(1), &at(10, held()));
+        assert_eq!(times(&fold), (10, None, None, 10));
+        fold.apply(None, &at(20, dead()));
+        fold.apply(Some(2), &at(20, dead()));
+        assert_eq!(times(&fold), (10, Some(20), Some(20), 20));
+        fold.apply(Some(3), &at(30, dead()));
+        assert_eq!(times(&fold), (10, Some(20), Some(30), 30));
+    }
+
+    #[test]
+    fn a_message_that_was_published_again_and_dies_again_counts_on_and_names_the_letter_before() {
+        let before = Before { letter: LetterId::from_text("feed"), times_dead: 2, first_dead_at: Some(10) };
+        let mut fold = Fold::default();
+        let again = Entry { at: 50, ..entry(dead(), "new", None) };
+        fold.apply(Some(9), &Entry { message: before.on(again.message.clone()), ..again });
+        let letter = fold.letter(&LetterId::from_text("new")).expect("open");
+        assert_eq!((letter.times_dead, letter.first_dead_at, letter.since()), (3, Some(10), 50));
+        assert_eq!(letter.after, Some(LetterId::from_text("feed")));
     }
 }

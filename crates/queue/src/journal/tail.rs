@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::error::{Error, PublishError};
+use crate::handler::OpenLetters;
 use crate::journal::entry::{Entry, EntryKind};
 use crate::journal::fold::Fold;
 use crate::message::Message;
@@ -34,6 +35,8 @@ struct Shared {
     barriers: Mutex<HashMap<String, oneshot::Sender<()>>>,
     /// How many entries were read.
     read: watch::Sender<u64>,
+    /// How often the fold was changed.
+    changed: watch::Sender<u64>,
 }
 
 impl JournalTail {
@@ -62,6 +65,7 @@ impl JournalTail {
                     }
                 } else {
                     lock(&shared.fold).apply(Some(offset), &entry);
+                    shared.changed.send_modify(|changed| *changed += 1);
                 }
             }
             lock(&shared.barriers).clear();
@@ -112,7 +116,23 @@ impl JournalTail {
     pub async fn append(&self, entry: Entry) -> Result<(), PublishError> {
         self.session.publish(&Target::Journal, &entry.to_message()).await?;
         self.fold().apply(None, &entry);
+        self.shared.changed.send_modify(|changed| *changed += 1);
         Ok(())
+    }
+
+    /// How much is open, as far as it was read.
+    pub fn open(&self) -> OpenLetters {
+        let fold = self.fold();
+        OpenLetters {
+            letters: fold.len(),
+            blocked_customers: fold.blocked_keys(),
+            oldest_at: fold.open_letters().first().map(|letter| letter.at),
+        }
+    }
+
+    /// Changes whenever the fold does, by whomever.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
     }
 
     /// The messages of a customer's open letters, oldest first, at most `limit`, as they go through the normal path again.

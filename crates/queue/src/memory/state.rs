@@ -35,6 +35,8 @@ pub(super) struct State {
     journal: Journal,
     sessions: HashMap<SessionId, CancellationToken>,
     last_id: u64,
+    /// Of the sessions that take from inboxes, and from partitions.
+    prefetch: [HashMap<SessionId, u16>; 2],
 }
 
 impl State {
@@ -43,12 +45,33 @@ impl State {
         let partitions = topology.partition_queues().into_iter().map(|queue| (queue, topology.partition_bytes));
         let queues = inboxes.chain(partitions).map(|(queue, limit)| (queue, Waiting::new(limit))).collect();
         let journal = Journal { limit: topology.journal_bytes, ..Journal::default() };
-        Self { inboxes: topology.inboxes, queues, journal, sessions: HashMap::new(), last_id: 0 }
+        Self {
+            inboxes: topology.inboxes,
+            queues,
+            journal,
+            sessions: HashMap::new(),
+            last_id: 0,
+            prefetch: Default::default(),
+        }
     }
 
     fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
+    }
+
+    /// The prefetch of the fleet for queues of this kind: that of the sessions which are there, or else this one.
+    pub(super) fn agree_on_prefetch(&mut self, session: SessionId, kind: Queue, prefetch: u16) -> u16 {
+        let [inboxes, partitions] = &mut self.prefetch;
+        let fleet = match kind {
+            Queue::Inbox(_) => inboxes,
+            Queue::Partition(_) => partitions,
+        };
+        let agreed = fleet.values().next().copied().unwrap_or(prefetch);
+        if agreed == prefetch {
+            fleet.insert(session, prefetch);
+        }
+        agreed
     }
 
     pub(super) fn begin(&mut self) -> (SessionId, CancellationToken) {
@@ -60,6 +83,9 @@ impl State {
     pub(super) fn end(&mut self, session: SessionId) {
         if let Some(token) = self.sessions.remove(&session) {
             token.cancel();
+            for fleet in &mut self.prefetch {
+                fleet.remove(&session);
+            }
             for queue in self.queues.values_mut() {
                 queue.remove(|consumer| consumer.session == session);
             }
@@ -71,6 +97,7 @@ impl State {
         for (_, token) in self.sessions.drain() {
             token.cancel();
         }
+        self.prefetch = Default::default();
         for queue in self.queues.values_mut() {
             queue.remove(|_| true);
         }

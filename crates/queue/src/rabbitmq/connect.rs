@@ -173,12 +173,31 @@ impl Link {
     /// Closes it in good order, if it still stands, and after `deadline` without.
     pub(super) async fn close(&self, deadline: Duration) {
         let closing = self.connection.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK"));
-        match tokio::time::timeout(deadline, closing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "closing a connection that was gone already"),
-            Err(_) => tracing::debug!("closing a connection whose peer does not answer"),
+        tokio::select! {
+            closed = tokio::time::timeout(deadline, closing) => match closed {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "closing a connection that was gone already"),
+                Err(_) => tracing::debug!("closing a connection whose peer does not answer"),
+            },
+            () = broken(&self.connection) => {}
         }
         Socket::give_up(&self.socket);
+    }
+}
+
+/// How often a connection is looked at while something on it is closed.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Whether a connection stands no longer, and is not being closed in good order either.
+pub(super) fn is_broken(connection: &Connection) -> bool {
+    !connection.status().connected() && !connection.status().closing()
+}
+
+/// Returns when a connection is broken. lapin may leave a close that is asked for at that moment without any answer.
+pub(super) async fn broken(connection: &Connection) {
+    let mut look = tokio::time::interval(LOOK);
+    while !is_broken(connection) {
+        look.tick().await;
     }
 }
 

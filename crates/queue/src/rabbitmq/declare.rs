@@ -49,9 +49,61 @@ async fn declare_all(connection: &Connection, address: &Address, topology: &Topo
     Ok(())
 }
 
+/// Declares which prefetch a fleet has, on a channel of its own.
+///
+/// The mark deletes itself when the last session that stands by it is gone, so that a fleet that was stopped starts with
+/// any number.
+pub(super) async fn agree_on_prefetch(
+    connection: &Connection,
+    address: &Address,
+    topology: &Topology,
+    kind: Queue,
+    prefetch: u16,
+) -> Result<(), Error> {
+    // A name of the fleet's own, as its permissions want it; a short one, because the broker cuts off what it says.
+    let holds = format!("{}.{prefetch}", topology.namespace);
+    let thing = Thing::Prefetch { holds, name: prefetch_mark(topology, kind), kind, prefetch };
+    let channel = connection.create_channel().await.map_err(|error| address.unreachable(&error.to_string()))?;
+    thing.declare(&channel).await.map_err(|error| explain(&error, &thing, address, topology))?;
+    let _ = channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await;
+    Ok(())
+}
+
+/// Binds the mark to the session's connection, and so keeps it for as long as that is open. It fails when the last other
+/// session went in between and took the mark along: then connecting again makes it anew.
+pub(super) async fn stand_by_prefetch(
+    connection: &Connection,
+    address: &Address,
+    topology: &Topology,
+    kind: Queue,
+) -> Result<(), Error> {
+    let mark = prefetch_mark(topology, kind);
+    let mine = format!("{mark}.{}", uuid::Uuid::new_v4().simple());
+    let stand_by = async {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(short(&mine), options, FieldTable::default()).await?;
+        let options = QueueBindOptions::default();
+        channel.queue_bind(short(&mine), short(&mark), short(""), options, FieldTable::default()).await?;
+        channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await
+    };
+    stand_by.await.map_err(|error: lapin::Error| address.unreachable(&error.to_string()))
+}
+
+fn prefetch_mark(topology: &Topology, kind: Queue) -> String {
+    format!("{}.{}-prefetch", mark(topology), kind_of(kind))
+}
+
+fn kind_of(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Inbox(_) => "inbox",
+        Queue::Partition(_) => "partition",
+    }
+}
+
 /// What is declared, in this order: first the mark, so that a wrong count creates nothing; the journal before the queues
 /// that give up into it.
-fn things(topology: &Topology) -> Vec<Thing> {
+pub(super) fn things(topology: &Topology) -> Vec<Thing> {
     let mut things = vec![
         Thing::Mark { name: mark(topology), holds: counts(topology) },
         Thing::Journal { name: topology.journal(), arguments: journal_arguments(topology) },
@@ -84,8 +136,9 @@ fn counts(topology: &Topology) -> String {
     format!("{}.topology.{}-partitions.{}-inboxes", topology.namespace, topology.partitions, topology.inboxes)
 }
 
-enum Thing {
+pub(super) enum Thing {
     Mark { name: String, holds: String },
+    Prefetch { name: String, holds: String, kind: Queue, prefetch: u16 },
     Journal { name: String, arguments: FieldTable },
     Orders(String),
     Outcomes(String),
@@ -94,7 +147,7 @@ enum Thing {
 }
 
 impl Thing {
-    async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
+    pub(super) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
         let exchange = |name: &str, kind, internal, arguments| {
             let options = ExchangeDeclareOptions { durable: true, internal, ..ExchangeDeclareOptions::default() };
             channel.exchange_declare(short(name), kind, options, arguments)
@@ -102,6 +155,12 @@ impl Thing {
         match self {
             Self::Mark { name, holds } => {
                 exchange(name, ExchangeKind::Fanout, true, table([("alternate-exchange", text(holds))])).await
+            }
+            Self::Prefetch { name, holds, .. } => {
+                let options =
+                    ExchangeDeclareOptions { auto_delete: true, internal: true, ..ExchangeDeclareOptions::default() };
+                let arguments = table([("alternate-exchange", text(holds))]);
+                channel.exchange_declare(short(name), ExchangeKind::Fanout, options, arguments).await
             }
             Self::Orders(name) => {
                 let kind = ExchangeKind::Custom("x-consistent-hash".to_owned());
@@ -119,9 +178,26 @@ impl Thing {
         }
     }
 
-    fn name(&self) -> String {
+    /// Asks for it without creating anything. A binding cannot be asked for.
+    pub(super) async fn look(&self, channel: &Channel) -> lapin::Result<()> {
         match self {
-            Self::Mark { name, holds: _ } | Self::Orders(name) | Self::Outcomes(name) => format!("exchange '{name}'"),
+            Self::Mark { name, .. } | Self::Prefetch { name, .. } | Self::Orders(name) | Self::Outcomes(name) => {
+                let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(short(name), ExchangeKind::Direct, options, FieldTable::default()).await
+            }
+            Self::Journal { name, arguments: _ } | Self::Queue { name, queue: _, arguments: _ } => {
+                let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(short(name), options, FieldTable::default()).await.map(|_| ())
+            }
+            Self::Binding { .. } => Ok(()),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Mark { name, .. } | Self::Prefetch { name, .. } | Self::Orders(name) | Self::Outcomes(name) => {
+                format!("exchange '{name}'")
+            }
             Self::Journal { name, arguments: _ } => format!("stream '{name}'"),
             Self::Queue { name, queue: _, arguments: _ } => format!("queue '{name}'"),
             Self::Binding { queue, exchange } => format!("the binding of queue '{queue}' to exchange '{exchange}'"),
@@ -170,7 +246,7 @@ fn journal_arguments(topology: &Topology) -> FieldTable {
 }
 
 /// What an operator has to know and do. Whatever may pass by itself is [`Error::Unreachable`].
-fn explain(error: &lapin::Error, thing: &Thing, address: &Address, topology: &Topology) -> Error {
+pub(super) fn explain(error: &lapin::Error, thing: &Thing, address: &Address, topology: &Topology) -> Error {
     let ErrorKind::ProtocolError(refusal) = error.kind() else {
         return address.unreachable(&format!("declaring {}: {error}", thing.name()));
     };
@@ -218,6 +294,16 @@ impl Thing {
                  {ns}.inbox.* and {ns}.orders.write.* (rabbitmqctl delete_queue -p '{vhost}' NAME) and the exchange \
                  (rabbitmqadmin --vhost='{vhost}' delete exchange name='{name}'); start again"
             ),
+            Self::Prefetch { kind, .. } => {
+                let who = match kind {
+                    Queue::Inbox(_) => "ingest",
+                    Queue::Partition(_) => "writer",
+                };
+                format!(
+                    "Start with the number that the fleet has (CAUSEWAY_PREFETCH, --prefetch). To change it: stop every {who} \
+                     of '{ns}', and start them with the new number"
+                )
+            }
             Self::Journal { name, arguments: _ } => format!(
                 "Start with the value that the broker has. To change it, the journal has to be made anew, which forgets \
                  every dead letter: only when none is open and every program of '{ns}' is stopped, rabbitmqctl \
@@ -275,6 +361,15 @@ impl<'a> Difference<'a> {
                     ),
                     topology.partitions,
                     topology.inboxes
+                )
+            }
+            Thing::Prefetch { kind, prefetch, .. } => {
+                let found = self.found.and_then(|found| found.strip_prefix(&format!("{}.", topology.namespace)));
+                format!(
+                    "the fleet has {} unacknowledged messages per {}, the settings say {prefetch}; with both, orders of a \
+                     customer could change their places",
+                    found.unwrap_or("another number of"),
+                    kind_of(*kind)
                 )
             }
             Thing::Journal { .. }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::short;
+use super::connect::{broken, is_broken, short};
 use super::ending::Ending;
 use super::properties;
 use crate::error::Error;
@@ -48,13 +48,15 @@ impl Line {
         let (channel, consumer) =
             self.ending.guard(&format!("consuming from {}", self.name), self.deadline, opening).await?;
         let over = self.ending.token().child_token();
-        Ok(Tap { name: self.name, channel, consumer, over, deadline: self.deadline, ending: self.ending })
+        let Self { connection, name, prefetch: _, deadline, ending } = self;
+        Ok(Tap { name, connection, channel, consumer, over, deadline, ending })
     }
 }
 
 /// An open channel with its consumer.
 pub(super) struct Tap {
     pub(super) name: String,
+    connection: Arc<Connection>,
     pub(super) channel: lapin::Channel,
     consumer: Held,
     /// Cancelled when deliveries are wanted no longer, and when the session ends.
@@ -64,8 +66,26 @@ pub(super) struct Tap {
 }
 
 impl Tap {
+    /// The next delivery, as long as somebody wants it.
+    pub(super) async fn next_for<T>(&mut self, reader: &mpsc::Sender<T>) -> Option<lapin::message::Delivery> {
+        tokio::select! {
+            biased;
+            () = reader.closed() => None,
+            next = self.next() => next,
+        }
+    }
+
+    /// Hands something to its reader, however long that takes to have room. `false` when it is over, or nobody reads.
+    pub(super) async fn hand_on<T>(&self, reader: &mpsc::Sender<T>, item: T) -> bool {
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => false,
+            sent = reader.send(item) => sent.is_ok(),
+        }
+    }
+
     /// The next delivery. `None` when it is over; a consumer that ends by itself ends the session.
-    pub(super) async fn next(&mut self) -> Option<lapin::message::Delivery> {
+    async fn next(&mut self) -> Option<lapin::message::Delivery> {
         let consumer = self.consumer.0.as_mut()?;
         let cause = tokio::select! {
             biased;
@@ -94,13 +114,19 @@ impl Tap {
         self.over.cancel();
         if self.channel.status().connected() {
             let closing = self.channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK"));
-            match tokio::time::timeout(self.deadline, closing).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(queue = self.name, %error, "closing a channel that was gone already"),
-                Err(_) => self.ending.end(&format!("closing the channel of {}: no answer", self.name)),
+            tokio::select! {
+                closed = tokio::time::timeout(self.deadline, closing) => match closed {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::debug!(queue = self.name, %error, "closing a channel that was gone already");
+                    }
+                    Err(_) => self.ending.end(&format!("closing the channel of {}: no answer", self.name)),
+                },
+                // With its connection the channel is gone, and nothing is left to cancel.
+                () = broken(&self.connection) => {}
             }
         }
-        if !self.channel.status().connected() {
+        if !self.channel.status().connected() || is_broken(&self.connection) {
             // From here on lapin knows that nothing is left to cancel.
             drop(self.consumer.0.take());
         }
@@ -154,19 +180,11 @@ pub(super) async fn subscribe(line: Line, queue: Queue, tasks: &TaskTracker) -> 
 
 async fn hand_on(mut tap: Tap, queue: Queue, sender: &mpsc::Sender<Delivery>, channel: Arc<OpenChannel>) {
     let channel: Arc<dyn Channel> = channel;
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = sender.closed() => break,
-            next = tap.next() => next,
-        };
-        let Some(delivery) = next else { break };
+    while let Some(delivery) = tap.next_for(sender).await {
         let (message, _) = properties::decode(&delivery.properties, delivery.data);
         let delivery = Delivery::new(message, queue, delivery.redelivered, delivery.delivery_tag, Arc::clone(&channel));
-        tokio::select! {
-            biased;
-            () = tap.over.cancelled() => break,
-            sent = sender.send(delivery) => if sent.is_err() { break },
+        if !tap.hand_on(sender, delivery).await {
+            break;
         }
     }
     tap.close().await;

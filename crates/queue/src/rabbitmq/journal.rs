@@ -52,24 +52,15 @@ pub(super) async fn read(
 
 async fn hand_on(mut tap: Tap, first: u64, sender: &mpsc::Sender<JournalItem>) {
     let mut taken = 0;
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = sender.closed() => break,
-            next = tap.next() => next,
-        };
-        let Some(delivery) = next else { break };
+    while let Some(delivery) = tap.next_for(sender).await {
         let (message, offset) = properties::decode(&delivery.properties, delivery.data);
         // An offset stands in every entry of a stream; one without is no entry. A broker may begin at the chunk that
         // holds the wanted offset.
         if let Some(offset) = offset
             && offset >= first
+            && !tap.hand_on(sender, (offset, message)).await
         {
-            tokio::select! {
-                biased;
-                () = tap.over.cancelled() => break,
-                sent = sender.send((offset, message)) => if sent.is_err() { break },
-            }
+            break;
         }
         taken += 1;
         if taken >= ACKNOWLEDGE_EVERY {

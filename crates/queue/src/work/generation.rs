@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
-use futures::StreamExt;
 use rand::seq::SliceRandom as _;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -20,9 +19,11 @@ use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Next, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
-use crate::settle::{Answer, Settler, jittered};
+use crate::settle::{Answer, Settler, jittered, milliseconds};
 use crate::topology::Queue;
-use crate::work::{Letters, Stop, TURN, WorkSettings};
+use crate::work::intake::Intake;
+use crate::work::reading::{read, subscribe, tell_letters};
+use crate::work::{HUNG, Letters, Stop, TURN, WorkSettings, closing};
 
 /// How long after the first half of its queues a process subscribes to the rest.
 const SECOND_WAVE: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ const CHAIN_WAIT: Duration = Duration::from_secs(5);
 /// What a spawned task reports.
 enum Done {
     Answers(Vec<(ItemId, Answer)>),
+    Batch(u64, Vec<(ItemId, Answer)>),
     TookOver(Queue, Result<(), Failure>),
     Subscribed(Result<Vec<Subscription>, Error>),
     Chain(ItemId, Result<Vec<(LetterId, Message)>, Error>),
@@ -71,6 +73,12 @@ pub(super) struct Generation<H: Handler> {
     last: u64,
     tasks: JoinSet<Done>,
     retake: Vec<(Instant, Queue)>,
+    /// Queues that could not be taken over yet.
+    not_taken: HashSet<Queue>,
+    /// When each batch that the handler has in hand was given to it.
+    batches: HashMap<u64, Instant>,
+    /// One of them takes longer than any should.
+    hangs: bool,
 }
 
 impl<H: Handler> Generation<H> {
@@ -81,10 +89,16 @@ impl<H: Handler> Generation<H> {
         settings: &WorkSettings,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self, Error> {
+        if let Some(queue) = settings.queues.first() {
+            session.agree_on_prefetch(*queue, settings.prefetch).await?;
+        }
         let tail = match settings.letters {
             Letters::Block => Some(JournalTail::start(Arc::clone(session), &settings.by).await?),
             Letters::Forward => None,
         };
+        if let Some(tail) = tail.clone() {
+            tokio::spawn(tell_letters(tail, Arc::clone(observer), session.ended()));
+        }
         let (stop_reading, close_channels) = (CancellationToken::new(), CancellationToken::new());
         let (sender, incoming) = mpsc::channel(64);
         let mut first = settings.queues.clone();
@@ -120,6 +134,9 @@ impl<H: Handler> Generation<H> {
             last: 0,
             tasks: JoinSet::new(),
             retake: Vec::new(),
+            not_taken: HashSet::new(),
+            batches: HashMap::new(),
+            hangs: false,
         };
         generation.read_from(subscriptions);
         Ok(generation)
@@ -135,33 +152,38 @@ impl<H: Handler> Generation<H> {
     }
 
     /// Works until drained (`Ok`) or lost (`Err`).
-    pub(super) async fn work(mut self, stop: &Stop) -> Result<(), Error> {
+    pub(super) async fn work(mut self, stop: &Stop, intake: &mut Intake) -> Result<(), Error> {
         let ended = self.session.ended();
-        let mut drain_deadline: Option<Instant> = None;
+        // What waited came from the session before; whether something is still away shows with the next order.
+        intake.resumes();
+        let mut draining = false;
         let result = loop {
-            if drain_deadline.is_some() && self.tasks.is_empty() {
+            if draining && self.tasks.is_empty() {
                 break Ok(());
             }
             let wake = self.send_what_may_go();
             self.observer.lanes(self.lanes.len(), self.lanes.waiting(), self.lanes.in_flight());
-            self.observer.turned();
+            self.turned();
             let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
-            let wakes = [wake, drain_deadline, second_wave, self.retake.iter().map(|(at, _)| *at).min()];
+            let wakes = [wake, second_wave, self.retake.iter().map(|(at, _)| *at).min()];
             let wake =
                 wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + TURN).min(Instant::now() + TURN);
             tokio::select! {
                 biased;
-                () = stop.aborting.cancelled() => break Ok(()),
-                () = ended.cancelled() => break Err(Error::Lost("the session ended".into())),
-                () = stop.draining.cancelled(), if drain_deadline.is_none() => {
+                () = stop.aborting.cancelled() => {
+                    tracing::warn!(in_flight = self.lanes.in_flight(), "aborting: unfinished orders are released");
+                    break Ok(());
+                }
+                () = ended.cancelled() => break Err(self.session.why_ended()),
+                () = stop.draining.cancelled(), if !draining => {
                     self.stop_reading.cancel();
                     self.second_wave = None;
                     self.lanes.drain();
-                    drain_deadline = Some(Instant::now() + self.settings.drain);
+                    draining = true;
                 }
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
                     Ok(done) => {
-                        if let Err(error) = self.take_in(done) {
+                        if let Err(error) = self.take_in(done, intake) {
                             break Err(error);
                         }
                     }
@@ -171,15 +193,11 @@ impl<H: Handler> Generation<H> {
                         Err(_) => break Err(Error::Lost("a batch was cancelled".into())),
                     },
                 },
-                Some(delivery) = self.incoming.recv(), if drain_deadline.is_none() && !self.lanes.is_paused() => {
+                Some(delivery) = self.incoming.recv(), if !draining && !self.lanes.is_paused() => {
                     self.observer.received(delivery.queue);
                     self.admit(delivery);
                 }
                 () = tokio::time::sleep_until(wake) => {
-                    if drain_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        tracing::warn!(in_flight = self.lanes.in_flight(), "the drain deadline passed; unfinished orders are released");
-                        break Ok(());
-                    }
                     self.take_over_again();
                     self.subscribe_to_the_rest();
                 }
@@ -187,16 +205,27 @@ impl<H: Handler> Generation<H> {
         };
         self.stop_reading.cancel();
         self.close_channels.cancel();
-        for reader in std::mem::take(&mut self.readers) {
-            let close = tokio::time::timeout(Duration::from_secs(5), reader);
-            tokio::select! {
-                _ = close => {}
-                () = stop.aborting.cancelled() => break,
-            }
-        }
+        // What is not closed by then is closed with the session.
+        let closed = futures::future::join_all(std::mem::take(&mut self.readers));
+        closing(closed, self.observer.as_ref(), stop).await;
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
         result
+    }
+
+    /// Tells that the loop turns, unless a batch has hung in the handler for too long.
+    fn turned(&mut self) {
+        let hangs = self.batches.values().any(|began| began.elapsed() > HUNG);
+        if hangs && !self.hangs {
+            tracing::error!(
+                limit_ms = milliseconds(HUNG),
+                "a batch hangs: until it ends, this process no longer says that it is live"
+            );
+        }
+        self.hangs = hangs;
+        if !hangs {
+            self.observer.turned();
+        }
     }
 
     /// Sorts a delivery into its lane, or has its queue taken over first.
@@ -327,27 +356,29 @@ impl<H: Handler> Generation<H> {
             return;
         }
         let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
+        // Items are numbered, and none is in two batches: its first item names a batch.
+        let number = batch.first().map_or(0, |(id, _)| id.0);
+        self.batches.insert(number, Instant::now());
         self.tasks.spawn(async move {
             let (ids, jobs): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let verdicts = handler.handle(&settler.session, &jobs).await;
             assert_eq!(verdicts.len(), jobs.len(), "a handler answers every job of a batch");
             let answers =
                 jobs.iter().zip(verdicts).map(|(job, verdict)| settler.settle(handler.as_ref(), job, verdict));
-            Done::Answers(ids.into_iter().zip(futures::future::join_all(answers).await).collect())
+            Done::Batch(number, ids.into_iter().zip(futures::future::join_all(answers).await).collect())
         });
     }
 
-    fn take_in(&mut self, done: Done) -> Result<(), Error> {
+    fn take_in(&mut self, done: Done, intake: &mut Intake) -> Result<(), Error> {
         match done {
-            Done::Answers(answers) => {
-                for (id, answer) in answers {
-                    self.answer(id, answer)?;
-                }
-                if let Some((open, blocked)) = self.settler.letters() {
-                    self.observer.letters(open, blocked);
-                }
+            Done::Answers(answers) => self.answer_all(answers, intake)?,
+            Done::Batch(number, answers) => {
+                self.batches.remove(&number);
+                self.answer_all(answers, intake)?;
             }
             Done::TookOver(queue, Ok(())) => {
+                self.not_taken.remove(&queue);
+                self.resume(intake);
                 if let Some(Ownership::Taking(waiting)) = self.owned.insert(queue, Ownership::Owned) {
                     for delivery in waiting {
                         self.enqueue(delivery);
@@ -355,9 +386,11 @@ impl<H: Handler> Generation<H> {
                 }
             }
             Done::TookOver(queue, Err(failure)) => {
-                tracing::warn!(reason = %failure.reason, "a partition cannot be taken over yet: {}", failure.message);
-                self.observer.paused(Some(&failure));
-                self.retake.push((Instant::now() + jittered(Duration::from_secs(1)), queue));
+                tracing::debug!(?queue, reason = %failure.reason, "a partition cannot be taken over yet: {}", failure.message);
+                let wait = jittered(Duration::from_secs(1));
+                intake.pauses(&failure, wait);
+                self.not_taken.insert(queue);
+                self.retake.push((Instant::now() + wait, queue));
             }
             Done::Subscribed(Ok(subscriptions)) => self.read_from(subscriptions),
             Done::Chain(id, Ok(letters)) => self.expand(id, letters),
@@ -370,7 +403,11 @@ impl<H: Handler> Generation<H> {
         Ok(())
     }
 
-    fn answer(&mut self, id: ItemId, answer: Answer) -> Result<(), Error> {
+    fn answer_all(&mut self, answers: Vec<(ItemId, Answer)>, intake: &mut Intake) -> Result<(), Error> {
+        answers.into_iter().try_for_each(|(id, answer)| self.answer(id, answer, intake))
+    }
+
+    fn answer(&mut self, id: ItemId, answer: Answer, intake: &mut Intake) -> Result<(), Error> {
         let now = self.now();
         match answer {
             Answer::Settled => {
@@ -379,20 +416,22 @@ impl<H: Handler> Generation<H> {
             }
             Answer::Again(after) => self.lanes.answered(now, id, Next::At(now + after)),
             Answer::Pause(after, failure) => {
-                if !self.lanes.is_paused() {
-                    tracing::warn!(reason = %failure.reason, seconds = after.as_secs_f64(), "intake pauses: {}", failure.message);
-                }
-                self.observer.paused(Some(&failure));
+                intake.pauses(&failure, after);
                 self.lanes.answered(now, id, Next::PauseUntil(now + after));
                 return Ok(());
             }
             Answer::ChainStopped => self.stop_chain(id),
             Answer::Lost(why) => return Err(Error::Lost(why)),
         }
-        if !self.lanes.is_paused() && self.retake.is_empty() {
-            self.observer.paused(None);
-        }
+        self.resume(intake);
         Ok(())
+    }
+
+    /// Intake resumes, unless something still holds it up.
+    fn resume(&self, intake: &mut Intake) {
+        if !self.lanes.is_paused() && self.not_taken.is_empty() {
+            intake.resumes();
+        }
     }
 
     /// Puts a customer's letters before the control message that released them; with none left the control message is done.
@@ -445,39 +484,4 @@ impl<H: Handler> Generation<H> {
     fn now(&self) -> Time {
         self.started.elapsed()
     }
-}
-
-async fn subscribe(session: &Arc<dyn Session>, queues: &[Queue], prefetch: u16) -> Result<Vec<Subscription>, Error> {
-    let mut subscriptions = Vec::with_capacity(queues.len());
-    for queue in queues {
-        subscriptions.push(session.subscribe(*queue, prefetch).await?);
-    }
-    Ok(subscriptions)
-}
-
-/// Hands on the deliveries of one queue, until told to stop; closes the channel before the deliveries are dropped.
-async fn read(
-    mut subscription: Subscription,
-    sender: mpsc::Sender<Delivery>,
-    stop: CancellationToken,
-    close: CancellationToken,
-) {
-    loop {
-        let delivery = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            delivery = subscription.deliveries.next() => delivery,
-        };
-        let Some(delivery) = delivery else { break };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            sent = sender.send(delivery) => if sent.is_err() { break },
-        }
-    }
-    close.cancelled().await;
-    // One round trip: the broker has read the last acknowledgements. On a lost channel it fails, and nothing is owed.
-    let _ = subscription.channel.flush().await;
-    subscription.channel.close().await;
-    drop(subscription.deliveries);
 }

@@ -5,6 +5,7 @@ mod journal;
 mod order;
 mod publishing;
 mod schedule;
+mod visiting;
 
 /// Makes a test of each scenario for each backend. A scenario is an async function of a [`crate::stage::Stage`]; it may name a
 /// change of the topology.

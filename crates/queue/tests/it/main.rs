@@ -3,6 +3,8 @@
 extern crate causeway_queue as queue;
 
 mod conformance;
+mod draining;
+mod observing;
 mod rabbitmq;
 mod reconnect;
 mod stage;

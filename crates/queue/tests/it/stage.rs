@@ -191,7 +191,9 @@ async fn delete(topology: &Topology) {
         let _ = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
     }
     let mark = format!("{}.topology", topology.namespace);
-    for exchange in [topology.orders_exchange(), topology.outcomes_exchange(), mark] {
+    let prefetch = ["inbox", "partition"].map(|kind| format!("{mark}.{kind}-prefetch"));
+    let exchanges = [topology.orders_exchange(), topology.outcomes_exchange(), mark];
+    for exchange in exchanges.into_iter().chain(prefetch) {
         let _ = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;
     }
     let _ = connection.close(200, "OK".into()).await;

@@ -32,13 +32,17 @@ const AT_ONCE: usize = 16;
 /// Their bytes stay in the journal until its retention drops them. Orders parked behind a discarded letter stay parked;
 /// a replay of their customer lets them go.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "causeway-replayer discard [OPTIONS] --why <TEXT> <LETTER|ORDER>...\n       \
+        causeway-replayer discard [OPTIONS] --why <TEXT> <FILTERS | --all>",
+    after_help = "Examples:\n  \
     causeway-replayer discard 3fa2b1c0 --why \"sent again by Limio as order 4711\"\n  \
     causeway-replayer discard --reason unreadable_json --older-than 3d --why \"test traffic\" --dry-run\n\n\
     Exit codes: 1 when a name means no letter or a discard failed; 64 when nobody can be asked and --yes is missing.\n\n\
     JSON:\n  \
     {dry_run, why, plan: {letters: as in list, never_tried, being_replayed, stranded,\n   \
-    stranded_customers: [key]}, discarded: [id], failures: [{letter, error}]}")]
+    stranded_customers: [key]}, discarded: [id], failures: [{letter, error}]}"
+)]
 pub struct Discard {
     /// Why; it is kept in the journal. No personal data, please.
     #[arg(long, value_name = "TEXT")]
@@ -50,8 +54,8 @@ pub struct Discard {
     #[arg(long, short)]
     yes: bool,
     /// Who you are; it is kept in the journal.
-    #[arg(long, env = "USER", value_name = "NAME", hide_env_values = true)]
-    by: Option<String>,
+    #[arg(long, alias = "by", env = "USER", value_name = "NAME", hide_env_values = true)]
+    operator: Option<String>,
     /// Show e-mail addresses of customers.
     #[arg(long)]
     reveal: bool,
@@ -96,7 +100,7 @@ impl Discard {
         if why.is_empty() {
             return Err(usage("--why is blank: say why, for whoever looks at the journal later").into());
         }
-        let by = operator(self.by.as_deref(), self.dry_run)?;
+        let by = operator(self.operator.as_deref(), self.dry_run)?;
         let connection = connection(&self.connection)?;
         let letters = journal::open(&connection, &by, &|text| tools.say(text)).await?;
         let open = journal::look(&letters);
@@ -192,22 +196,25 @@ pub fn render_plan(open: &OpenLetters, plan: &DiscardPlan, reveal: bool, termina
         1 => line("Discards 1 letter: this order will not be written.".to_owned()),
         letters => line(format!("Discards {letters} letters: these orders will not be written.")),
     }
+    let alone = plan.letters.len() == 1;
     match plan.never_tried {
         0 => {}
-        1 => line("1 of them was never tried; it only waits.".to_owned()),
-        held => line(format!("{held} of them were never tried; they only wait.")),
+        1 if alone => line("It was never tried; it is only parked.".to_owned()),
+        1 => line("1 of them was never tried; it is only parked.".to_owned()),
+        parked => line(format!("{parked} of them were never tried; they are only parked.")),
     }
     match plan.being_replayed {
         0 => {}
+        1 if alone => line("It is being replayed and may be written all the same.".to_owned()),
         1 => line("1 of them is being replayed and may be written all the same.".to_owned()),
         going => line(format!("{going} of them are being replayed and may be written all the same.")),
     }
-    let customers = shown::counted(plan.stranded.1.len(), "customer");
+    let (them, customers) = (if alone { "it" } else { "them" }, shown::counted(plan.stranded.1.len(), "customer"));
     match plan.stranded.0 {
         0 => {}
-        1 => line("1 parked order stays parked behind them until a replay lets it go.".to_owned()),
+        1 => line(format!("Behind {them} 1 order stays parked until a replay lets it go.")),
         parked => {
-            line(format!("{parked} parked orders of {customers} stay parked behind them until a replay lets them go."));
+            line(format!("Behind {them} {parked} orders of {customers} stay parked until a replay lets them go."));
         }
     }
     out
@@ -229,8 +236,9 @@ fn render_done(
         let _ = writeln!(out, "{} settled in the meantime.", shown::count(settled, "letter was", "letters were"));
     }
     if plan.stranded.0 > 0 {
-        let parked = shown::count(plan.stranded.0, "parked order waits", "parked orders wait");
-        let _ = writeln!(out, "{parked} for a replay now:");
+        let parked = shown::count(plan.stranded.0, "order stays parked until its", "orders stay parked until their");
+        let customers = if plan.stranded.1.len() == 1 { "customer is" } else { "customers are" };
+        let _ = writeln!(out, "{parked} {customers} replayed:");
         for key in plan.stranded.1.iter().take(ROWS) {
             let _ = writeln!(
                 out,

@@ -1,14 +1,15 @@
-//! `list`: what is open.
+//! `list`: what is open, or was closed last.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Report, Tools, connection, short};
+use super::{NO_CUSTOMER, Report, Tools, connection, short, usage};
+use crate::closed::How;
 use crate::journal;
 use crate::letters::{Group, GroupBy, OpenLetter, OpenLetters, Row, Summary, groups};
-use crate::selection::Filter;
+use crate::selection::{Filter, State};
 use crate::settings::ConnectionArgs;
 use crate::shown;
 use crate::table::{Cell, Column, Squeeze, Table, Tone};
@@ -16,20 +17,24 @@ use crate::terminal::Terminal;
 
 /// List open letters, oldest first, or how many there are of what.
 ///
-/// A letter is dead (given up), held (parked behind a dead one of its customer) or released (let go by an operator and
-/// not settled yet). BEHIND counts what waits behind a letter. E-mail addresses of customers are masked; in a filter the
-/// masked form is as good as the address.
+/// A letter is dead (given up), parked (behind a dead one of its customer), released (let go by an operator and not
+/// settled yet) or closed (settled or thrown away; only listed with --state closed, the last 5000). AGE is from the last
+/// death, or from when the letter was parked; TIMES is how often it died, BEHIND what is parked behind it. E-mail
+/// addresses of customers are masked; in a filter the masked form is as good as the address.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     causeway-replayer list --by reason\n  \
     causeway-replayer list --reason salesforce_refused --newer-than 2h\n  \
+    causeway-replayer list --state closed --newer-than 1h\n  \
     causeway-replayer list --customer id-af385c5f --json | jq '.letters[].order_id'\n\n\
-    JSON (the summary is of all that match):\n  \
-    {as_of, summary: {dead, held, customers, without_customer, stranded, released}, matched,\n   \
-    letters: [{letter, state, order_id, order_type, customer, reason, salesforce_code, at,\n   \
-    age_seconds, times_dead, behind, waits_for, stranded, released_at}]}\n  \
-    With --by, in place of letters: by, groups: [{value, dead, held, customers, oldest_at,\n   \
-    oldest_age_seconds, oldest}]")]
+    JSON (the summary is of all open letters that match; closed is null for those):\n  \
+    {as_of, summary: {dead, parked, released, customers, without_customer, stranded}, matched,\n   \
+    letters: [{letter, state: dead | parked | released | closed, order_id, order_type, customer,\n   \
+    reason, salesforce_code, at, age_seconds, first_dead_at, times_dead, behind, waits_for,\n   \
+    stranded, after, released_at, closed: {how: written | rejected | already_settled | published |\n   \
+    accepted | discarded | settled, by, at, why}}]}\n  \
+    With --by, in place of letters: by, groups: [{value, dead, parked, released, customers,\n   \
+    oldest_at, oldest_age_seconds, oldest}]")]
 pub struct List {
     /// Count letters by this instead of listing them.
     #[arg(long, value_name = "WHAT")]
@@ -62,6 +67,9 @@ impl List {
     /// # Errors
     /// The settings are wrong, or RabbitMQ is not reached.
     pub async fn run(self, tools: &Tools) -> anyhow::Result<Report> {
+        if self.by.is_some() && self.filter.state == Some(State::Closed) {
+            return Err(usage("closed letters are not counted: leave out --by, or --state closed").into());
+        }
         let connection = connection(&self.connection)?;
         let letters = journal::open(&connection, "causeway-replayer list", &|text| tools.say(text)).await?;
         let open = journal::look(&letters);
@@ -77,11 +85,16 @@ impl List {
 /// The answer as JSON.
 pub fn document(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: bool) -> impl Serialize + use<> {
     let matching = filter.matching(open);
-    let rows = || matching.iter().take(filter.most()).map(|letter| open.row(letter, reveal)).collect();
+    let closed = if filter.state == Some(State::Closed) { filter.matching_closed(open) } else { Vec::new() };
+    let rows = || {
+        let open_rows = matching.iter().map(|letter| open.row(letter, reveal));
+        let closed_rows = closed.iter().map(|closed| open.closed_row(closed, reveal));
+        open_rows.chain(closed_rows).take(filter.most()).collect()
+    };
     Document {
         as_of: shown::moment(open.now()),
         summary: Summary::of(matching.iter().copied()),
-        matched: matching.len(),
+        matched: matching.len() + closed.len(),
         letters: by.is_none().then(rows),
         by: by.map(GroupBy::as_str),
         groups: by.map(|by| {
@@ -94,6 +107,9 @@ pub fn document(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal
 
 /// The answer in words.
 pub fn render(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: bool, terminal: &Terminal) -> String {
+    if filter.state == Some(State::Closed) {
+        return render_closed(open, filter, reveal, terminal);
+    }
     let matching = filter.matching(open);
     if matching.is_empty() {
         return if open.all().is_empty() {
@@ -125,8 +141,9 @@ pub fn render(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: 
         terminal.line(&mut out, &format!("Only the first {listed} listed (--limit)."));
     }
     if summary.stranded > 0 {
-        let wait = shown::count(summary.stranded, "parked order waits", "parked orders wait");
-        terminal.line(&mut out, &format!("{wait} behind nothing any more: replay lets them go."));
+        let (is, them) = if summary.stranded == 1 { ("order is", "it") } else { ("orders are", "them") };
+        let stranded = format!("{} {is} parked behind nothing any more: replay lets {them} go.", summary.stranded);
+        terminal.line(&mut out, &stranded);
     }
     if terminal.hints {
         if !fitted.left_out.is_empty() {
@@ -163,9 +180,9 @@ pub(crate) fn table(open: &OpenLetters, letters: &[&OpenLetter], reveal: bool, t
             (None, None) => "-".to_owned(),
         };
         let state = match (row.released_at.is_some(), letter.is_dead()) {
-            (true, _) => Cell::toned("released", Tone::Good),
-            (false, true) => Cell::toned("dead", Tone::Bad),
-            (false, false) => Cell::toned("held", Tone::Waiting),
+            (true, _) => Cell::toned(row.state, Tone::Good),
+            (false, true) => Cell::toned(row.state, Tone::Bad),
+            (false, false) => Cell::toned(row.state, Tone::Waiting),
         };
         let or_dash = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".to_owned()));
         table.row([
@@ -190,27 +207,90 @@ fn group_table(groups: &[Group], by: GroupBy, terminal: &Terminal) -> Table {
         GroupBy::Type => "TYPE",
         GroupBy::Customer => "CUSTOMER",
     };
-    let mut table = Table::new([
+    let mut columns = vec![
         Column::new(title).squeezed(Squeeze::Middle, 16),
         Column::new("DEAD").right(),
         Column::new("PARKED").right(),
+        Column::new("RELEASED").right(),
         Column::new("CUSTOMERS").right(),
         Column::new("OLDEST").right(),
         Column::new("EXAMPLE").squeezed(Squeeze::Prefix, 8).left_out(1),
-    ]);
+    ];
+    // Of one customer each.
+    let count_customers = by != GroupBy::Customer;
+    columns.retain(|column| count_customers || column.title != "CUSTOMERS");
+    let mut table = Table::new(columns);
     for group in groups {
         let unknown = match by {
             GroupBy::Reason => "(waits for a replay)",
-            GroupBy::Type | GroupBy::Customer => "(unknown)",
+            GroupBy::Type => "(no type)",
+            GroupBy::Customer => NO_CUSTOMER,
         };
-        table.row([
+        let mut cells: Vec<Cell> = vec![
             group.value.clone().unwrap_or_else(|| unknown.to_owned()).into(),
             group.dead.to_string().into(),
-            group.held.to_string().into(),
-            group.customers.to_string().into(),
-            shown::age(Duration::from_secs(group.oldest_age_seconds)).into(),
-            Cell::from(short(terminal, &group.oldest)),
-        ]);
+            group.parked.to_string().into(),
+            group.released.to_string().into(),
+        ];
+        cells.extend(count_customers.then(|| group.customers.to_string().into()));
+        cells.push(shown::age(Duration::from_secs(group.oldest_age_seconds)).into());
+        cells.push(short(terminal, &group.oldest).into());
+        table.row(cells);
     }
     table
+}
+
+/// What was closed last, in words.
+fn render_closed(open: &OpenLetters, filter: &Filter, reveal: bool, terminal: &Terminal) -> String {
+    let matching = filter.matching_closed(open);
+    if matching.is_empty() {
+        return if open.closed().is_empty() {
+            "No closed letter is known.\n".to_owned()
+        } else {
+            format!("No closed letter matches; {} known.\n", shown::count(open.closed().len(), "is", "are"))
+        };
+    }
+    let mut table = Table::new([
+        Column::new("LETTER").squeezed(Squeeze::Prefix, 8),
+        Column::new("ORDER").squeezed(Squeeze::Middle, 12),
+        Column::new("TYPE").squeezed(Squeeze::End, 12).left_out(3),
+        Column::new("CUSTOMER").squeezed(Squeeze::Middle, 12).left_out(2),
+        Column::new("ENDED"),
+        Column::new("BY").squeezed(Squeeze::End, 8),
+        Column::new("WHY").squeezed(Squeeze::End, 12).left_out(1),
+        Column::new("TIMES").right().left_out(4),
+        Column::new("AGO").right(),
+    ]);
+    for closed in matching.iter().take(filter.most()) {
+        let row = open.closed_row(closed, reveal);
+        let end = closed.shown();
+        let tone = match closed.how {
+            How::Written | How::AlreadySettled | How::Accepted => Tone::Good,
+            How::Rejected | How::Published | How::Settled => Tone::Plain,
+            How::Discarded => Tone::Waiting,
+        };
+        let or_dash = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".to_owned()));
+        table.row([
+            row.letter.into(),
+            or_dash(row.order_id),
+            or_dash(row.order_type),
+            or_dash(row.customer),
+            Cell::toned(closed.how.words(), tone),
+            end.by.into(),
+            or_dash(end.why),
+            row.times_dead.to_string().into(),
+            shown::age(Duration::from_secs(row.age_seconds)).into(),
+        ]);
+    }
+    let fitted = table.fit(terminal.width, terminal.colour);
+    let mut out = fitted.text;
+    if matching.len() > filter.most() {
+        let _ = writeln!(out, "… {} more (--limit)", matching.len() - filter.most());
+    }
+    if terminal.hints && !fitted.left_out.is_empty() {
+        let columns = fitted.left_out.join(", ").to_lowercase();
+        out.push('\n');
+        terminal.line(&mut out, &format!("Left out for lack of room: {columns}."));
+    }
+    out
 }

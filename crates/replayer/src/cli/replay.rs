@@ -37,19 +37,27 @@ const PROVE: Duration = Duration::from_secs(10);
 ///
 /// A letter of a customer is never replayed alone: all open letters of the customer go, oldest first, and newer orders
 /// keep their place behind them. When one fails again, the rest of that customer stays parked. A letter without a
-/// customer is published again as its publisher did. Orders that were written before are recognised and not written twice.
+/// customer is published again as its publisher did; should it die again, it is a letter of its own that names the one
+/// before and counts on. Orders that were written before are recognised and not written twice.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "causeway-replayer replay [OPTIONS] <LETTER|ORDER>...\n       \
+        causeway-replayer replay [OPTIONS] <FILTERS | --all>",
+    after_help = "Examples:\n  \
     causeway-replayer replay 3fa2b1c0 --dry-run\n  \
     causeway-replayer replay --reason salesforce_unavailable --limit 1 --wait     one first, to see\n  \
     causeway-replayer replay --reason salesforce_unavailable --yes --wait --timeout 10m\n\n\
     Exit codes: 1 when a name means no letter, a release failed, or with --wait a letter\n\
-    died again or was not settled in time; 64 when nobody can be asked and --yes is missing.\n\n\
+    died again or was not settled in time; 64 when nobody can be asked and --yes is missing.\n\
+    A rejected order is settled by a business answer: no failure, exit 0. A letter without a\n\
+    customer is settled when ingest has accepted it; as long as the journal tells nothing, it is not.\n\n\
     JSON (fates and tally are null without --wait):\n  \
-    {dry_run, plan: {letters, along, customers: [{customer, partition, letters: [id], along, outlook}],\n   \
-    without_customer: [id]}, released: [{customer, plan, letters: [id]}], published: [id],\n   \
-    failures: [{what, error}], fates: [{letter, order_id, fate, reason}],\n   \
-    tally: {resolved, published, dead_again, parked, pending}}")]
+    {dry_run, plan: {letters, along, customers: [{customer, partition, letters: [id], along,\n   \
+    outlook}], without_customer: [id]}, released: [{customer, plan, letters: [id]}], published: [id],\n   \
+    failures: [{what, error}], fates: [{letter, order_id, fate: written | rejected |\n   \
+    already_settled | accepted | discarded | settled | published | dead_again | parked | pending,\n   \
+    reason, again: id of the new letter or null}], tally: {one number per fate}}"
+)]
 pub struct Replay {
     /// Only say what would be done.
     #[arg(long)]
@@ -64,8 +72,8 @@ pub struct Replay {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     timeout: Duration,
     /// Who you are; it is kept in the journal.
-    #[arg(long, env = "USER", value_name = "NAME", hide_env_values = true)]
-    by: Option<String>,
+    #[arg(long, alias = "by", env = "USER", value_name = "NAME", hide_env_values = true)]
+    operator: Option<String>,
     /// Show e-mail addresses of customers.
     #[arg(long)]
     reveal: bool,
@@ -82,7 +90,7 @@ impl Replay {
     /// The command line or settings are wrong, RabbitMQ is not reached, a name means no letter, or consent is missing.
     pub async fn run(self, tools: &Tools) -> anyhow::Result<Report> {
         self.choice.check().map_err(usage)?;
-        let by = operator(self.by.as_deref(), self.dry_run)?;
+        let by = operator(self.operator.as_deref(), self.dry_run)?;
         let connection = connection(&self.connection)?;
         let letters = journal::open(&connection, &by, &|text| tools.say(text)).await?;
         let open = journal::look(&letters);
@@ -112,7 +120,7 @@ impl Replay {
         let bar = tools.terminal.bar(plan.letters(), "releasing");
         let done = carry_out(&letters, &plan, self.reveal, confirmed, &bar).await;
         bar.finish_and_clear();
-        let followed = if self.wait { Some(self.follow(tools, &letters, &plan, &done).await?) } else { None };
+        let followed = if self.wait { Some(self.follow(tools, &letters, &open, &plan, &done).await?) } else { None };
         letters.close().await;
 
         let well = done.failures.is_empty()
@@ -130,12 +138,14 @@ impl Replay {
         &self,
         tools: &Tools,
         letters: &DeadLetters,
+        before: &OpenLetters,
         plan: &ReplayPlan,
         done: &Done,
     ) -> anyhow::Result<(OpenLetters, Vec<(LetterId, Fate)>)> {
         let going: HashSet<&str> =
             done.released.iter().flat_map(|released| &released.letters).map(String::as_str).collect();
         let followed = Followed::new(
+            before,
             plan.all()
                 .filter(|open| going.contains(open.letter.id.as_str()) || done.published.contains(&open.letter.id)),
         );
@@ -144,8 +154,9 @@ impl Replay {
         let bar = tools.terminal.bar(plan.letters(), "waiting");
         loop {
             let tally = Tally::of(followed.fates(&journal::look(letters)).iter().map(|(_, fate)| fate));
-            bar.set_position(u64::try_from(tally.settled()).unwrap_or(u64::MAX));
-            if tally.pending == 0 || began.elapsed() >= self.timeout {
+            let settled = plan.letters().saturating_sub(tally.unsettled());
+            bar.set_position(u64::try_from(settled).unwrap_or(u64::MAX));
+            if tally.unsettled() == 0 || began.elapsed() >= self.timeout {
                 break;
             }
             if proved.elapsed() >= PROVE {
@@ -163,11 +174,14 @@ impl Replay {
 }
 
 /// Who acts: has to be known before anything is changed.
-pub(crate) fn operator(by: Option<&str>, dry_run: bool) -> anyhow::Result<String> {
-    match by.map(str::trim).filter(|by| !by.is_empty()) {
-        Some(by) => Ok(by.to_owned()),
+pub(crate) fn operator(name: Option<&str>, dry_run: bool) -> anyhow::Result<String> {
+    match name.map(str::trim).filter(|name| !name.is_empty()) {
+        Some(name) => Ok(name.to_owned()),
         None if dry_run => Ok("causeway-replayer".to_owned()),
-        None => Err(usage("it is not known who you are: say --by NAME, it is kept in the journal").into()),
+        None => {
+            let unknown = "it is not known who you are: say --operator NAME or set USER; it is kept in the journal";
+            Err(usage(unknown).into())
+        }
     }
 }
 

@@ -16,6 +16,9 @@ async fn a_mistake_on_the_command_line_is_64() {
         &["discard", "3fa2b1c0", "--why", " "],
         &["replay"],
         &["replay", "3fa2b1c0", "--all"],
+        &["replay", "--state", "closed"],
+        &["list", "--limit", "-1"],
+        &["show"],
         &[],
     ] {
         let ended = run(replayer(arguments)).await;
@@ -23,6 +26,21 @@ async fn a_mistake_on_the_command_line_is_64() {
     }
     let suggested = run(replayer(&["list", "--reason", "salesforce_refsed"])).await;
     assert!(suggested.err.contains("'salesforce_refused'"), "{suggested:?}");
+    let negative = run(replayer(&["list", "--limit", "-1"])).await;
+    assert!(negative.err.contains("write a whole number, 0 for all"), "{negative:?}");
+    let mut unnamed = replayer(&["show"]);
+    unnamed.env("CAUSEWAY_NAMESPACE", "x").env("CAUSEWAY_AMQP_URL", "amqp://127.0.0.1/");
+    let unnamed = run(unnamed).await;
+    assert!(unnamed.err.contains("Usage: causeway-replayer show [OPTIONS] <LETTER|ORDER>\n"), "{unnamed:?}");
+}
+
+#[tokio::test]
+async fn who_acts_has_to_be_known_and_how_to_say_it_is_told() {
+    let mut command = replayer(&["replay", "--all", "--yes"]);
+    command.env_remove("USER");
+    let refused = run(command).await;
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.err.contains("--operator NAME") && refused.err.contains("USER"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use causeway_replayer::letters::OpenLetters;
 use domain::failure::{Failure, FailureClass, Reason};
-use queue::journal::entry::{Entry, EntryKind, letter_of};
-use queue::journal::fold::{Fold, Letter};
+use queue::journal::entry::{Before, Entry, EntryKind, PUBLISHED, letter_of};
+use queue::journal::fold::Fold;
 use queue::message::{Message, SEQUENCE_KEY};
 
 /// 2026-09-21T14:13:20Z
@@ -102,14 +102,32 @@ pub(crate) fn some_entries() -> Vec<Entry> {
     ]
 }
 
-pub(crate) fn folded(entries: &[Entry]) -> Vec<Letter> {
+/// What an operator sees after these entries.
+pub(crate) fn seen(entries: &[Entry]) -> OpenLetters {
     let mut fold = Fold::default();
     for (offset, entry) in (1..).zip(entries) {
         fold.apply(Some(offset), entry);
     }
-    fold.open_letters().into_iter().cloned().collect()
+    let open = fold.open_letters().into_iter().cloned().collect();
+    OpenLetters::new(open, NOW).with_closed(fold.closed_letters().into_iter().cloned().collect())
 }
 
 pub(crate) fn some_open() -> OpenLetters {
-    OpenLetters::new(folded(&some_entries()), NOW)
+    seen(&some_entries())
+}
+
+/// The letter without a customer, published again by an operator so many minutes before [`NOW`], and dead again under a new
+/// message id a minute later.
+pub(crate) fn published_and_dead_again(minutes: u64) -> [Entry; 2] {
+    let old = some_entries()[4].clone();
+    let id = old.letter.clone().expect("about a letter");
+    let first = Before { letter: id, times_dead: 1, first_dead_at: Some(old.at) };
+    let again = first.on(Message { id: "m-5-again".into(), ..old.message.clone() });
+    let published = Entry {
+        kind: EntryKind::Resolved { how: PUBLISHED.into() },
+        by: "ops".into(),
+        at: NOW - minutes * MINUTE,
+        ..old
+    };
+    [published, entry(dead(torn()), again, None, None, minutes - 1)]
 }

@@ -2,12 +2,17 @@
 
 use causeway_replayer::cli::{explain, list, show};
 use causeway_replayer::letters::GroupBy;
-use causeway_replayer::selection::{Filter, find};
+use causeway_replayer::selection::{Filter, State};
 use causeway_replayer::terminal::Terminal;
+use domain::dead_letter::LetterId;
 use insta::assert_snapshot;
+use queue::journal::entry::{Entry, EntryKind};
 use queue::topology::{Namespace, Topology};
 
-use crate::letters::{message, some_entries, some_open};
+use crate::letters::{
+    MINUTE, NOW, dead, entry, message, order, published_and_dead_again, refused, seen, some_entries, some_open,
+    unavailable,
+};
 
 fn terminal(width: usize) -> Terminal {
     Terminal { width: Some(width), hints: true, ..Terminal::PIPE }
@@ -19,12 +24,22 @@ fn listed(width: Option<usize>, by: Option<GroupBy>) -> String {
 }
 
 fn shown(name: &str, reveal: bool, width: usize) -> String {
-    let open = some_open();
-    let letter = find(&open, name).expect("it is open")[0];
-    let entries = some_entries();
-    let entry = entries.iter().find(|entry| entry.letter.as_ref() == Some(&letter.letter.id));
+    shown_after(&[], name, reveal, width)
+}
+
+/// The letter with this name after some more entries, open or closed.
+fn shown_after(more: &[Entry], name: &str, reveal: bool, width: usize) -> String {
+    let entries = [some_entries(), more.to_vec()].concat();
+    let open = seen(&entries);
+    let message =
+        |id: &LetterId| entries.iter().find(|entry| entry.letter.as_ref() == Some(id)).map(|one| &one.message);
     let topology = Topology::new(Namespace::parse("causeway").expect("a name"));
-    let facts = show::facts(&open, letter, entry.map(|entry| &entry.message), &topology, reveal);
+    let (found, closed) = show::named(&open, name).expect("it is known");
+    let facts = match (found.first(), closed.first()) {
+        (Some(letter), _) => show::facts(&open, letter, message(&letter.letter.id), &topology, reveal),
+        (None, Some(closed)) => show::closed_facts(&open, closed, message(&closed.was.letter.id), &topology, reveal),
+        (None, None) => panic!("nothing is called {name}"),
+    };
     show::render(&facts, &terminal(width))
 }
 
@@ -70,6 +85,11 @@ fn no_view_without_reveal_holds_personal_data() {
     let mut views = vec![listed(None, None), listed(Some(140), Some(GroupBy::Customer))];
     views.push(serde_json::to_string(&list::document(&open, &Filter::default(), None, false)).expect("JSON"));
     views.extend(open.all().iter().map(|letter| shown(letter.letter.id.as_str(), false, 80)));
+    let closed = Entry { kind: EntryKind::Resolved { how: "written".into() }, ..some_entries()[0].clone() };
+    views.push(shown_after(std::slice::from_ref(&closed), &order(1), false, 80));
+    let all_closed = Filter { state: Some(State::Closed), ..Filter::default() };
+    let open_now = seen(&[some_entries(), vec![closed]].concat());
+    views.push(list::render(&open_now, &all_closed, None, false, &Terminal::PIPE));
     for view in views {
         assert!(!view.contains("jane"), "{view}");
     }
@@ -84,6 +104,80 @@ fn a_letter_is_shown_with_all_that_an_operator_needs() {
 #[test]
 fn a_letter_that_waits_names_what_it_waits_for() {
     assert_snapshot!(shown(&crate::letters::order(2), false, 80));
+}
+
+#[test]
+fn a_letter_that_was_discarded_is_shown_with_by_whom_when_and_why() {
+    assert_snapshot!(shown(&order(6), false, 80));
+}
+
+#[test]
+fn a_letter_that_died_again_tells_the_last_death_first() {
+    let again = Entry { at: NOW - 2 * MINUTE, kind: dead(unavailable()), ..some_entries()[3].clone() };
+    let text = shown_after(&[again], &order(4), false, 100);
+    let state = text.lines().find(|line| line.starts_with("State")).expect("a state");
+    assert!(state.contains("dead since 2026-09-21T14:11:20Z (2m), first 2026-09-21T12:43:20Z, 2 times"), "{text}");
+}
+
+#[test]
+fn a_letter_that_was_published_again_and_the_one_that_it_became_name_each_other() {
+    let entries = published_and_dead_again(10);
+    let old = entries[0].letter.as_ref().expect("about a letter").as_str();
+    let new = entries[1].letter.as_ref().expect("about a letter").as_str();
+    assert_snapshot!("published_before", shown_after(&entries, old, false, 80));
+    assert_snapshot!("published_again", shown_after(&entries, new, false, 80));
+}
+
+#[test]
+fn a_released_letter_is_released_in_every_view() {
+    let text = shown(&order(8), false, 200);
+    assert!(text.contains("released 2026-09-21T14:12:20Z and not settled yet; before that dead since"), "{text}");
+    let filter = Filter { order: vec![order(8)], ..Filter::default() };
+    let document = serde_json::to_value(list::document(&some_open(), &filter, None, false)).expect("JSON");
+    assert_eq!(document["letters"][0]["state"], "released");
+    assert_eq!((&document["summary"]["released"], &document["summary"]["dead"]), (&1.into(), &0.into()));
+    assert!(list::render(&some_open(), &filter, None, false, &Terminal::PIPE).contains("  released  "));
+}
+
+#[test]
+fn closed_letters_are_listed_with_how_they_ended() {
+    let [published, _] = published_and_dead_again(10);
+    let written =
+        Entry { kind: EntryKind::Resolved { how: "written".into() }, at: NOW - MINUTE, ..some_entries()[0].clone() };
+    let open = seen(&[some_entries(), vec![published, written]].concat());
+    let closed = |filter: Filter| Filter { state: Some(State::Closed), ..filter };
+    assert_snapshot!(list::render(&open, &closed(Filter::default()), None, false, &terminal(100)));
+    let newest = closed(Filter { limit: Some(1), ..Filter::default() });
+    let document = serde_json::to_value(list::document(&open, &newest, None, false)).expect("JSON");
+    assert_eq!((&document["matched"], &document["letters"][0]["closed"]["how"]), (&3.into(), &"written".into()));
+    let recent = closed(Filter { newer_than: Some(std::time::Duration::from_mins(5)), ..Filter::default() });
+    assert!(list::render(&open, &recent, None, false, &Terminal::PIPE).lines().count() == 2);
+}
+
+#[test]
+fn a_list_by_customer_counts_no_customers_and_names_those_without_one() {
+    assert_snapshot!(listed(Some(80), Some(GroupBy::Customer)));
+}
+
+#[test]
+fn one_is_said_in_the_singular() {
+    let one = Filter { customer: vec!["jane.doe@example.com".into()], limit: Some(2), ..Filter::default() };
+    let text = list::render(&some_open(), &one, None, false, &Terminal::PIPE);
+    assert!(text.contains("1 dead, 2 parked behind it, 1 customer blocked"), "{text}");
+    let stranded = list::render(&some_open(), &Filter::default(), None, false, &Terminal::PIPE);
+    assert!(stranded.contains("1 order is parked behind nothing any more: replay lets it go."), "{stranded}");
+}
+
+#[test]
+fn the_orgs_own_words_are_shown_only_when_they_are_asked_for() {
+    let failure = refused().quoting("Nora Quistling is blocked");
+    let told = message("m-77", None, b"{}");
+    let letter = entry(dead(failure), told, None, Some(&order(77)), 0);
+    let without = shown_after(std::slice::from_ref(&letter), &order(77), false, 120);
+    assert!(!without.contains("Quistling"), "{without}");
+    assert!(without.contains("--reveal   for the org's own words and the values"), "{without}");
+    let with = shown_after(&[letter], &order(77), true, 120);
+    assert!(with.contains("Nora Quistling is blocked"), "{with}");
 }
 
 #[test]

@@ -31,6 +31,34 @@ pub struct LoginSettings {
     pub retry: TokenRetry,
 }
 
+impl LoginSettings {
+    /// Whether a sign-in may be sent to [`login_url`](Self::login_url), as far as can be told without asking it.
+    ///
+    /// # Errors
+    /// What is wrong with it, without the address.
+    pub fn check_login_url(&self) -> Result<(), String> {
+        self.base().map(|_| ())
+    }
+
+    fn base(&self) -> Result<Url, String> {
+        let base = Url::parse(&self.login_url).map_err(|error| format!("the login URL cannot be read: {error}"))?;
+        if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
+            return Err("the login URL needs https and a host".to_owned());
+        }
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err("the login URL holds a user or a password, which are no part of it".to_owned());
+        }
+        if base.scheme() == "http" && !may_be_plain(&base, &self.trusted_hosts) {
+            return Err(
+                "the login URL is plain http, and secrets would travel in clear: write https, or name its host and port \
+                 among the trusted hosts"
+                    .to_owned(),
+            );
+        }
+        Ok(base)
+    }
+}
+
 /// Hosts that belong to Salesforce.
 const SALESFORCE_DOMAINS: [&str; 4] = [".salesforce.com", ".force.com", ".salesforce.mil", ".cloudforce.com"];
 
@@ -85,18 +113,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(settings: LoginSettings) -> Result<Self, Error> {
-        let base = Url::parse(&settings.login_url)
-            .map_err(|error| Error::Invalid(format!("the login URL cannot be read: {error}")))?;
-        if !matches!(base.scheme(), "https" | "http") || base.host_str().is_none() {
-            return Err(Error::Invalid("the login URL needs https and a host".to_owned()));
-        }
-        if base.scheme() == "http" && !may_be_plain(&base, &settings.trusted_hosts) {
-            return Err(Error::Invalid(
-                "the login URL is plain http, and secrets would travel in clear: write https, or name its host and port \
-                 among the trusted hosts"
-                    .to_owned(),
-            ));
-        }
+        let base = settings.base().map_err(Error::Invalid)?;
         let url = base
             .join("/services/oauth2/token")
             .map_err(|error| Error::Invalid(format!("the login URL cannot be read: {error}")))?;
@@ -128,7 +145,8 @@ impl Endpoint {
             let Some(wait) = retry_allowed(&error, repeatable).then(|| intervals.next(pause)).flatten() else {
                 return Err(error);
             };
-            tracing::warn!(error = %error, wait_ms = wait.as_millis(), "no access token yet");
+            // Whoever waits is told in the end, and tells.
+            tracing::debug!(error = %error, wait_ms = wait.as_millis(), "no access token yet");
             tokio::time::sleep(wait).await;
         }
     }
@@ -155,10 +173,10 @@ impl Endpoint {
         match serde_json::from_slice::<Refusal>(body.received()) {
             Ok(refusal) => {
                 let text = refusal.error_description.unwrap_or_default();
-                let (kind, action) = classify(status, &refusal.error, &text);
+                let (kind, setting, action) = classify(status, &refusal.error, &text);
                 let description = text.chars().take(200).collect();
                 let error = refusal.error.chars().take(100).collect();
-                Err(TokenError::Refused { kind, error, description, action })
+                Err(TokenError::Refused { kind, setting, error, description, action })
             }
             Err(_) => Err(TokenError::Unavailable { status }),
         }
@@ -205,7 +223,7 @@ fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
     };
     let harmless = match error {
         TokenError::AnswerLost(_) => true,
-        TokenError::Unavailable { status } => *status >= 500,
+        TokenError::Unavailable { status } => *status == 408 || *status >= 500,
         TokenError::Unreachable(_)
         | TokenError::Refused { .. }
         | TokenError::Malformed(_)
@@ -222,16 +240,40 @@ fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
 mod tests {
     use super::*;
 
-    fn endpoint(login_url: &str, trusted: &[&str]) -> Endpoint {
-        Endpoint::new(LoginSettings {
+    fn login(login_url: &str, trusted: &[&str]) -> LoginSettings {
+        LoginSettings {
             login_url: login_url.to_owned(),
             client_id: "app".to_owned(),
             trusted_hosts: trusted.iter().map(|host| (*host).to_owned()).collect(),
             connect_timeout: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(1),
             retry: TokenRetry::NEVER,
-        })
-        .expect("settings")
+        }
+    }
+
+    fn endpoint(login_url: &str, trusted: &[&str]) -> Endpoint {
+        Endpoint::new(login(login_url, trusted)).expect("settings")
+    }
+
+    #[test]
+    fn a_password_in_the_login_url_is_refused_and_not_repeated() {
+        let error = Endpoint::new(login("https://jane:hush@login.salesforce.com", &[])).expect_err("refused");
+        assert!(matches!(error, Error::Invalid(_)) && !error.to_string().contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_login_url_can_be_looked_at_before_anything_is_sent() {
+        assert_eq!(login("https://acme.my.salesforce.com", &[]).check_login_url(), Ok(()));
+        assert_eq!(login("http://simulator:8090", &["simulator:8090"]).check_login_url(), Ok(()));
+        for (wrong, said) in [
+            ("http://acme.my.salesforce.com", "plain http"),
+            ("https://jane:hush@login.salesforce.com", "a password"),
+            ("acme.my.salesforce.com", "cannot be read"),
+            ("ftp://acme.my.salesforce.com", "needs https"),
+        ] {
+            let what = login(wrong, &[]).check_login_url().expect_err(wrong);
+            assert!(what.contains(said) && !what.contains("hush"), "{wrong}: {what}");
+        }
     }
 
     #[test]
@@ -264,7 +306,9 @@ mod tests {
         let lost = TokenError::AnswerLost("reset".to_owned());
         assert!(retry_allowed(&lost, Repeatable::Always));
         assert!(!retry_allowed(&lost, Repeatable::OnlyUnexecuted));
-        for (status, safe) in [(500, false), (502, false), (504, false), (503, true), (420, true)] {
+        for (status, safe) in [(408, false), (500, false), (502, false), (504, false), (503, true), (420, true)] {
+            assert!(retry_allowed(&TokenError::Unavailable { status }, Repeatable::Always), "{status}");
+            assert_eq!(TokenError::Unavailable { status }.kind(), TokenErrorKind::Transient, "{status}");
             assert_eq!(
                 retry_allowed(&TokenError::Unavailable { status }, Repeatable::OnlyUnexecuted),
                 safe,

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::TokenErrorKind;
+use super::{SignInSetting, TokenErrorKind};
 
 /// One error of the token endpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,6 +17,9 @@ pub struct TokenFault {
     pub description: String,
     /// What it asks of people.
     pub kind: TokenErrorKind,
+    /// The setting it is about; [`SignInSetting::App`] where the table names none.
+    #[serde(default)]
+    pub setting: SignInSetting,
     /// What a person does about it.
     pub action: String,
 }
@@ -36,20 +39,23 @@ pub fn token_faults() -> &'static [TokenFault] {
     &TABLE.fault
 }
 
-/// Kind and action for an answer of the token endpoint. An unlisted refusal is final until a person acts; with a
+/// Kind, setting and action for an answer of the token endpoint. An unlisted refusal is final until a person acts; with a
 /// server's status it is transient.
-pub(crate) fn classify(status: u16, error: &str, description: &str) -> (TokenErrorKind, &'static str) {
+pub(crate) fn classify(status: u16, error: &str, description: &str) -> (TokenErrorKind, SignInSetting, &'static str) {
     let text = description.trim().to_ascii_lowercase();
     let listed = token_faults()
         .iter()
         .filter(|fault| fault.error == error && text.starts_with(&fault.description.to_ascii_lowercase()))
         .max_by_key(|fault| fault.description.len());
-    match listed {
-        Some(fault) => (fault.kind, &fault.action),
-        None if status == 429 => (TokenErrorKind::RateLimited, &TABLE.unlisted_action),
-        None if status >= 500 => (TokenErrorKind::Transient, &TABLE.unlisted_action),
-        None => (TokenErrorKind::Configuration, &TABLE.unlisted_action),
+    if let Some(fault) = listed {
+        return (fault.kind, fault.setting, &fault.action);
     }
+    let kind = match status {
+        429 => TokenErrorKind::RateLimited,
+        500.. => TokenErrorKind::Transient,
+        _ => TokenErrorKind::Configuration,
+    };
+    (kind, SignInSetting::App, &TABLE.unlisted_action)
 }
 
 #[cfg(test)]
@@ -85,5 +91,21 @@ mod tests {
         assert_eq!(classify(400, "invalid_grant", "something new").0, TokenErrorKind::Administrator);
         assert_eq!(classify(400, "brand_new", "").0, TokenErrorKind::Configuration);
         assert_eq!(classify(503, "brand_new", "").0, TokenErrorKind::Transient);
+    }
+
+    #[test]
+    fn each_fault_names_the_setting_that_it_is_about() {
+        for (error, description, setting) in [
+            ("invalid_client", "invalid client credentials", SignInSetting::Credential),
+            ("invalid_client", "app must be installed into org", SignInSetting::App),
+            ("invalid_client_id", "client identifier invalid", SignInSetting::App),
+            ("invalid_grant", "request not supported on this domain", SignInSetting::LoginUrl),
+            ("invalid_grant", "expired access/refresh token", SignInSetting::Grant),
+            ("invalid_grant", "invalid assertion", SignInSetting::Credential),
+            ("invalid_grant", "audience validation failed", SignInSetting::LoginUrl),
+            ("invalid_grant", "inactive user", SignInSetting::User),
+        ] {
+            assert_eq!(classify(400, error, description).1, setting, "{error} {description}");
+        }
     }
 }

@@ -50,10 +50,24 @@ impl JwtBearer {
         audience: String,
         private_key_pem: &SecretString,
     ) -> Result<Self, Error> {
-        let key = EncodingKey::from_rsa_pem(private_key_pem.expose_secret().as_bytes())
-            .map_err(|_| Error::Invalid("the private key is not an RSA key in PEM".to_owned()))?;
+        let key = signing_key(private_key_pem).map_err(Error::Invalid)?;
         Ok(Self(SingleFlight::new(Flow { endpoint: Endpoint::new(login)?, key, username, audience })))
     }
+}
+
+impl JwtBearer {
+    /// Whether this is a key that [`JwtBearer::new`] takes.
+    ///
+    /// # Errors
+    /// What is wrong with it, without showing it.
+    pub fn check_key(private_key_pem: &SecretString) -> Result<(), String> {
+        signing_key(private_key_pem).map(|_| ())
+    }
+}
+
+fn signing_key(private_key_pem: &SecretString) -> Result<EncodingKey, String> {
+    EncodingKey::from_rsa_pem(private_key_pem.expose_secret().as_bytes())
+        .map_err(|_| "the private key is not an RSA key in PEM".to_owned())
 }
 
 impl Flow {

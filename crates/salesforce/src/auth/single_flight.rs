@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 
 use super::endpoint::Granted;
-use super::{Token, TokenError, TokenErrorKind};
+use super::{Token, TokenError};
 
 /// Obtains a token by one OAuth flow.
 #[async_trait]
@@ -57,8 +57,9 @@ impl<G: Grant> SingleFlight<G> {
             return Err(error.clone());
         }
         let grant = Arc::clone(&self.grant);
-        let flight = tokio::spawn(async move {
-            match grant.obtain(state.spent.as_ref()).await {
+        let (told, answer) = oneshot::channel();
+        tokio::spawn(async move {
+            let obtained = match grant.obtain(state.spent.as_ref()).await {
                 Ok(granted) => {
                     state.generation += 1;
                     let token = Token::new(&granted.instance_url, granted.access_token, state.generation);
@@ -72,17 +73,16 @@ impl<G: Grant> SingleFlight<G> {
                     Ok(token)
                 }
                 Err(error) => {
-                    let waiting = matches!(error.kind(), TokenErrorKind::Transient | TokenErrorKind::RateLimited);
-                    if waiting {
-                        tracing::warn!(%error, "no access token");
-                    } else {
-                        tracing::error!(%error, "no access token until somebody acts");
-                    }
                     state.last_failure = Some((Instant::now(), error.clone()));
                     Err(error)
                 }
+            };
+            drop(state);
+            // A failure is the caller's to log. One whose deadline has passed does not learn the cause.
+            if let Err(Err(error)) = told.send(obtained) {
+                tracing::warn!(%error, "no access token; who asked for it waits no longer");
             }
         });
-        flight.await.unwrap_or(Err(TokenError::Stopped))
+        answer.await.unwrap_or(Err(TokenError::Stopped))
     }
 }

@@ -107,12 +107,15 @@ async fn an_update_node_answers_nothing_and_is_written() {
 #[tokio::test]
 async fn a_refusal_names_the_node_that_carries_the_cause() {
     let cause = json!({ "errorCode": "STRING_TOO_LONG", "message": "City: …", "fields": ["City"] });
-    for (acct, evt, reference) in [(&cause, &halted(), "acct"), (&halted(), &cause, "evt")] {
+    for (acct, evt, reference, object) in
+        [(&cause, &halted(), "acct", "Account"), (&halted(), &cause, "evt", "i42as__OrderEvent__e")]
+    {
         let answers = answers(&[order("a")], json!([failed("a", acct, evt)])).await.expect("answered");
         let GraphResult::Refused(refusal) = &answers[0].result else { panic!("{answers:?}") };
         assert_eq!(refusal.reference.as_deref(), Some(reference));
         assert_eq!((refusal.error.code.as_str(), refusal.error.kind()), ("STRING_TOO_LONG", ErrorKind::Permanent));
         assert_eq!(refusal.error.fields, ["City"]);
+        assert_eq!(refusal.error.object.as_deref(), Some(object));
         assert_eq!(refusal.others.len(), 1);
     }
 }
@@ -123,7 +126,7 @@ async fn a_cause_that_every_node_repeats_is_not_pinned_on_one() {
     let answers = answers(&[order("a")], json!([failed("a", &cause, &cause)])).await.expect("answered");
     let GraphResult::Refused(refusal) = &answers[0].result else { panic!("{answers:?}") };
     assert_eq!((refusal.reference.as_deref(), refusal.others.len()), (None, 0));
-    assert_eq!(refusal.error.kind(), ErrorKind::Configuration);
+    assert_eq!((refusal.error.kind(), refusal.error.object.as_deref()), (ErrorKind::Configuration, None));
 }
 
 #[tokio::test]
@@ -148,6 +151,15 @@ async fn a_graph_that_was_halted_is_neither_written_nor_refused() {
     let GraphResult::Refused(refusal) = &answers[0].result else { panic!("{answers:?}") };
     assert_eq!(refusal.error.kind(), ErrorKind::Lock);
     assert_eq!(answers[1].result, GraphResult::Halted);
+}
+
+#[tokio::test]
+async fn a_halt_that_no_failure_explains_is_a_refusal_for_an_unknown_cause() {
+    let answer = json!([written("a", "001", "u"), failed("b", &halted(), &halted())]);
+    let answers = answers(&[order("a"), order("b")], answer).await.expect("answered");
+    assert!(matches!(answers[0].result, GraphResult::Written(_)));
+    let GraphResult::Refused(refusal) = &answers[1].result else { panic!("{answers:?}") };
+    assert_eq!(refusal.error.kind(), ErrorKind::Unknown);
 }
 
 #[tokio::test]
@@ -185,4 +197,20 @@ async fn a_missing_graph_or_node_breaks_the_contract_and_leaves_open_what_was_wr
         let error = answers(&[order("a"), order("b")], answer).await.expect_err("broken");
         assert!(matches!(error, Error::Protocol(_)) && error.is_ambiguous(), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_node_of_which_nothing_is_said_is_neither_written_nor_refused() {
+    for part in [json!({ "referenceId": "acct" }), json!({ "referenceId": "acct", "body": { "id": "001" } })] {
+        let mut vague = written("a", "001", "u");
+        vague["graphResponse"]["compositeResponse"][1] = part;
+        let error = answers(&[order("a")], json!([vague])).await.expect_err("broken");
+        assert!(matches!(error, Error::Protocol(_)) && error.is_ambiguous(), "{error}");
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_node_names_no_value() {
+    let write = format!("{:?}", upsert("jane@example.com"));
+    assert_eq!(write, r#"Upsert { object: "Account", field: "i42as__LimioId__c", .. }"#);
 }

@@ -53,6 +53,27 @@ async fn an_update_answers_with_an_empty_body() {
 }
 
 #[tokio::test]
+async fn an_update_that_is_answered_by_a_page_of_somebody_else_is_not_taken_for_written() {
+    let refused = json!({ "success": false, "errors": [{ "statusCode": "X", "message": "" }] });
+    let org = Server::scripted([
+        Step::text(200, "<html>Down for maintenance</html>"),
+        Step::json(200, &json!({ "status": "ok" })),
+        Step::json(200, &refused),
+        Step::json(200, &json!({ "id": ID, "success": true })),
+    ])
+    .await;
+    let client = org.client();
+    let update = async || client.update("Account", ID, &fields(json!({ "Name": "x" }))).await;
+    for _ in 0..2 {
+        let error = update().await.expect_err("not known");
+        assert!(error.is_ambiguous(), "{error}");
+    }
+    let error = update().await.expect_err("refused");
+    assert!(matches!(error, Error::Refused { .. }) && !error.is_ambiguous(), "{error}");
+    update().await.expect("written");
+}
+
+#[tokio::test]
 async fn a_written_record_without_an_id_breaks_the_contract() {
     let org = Server::scripted([
         Step::json(201, &json!({ "success": true })),
@@ -132,6 +153,46 @@ async fn rows_answer_one_by_one_in_the_order_sent() {
         org.calls()[2].json()["records"][0],
         json!({ "attributes": { "type": "Account" }, "Id": ID, "Name": "x" })
     );
+}
+
+#[tokio::test]
+async fn a_row_of_which_nothing_is_said_is_neither_saved_nor_refused() {
+    for vague in [json!({}), json!({ "id": ID }), json!(null)] {
+        let org = Server::scripted([Step::json(200, &json!([vague]))]).await;
+        let row = Row { object: "Account".to_owned(), fields: fields(json!({})) };
+        let error = org.client().create_rows(false, &[row]).await.expect_err("broken");
+        assert!(matches!(error, Error::Protocol(_)) && error.is_ambiguous(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_without_records_does_not_look_like_one_that_found_none() {
+    for page in
+        [json!({ "done": true }), json!({ "done": true, "records": [7] }), json!({ "done": true, "records": {} })]
+    {
+        let org = Server::scripted([
+            Step::json(200, &page),
+            Step::json(
+                200,
+                &json!({ "compositeResponse": [{ "body": page, "httpStatusCode": 200, "referenceId": "q" }] }),
+            ),
+        ])
+        .await;
+        let client = org.client();
+        let error = client.find("Account", "Ext__c", "x", &[]).await.expect_err("broken");
+        assert!(matches!(error, Error::Protocol(_)), "{error}");
+        let part = Part::Query { reference: "q".into(), soql: "SELECT Id FROM Account".into() };
+        let error = client.composite(true, &[part]).await.expect_err("broken");
+        assert!(matches!(error, Error::Protocol(_)), "{error}");
+    }
+}
+
+#[test]
+fn neither_a_query_nor_what_it_found_is_shown() {
+    let soql = "SELECT Id FROM Contact WHERE Email = 'jane@example.com'".to_owned();
+    assert_eq!(format!("{:?}", Part::Query { reference: "q".into(), soql }), r#"Query { reference: "q", .. }"#);
+    let found = PartAnswer::Records(vec![fields(json!({ "Email": "jane@example.com" }))]);
+    assert_eq!(format!("{found:?}"), "Records(1)");
 }
 
 #[tokio::test]

@@ -126,10 +126,10 @@ fn every_problem_with_the_settings_is_told_at_once_and_no_secret() {
     assert_eq!((code, stdout.as_str()), (Some(78), ""));
     assert!(stderr.starts_with("causeway-smallest: 4 settings are wrong:"), "{stderr}");
     for part in [
-        "CAUSEWAY_SMALLEST_REST \"soon\"",
-        "CAUSEWAY_SMALLEST_URL has a scheme",
+        "CAUSEWAY_SMALLEST_REST (--rest) \"soon\"",
+        "CAUSEWAY_SMALLEST_URL (--url) has a scheme",
         "CAUSEWAY_SMALLEST_KEY is not set",
-        "CAUSEWAY_DRAIN",
+        "CAUSEWAY_DRAIN (--drain) \"3s\"",
     ] {
         assert!(stderr.contains(part), "{part} in {stderr}");
     }
@@ -206,6 +206,7 @@ async fn readiness_and_metrics_can_be_read_from_the_admin_port() {
     let (status, metrics) = running.get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("# TYPE causeway_counted_total counter"), "{metrics}");
+    assert!(metrics.contains("causeway_dependency_up{dependency=\"counting\"} 1"), "{metrics}");
     assert!(metrics.contains("causeway_build_info{program=\"smallest\",version=\""), "{metrics}");
 }
 
@@ -244,4 +245,5 @@ fn something_unreachable_has_an_exit_code_of_its_own() {
     let (code, _, stderr) = finished(program().args(["--trouble", "away"]));
     assert_eq!(code, Some(69));
     assert!(stderr.contains("the counter is away"), "{stderr}");
+    assert!(stderr.contains("stopping before it was ready") && !stderr.contains("draining"), "{stderr}");
 }

@@ -32,3 +32,16 @@ fn a_wrong_command_line_and_a_taken_address_have_their_own_codes() {
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&help.stdout).contains("CAUSEWAY_SIMULATOR_LISTEN"));
 }
+
+#[test]
+fn help_lists_the_exit_codes_and_shows_no_value_of_the_environment() {
+    let help = program()
+        .arg("--help")
+        .env("CAUSEWAY_SIMULATOR_INSTANCE_URL", "https://user:hush@org.example")
+        .env("CAUSEWAY_SIMULATOR_SEED", "4711")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&help.stdout);
+    assert!(said.contains("Exit codes: 0 ok, 1 failed, 64 usage, 78"), "{said}");
+    assert!(!said.contains("hush") && !said.contains("4711"), "{said}");
+}

@@ -8,7 +8,7 @@ use domain::outcome::Outcome;
 use super::{Fields, OrderWriter};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
-use crate::outcome::{of_error, of_refusal};
+use crate::outcome::{lies_in_the_request, of_error, of_refusal};
 
 impl OrderWriter {
     /// Publishes the events that the org publishes at once, after their records are safe.
@@ -28,10 +28,17 @@ impl OrderWriter {
                 attempt.end_written(written);
             }
         }
-        for (event, rows) in by_event {
-            let (indices, rows): (Vec<usize>, Vec<_>) = rows.into_iter().unzip();
+        // Halved where a request is refused as a whole: one event must not take the others of its request down.
+        let mut requests: Vec<(String, Vec<(usize, Fields)>)> = by_event.into_iter().collect();
+        while let Some((event, mut events)) = requests.pop() {
+            let rows: Vec<Fields> = events.iter().map(|(_, fields)| fields.clone()).collect();
             let answers = self.client.publish_many(&event, &rows).await;
-            for (place, index) in indices.into_iter().enumerate() {
+            if events.len() > 1 && answers.as_ref().is_err_and(lies_in_the_request) {
+                let rest = events.split_off(events.len() / 2);
+                requests.extend([(event.clone(), rest), (event, events)]);
+                continue;
+            }
+            for (place, (index, _)) in events.into_iter().enumerate() {
                 let attempt = &mut attempts[index];
                 let Stage::Publish(publish) = &attempt.stage else { continue };
                 let mut written = publish.0.clone();

@@ -163,3 +163,73 @@ async fn what_cannot_be_reached_within_the_patience_is_named() {
         assert!(process.said().contains(&closed.to_string()), "{}", process.said());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_in_settings_that_salesforce_refuses_end_it_at_once_with_the_setting_named_once() {
+    let stage = Stage::new(QUICK).await;
+    for (wrong, value, named) in [
+        ("CAUSEWAY_SALESFORCE_CLIENT_SECRET", "an old secret", "CAUSEWAY_SALESFORCE_CLIENT_SECRET"),
+        ("CAUSEWAY_SALESFORCE_CLIENT_ID", "nobody", "CAUSEWAY_SALESFORCE_CLIENT_ID"),
+    ] {
+        // Waiting would take longer than the test waits for it.
+        let mut process = stage.process_with(&[(wrong, value), ("CAUSEWAY_PATIENCE", "1h")]);
+        assert_eq!(process.code().await, 78, "{}", process.said());
+        let said = process.said();
+        let about: Vec<&str> = said.lines().filter(|line| line.contains("refuses a token")).collect();
+        assert!(about.len() == 1 && about[0].contains(named), "{named}:\n{said}");
+        assert!(!said.contains("an old secret"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_host_that_is_away_is_told_of_once_per_try() {
+    let [closed] = testkit::port::free().expect("a port");
+    let stage = Stage::new(QUICK).await;
+    let url = format!("http://127.0.0.1:{closed}");
+    let settings = [("CAUSEWAY_SALESFORCE_LOGIN_URL", url.as_str()), ("CAUSEWAY_PATIENCE", "3s")];
+    let mut process = stage.process_with(&settings);
+    assert_eq!(process.code().await, 69, "{}", process.said());
+    let said = process.said();
+    let tries = said.lines().filter(|line| line.contains("trying again")).count();
+    let lines = said.lines().filter(|line| line.contains("unreachable") || line.contains("access token")).count();
+    assert!(tries >= 1, "{said}");
+    assert_eq!(lines, tries + 1, "the last one is why it ended:\n{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_wrong_sign_in_setting_is_told_under_its_own_name_together_with_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut process = Process::start(
+        folder.path(),
+        [
+            ("CAUSEWAY_AMQP_URL", "http://127.0.0.1"),
+            ("CAUSEWAY_SALESFORCE_LOGIN_URL", "http://acme.my.salesforce.com"),
+            ("CAUSEWAY_SALESFORCE_AUTH", "jwt-bearer"),
+            ("CAUSEWAY_SALESFORCE_JWT_KEY", "hush"),
+        ],
+    );
+    assert_eq!(process.code().await, 78);
+    let said = process.said();
+    for problem in [
+        "CAUSEWAY_AMQP_URL",
+        "CAUSEWAY_SALESFORCE_LOGIN_URL",
+        "cannot be used: the login URL is plain http",
+        "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS",
+        "CAUSEWAY_SALESFORCE_JWT_KEY",
+        "cannot be used: the private key is not an RSA key in PEM",
+        "CAUSEWAY_SALESFORCE_USERNAME",
+        "CAUSEWAY_SALESFORCE_CLIENT_ID",
+    ] {
+        assert!(said.contains(problem), "{problem} is not told:\n{said}");
+    }
+    assert!(!said.contains("CAUSEWAY_SALESFORCE_AUTH") && !said.contains("hush"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_shows_addresses_as_they_are_written_and_every_cause_of_an_exit_code() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway-writer"));
+    let output = command.arg("--help").output().await.expect("it runs");
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(help.contains("https://login.salesforce.com") && !help.contains("<https"), "{help}");
+    assert!(help.contains("a topology on the broker that differs"), "{help}");
+}

@@ -36,7 +36,7 @@ async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
     stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders[..1]).await;
-    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
     stage.hand_on(&orders[1..]).await;
     stage.told.until("order.written", orders.iter().map(id_of)).await;
     let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
@@ -62,7 +62,7 @@ async fn orders_that_were_halted_because_others_failed_are_written_without_an_at
     stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
-    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
     let orders: Vec<_> = bad.iter().chain(&good).flat_map(|customer| orders_of(customer, 1)).collect();
     stage.hand_on(&orders).await;
     let told = stage.told.take(41).await;
@@ -90,7 +90,7 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     stage.org().arm(Fault::always(refusal).on_path("/composite/graph").containing(orders::identity("culprit")));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
-    testkit::eventually("the first call", async || writer.metric("lanes") >= 1.0).await;
+    testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
     let innocent = customers(8);
     let mut orders: Vec<_> = innocent.iter().flat_map(|customer| orders_of(customer, 1)).collect();
     orders.insert(3, orders_of("culprit", 1).remove(0));
@@ -102,6 +102,43 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     let letters = stage.fleet.letters().await;
     assert_eq!(failure(&letters[0]).salesforce_code.as_deref(), Some("JSON_PARSER_ERROR"));
     assert_eq!((stage.order_records().len(), stage.events().len()), (9, 9));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_others_are_published() {
+    let publish_behavior = simulator::PublishBehavior::Immediately;
+    let settings = simulator::Settings { publish_behavior, ..simulator::Settings::default() };
+    let config = simulator::Config { settings, ..simulator::Config::default() };
+    let processing = format!("{ONE_ATTEMPT}[platform_events]\npublish_behavior = \"immediate\"\n");
+    let mut stage = Stage::on(config, &processing).await.set("CAUSEWAY_IN_FLIGHT", "1");
+    let refusal = FaultKind::RefuseRequest {
+        code: "JSON_PARSER_ERROR".into(),
+        message: "Unexpected character".into(),
+        status: 400,
+    };
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("/composite/graph"));
+    let culprit = orders::reference("culprit", 1);
+    stage.org().arm(Fault::always(refusal).on_path("/composite/sobjects").containing(culprit));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("zz", 1)).await;
+    testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
+    let mut orders: Vec<_> = customers(8).iter().flat_map(|customer| orders_of(customer, 1)).collect();
+    orders.insert(3, orders_of("culprit", 1).remove(0));
+    stage.hand_on(&orders).await;
+    let told = stage.told.take(10).await;
+    let dead: Vec<&str> =
+        told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect();
+    assert_eq!(dead, [order_id("culprit", 1)]);
+    assert_eq!((stage.order_records().len(), stage.events().len()), (10, 9), "its records are safe");
+
+    // Replayed once the org takes it: only the event is still owed.
+    stage.org().clear_faults();
+    let open = stage.fleet.dead_letters().await;
+    open.release(&orders::identity("culprit")).await.expect("released");
+    stage.told.until("order.written", [order_id("culprit", 1)]).await;
+    assert_eq!((stage.order_records().len(), stage.events().len()), (10, 10));
+    open.close().await;
     stage.end(writer).await;
 }
 

@@ -113,8 +113,15 @@ impl Stage {
 
     /// A writer as a process of its own.
     pub(crate) fn process(&self) -> Process {
+        self.process_with(&[])
+    }
+
+    /// A writer as a process of its own, with these settings in place of the stage's.
+    pub(crate) fn process_with(&self, others: &[(&str, &str)]) -> Process {
         let settings = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Process::start(self.folder.path(), settings.chain([(SECRET, "causeway-dev-secret")]))
+        // Of two values the later one holds.
+        let settings = settings.chain([(SECRET, "causeway-dev-secret")]).chain(others.iter().copied());
+        Process::start(self.folder.path(), settings)
     }
 
     /// Hands orders on, as `ingest` does.
@@ -174,7 +181,7 @@ impl Stage {
 
     /// Stops a writer when it has nothing left to do, and makes sure that nothing is left in the queues.
     pub(crate) async fn end(&self, writer: Writer) {
-        testkit::eventually("the lanes to be empty", async || writer.metric("lanes") < 1.0).await;
+        testkit::eventually("the lanes to be empty", async || writer.in_hand() < 1.0).await;
         writer.stop().await;
         assert_eq!(self.fleet.left_over(&self.session).await, Vec::<String>::new());
     }
@@ -219,6 +226,11 @@ impl Writer {
     /// Waits until intake is paused; returns why.
     pub(crate) async fn pauses(&self) -> String {
         eventually_some("intake to pause", async || self.paused_by()).await
+    }
+
+    /// How many orders it has taken and not settled.
+    pub(crate) fn in_hand(&self) -> f64 {
+        self.metric("orders_waiting") + self.metric("orders_in_flight")
     }
 
     /// A counter or gauge, added up over its labels.

@@ -2,7 +2,7 @@
 //!
 //! | The order | comes to | and belongs to |
 //! |---|---|---|
-//! | is unreadable | dead letter, which holds nobody up | |
+//! | is unreadable, or of another tenant | dead letter, which holds nobody up | |
 //! | has another flaw | dead letter, which holds its customer up | |
 //! | comes after one that holds its customer up | parked | |
 //! | is new, of a customer whom a rule blocks and who has no Account yet | rejected | |
@@ -20,7 +20,6 @@ use domain::order::change::OrderType;
 use super::customers::{Customer, Twin};
 use super::generator::{Order, Script};
 use super::reconcile::{Fate, Whose};
-use super::wire::Flaw;
 
 /// What has to become of each order of the script, in its sequence, and whose Account it has to name.
 pub(crate) fn expectations(script: &Script) -> Vec<(Fate, Whose)> {
@@ -40,7 +39,7 @@ impl<'a> Expected<'a> {
     fn next(&mut self, order: &'a Order) -> (Fate, Whose) {
         let key = order.key.as_str();
         if let Some(flaw) = order.flaw {
-            if !Flaw::UNREADABLE.contains(&flaw) {
+            if flaw.holds_up() {
                 self.held_up.insert(key);
             }
             return (Fate::DeadLettered, Whose::Nobodys);
@@ -70,6 +69,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::super::generator::script;
+    use super::super::wire::Flaw;
     use super::*;
 
     /// A day that shows every case.
@@ -98,7 +98,7 @@ mod tests {
         for (order, fate, _) in expected() {
             assert_eq!(fate == Fate::Parked, order.flaw.is_none() && behind.contains(&order.key), "{}", order.id);
             parked += usize::from(fate == Fate::Parked);
-            if order.flaw.is_some_and(|flaw| !Flaw::UNREADABLE.contains(&flaw)) {
+            if order.flaw.is_some_and(Flaw::holds_up) {
                 behind.insert(&order.key);
             }
         }

@@ -1,5 +1,6 @@
 //! The programs of a fleet, each its own process with its own log.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,9 +11,10 @@ use anyhow::{Context, Result, bail};
 use futures::future::join_all;
 use testkit::eventually::within;
 use testkit::port;
-use testkit::process::{self, Lifetime, Node};
+use testkit::process::{self, Node};
 
 use super::build::Programs;
+use super::customers::Customer;
 use super::org::Org;
 
 /// The tenant that the fleet serves.
@@ -71,6 +73,8 @@ impl Member {
 pub(crate) struct Fleet {
     /// The org.
     pub(crate) org: Org,
+    /// The ids of the Accounts that it had before the first order.
+    pub(crate) accounts_before: HashSet<String>,
     /// Both kinds of workers: ingest first.
     pub(crate) ingests: Vec<Member>,
     /// Writers, those that were killed left out.
@@ -117,7 +121,19 @@ impl Fleet {
         ];
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
         let (ingests, writers) = (Vec::new(), Vec::new());
-        let fleet = Self { org, ingests, writers, simulator, programs, dir, environment, client, writers_started: 0 };
+        let accounts_before = HashSet::new();
+        let fleet = Self {
+            org,
+            accounts_before,
+            ingests,
+            writers,
+            simulator,
+            programs,
+            dir,
+            environment,
+            client,
+            writers_started: 0,
+        };
         let answers = within(START, async || {
             let ended = !fleet.simulator.is_alive();
             (ended || fleet.org.answers().await).then_some(!ended)
@@ -127,6 +143,13 @@ impl Fleet {
             Some(false) => Err(fleet.simulator.died()),
             None => bail!("the simulator does not answer at {}", fleet.org.base_url()),
         }
+    }
+
+    /// Gives the org what it has before the first order.
+    pub(crate) async fn prepare(&mut self, customers: &[Customer]) -> Result<()> {
+        self.org.prepare(customers).await?;
+        self.accounts_before = self.org.accounts().await?.into_iter().map(|account| account.id).collect();
+        Ok(())
     }
 
     /// Starts so many of each worker and waits until all are ready.
@@ -154,7 +177,7 @@ impl Fleet {
 
     /// The place of the writer that has settled most, which is the one whose loss hurts most.
     pub(crate) async fn busiest_writer(&self) -> usize {
-        let settled = join_all(self.writers.iter().map(|writer| self.metric(writer, "settled_total"))).await;
+        let settled = join_all(self.writers.iter().map(|writer| self.metric(writer, "writer_settled_total"))).await;
         let settled = settled.iter().map(|count| count.unwrap_or_default()).enumerate();
         let busiest = settled.max_by(|a, b| a.1.total_cmp(&b.1));
         busiest.map_or(0, |(place, _)| place)
@@ -179,7 +202,7 @@ impl Fleet {
     /// How many messages the workers have in hand, by their own count; `None` where one of them does not answer.
     pub(crate) async fn in_hand(&self) -> Option<f64> {
         let ingests = self.ingests.iter().map(|ingest| (ingest, "orders_in_flight"));
-        let writers = self.writers.iter().map(|writer| (writer, "lanes{state=\"all\"}"));
+        let writers = self.writers.iter().flat_map(|writer| [(writer, "orders_waiting"), (writer, "orders_in_flight")]);
         let counts = join_all(ingests.chain(writers).map(|(member, name)| self.metric(member, name))).await;
         counts.into_iter().sum()
     }
@@ -261,6 +284,6 @@ fn spawn(
         }
     }
     command.envs(environment.iter().map(|(variable, value)| (variable, value))).current_dir(dir);
-    let node = Node::start(&mut command, &own, Lifetime::WithStarter).with_context(starting)?;
+    let node = Node::start(&mut command, &own).with_context(starting)?;
     Ok(Member { name: name.to_owned(), admin, node, dir: own })
 }

@@ -1,6 +1,5 @@
 //! What the fleet tells the world: a subscriber of the outcomes exchange, as billing or Limio would be one.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -12,26 +11,17 @@ use queue::topology::Topology;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
 
+use super::reconcile::Told;
+
 /// A subscription with a queue of its own, which goes with it.
 pub(crate) struct Outcomes {
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<Told>>,
     reader: JoinHandle<()>,
     _connection: Connection,
 }
 
-/// The identities of orders, by what was told of them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Heard {
-    /// `order.written`
-    pub(crate) written: HashSet<String>,
-    /// `order.rejected`
-    pub(crate) rejected: HashSet<String>,
-    /// `order.dead_lettered`
-    pub(crate) dead: HashSet<String>,
-}
-
 #[derive(Deserialize)]
-struct Told {
+struct Outcome {
     subject: String,
 }
 
@@ -61,7 +51,7 @@ impl Outcomes {
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer =
             channel.basic_consume(name, "".into(), options, FieldTable::default()).await.context(listening)?;
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let heard = Arc::new(Mutex::new(Told::default()));
         let reader = tokio::spawn(read(consumer, Arc::clone(&heard)));
         Ok(Self { heard, reader, _connection: connection })
     }
@@ -72,9 +62,9 @@ impl Outcomes {
         heard.written.len() + heard.rejected.len() + heard.dead.len()
     }
 
-    /// The orders that were rejected.
-    pub(crate) fn rejected(&self) -> HashSet<String> {
-        lock(&self.heard).rejected.clone()
+    /// What was told so far.
+    pub(crate) fn told(&self) -> Told {
+        lock(&self.heard).clone()
     }
 }
 
@@ -84,9 +74,9 @@ impl Drop for Outcomes {
     }
 }
 
-async fn read(mut consumer: Consumer, heard: Arc<Mutex<Heard>>) {
+async fn read(mut consumer: Consumer, heard: Arc<Mutex<Told>>) {
     while let Some(Ok(delivery)) = consumer.next().await {
-        let Ok(Told { subject }) = serde_json::from_slice(&delivery.data) else { continue };
+        let Ok(Outcome { subject }) = serde_json::from_slice(&delivery.data) else { continue };
         let mut heard = lock(&heard);
         match delivery.routing_key.as_str() {
             "order.written" => heard.written.insert(subject),
@@ -97,6 +87,6 @@ async fn read(mut consumer: Consumer, heard: Arc<Mutex<Heard>>) {
     }
 }
 
-fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+fn lock(heard: &Mutex<Told>) -> MutexGuard<'_, Told> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }

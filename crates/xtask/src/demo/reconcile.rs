@@ -10,7 +10,7 @@ mod evidence;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-pub(crate) use self::evidence::{Account, Event, Evidence, Letter, Published, Record, Whose};
+pub(crate) use self::evidence::{Account, Event, Evidence, Letter, Published, Record, Told, Whose};
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,8 +79,8 @@ pub(crate) struct Reconciliation {
     pub(crate) settled_twice: usize,
     /// Order records with the same identity, and Accounts of one customer beyond the first.
     pub(crate) records_duplicated: usize,
-    /// Records and events that nobody ordered, events of another type than their order's, and whatever belongs to
-    /// another Account than its customer's.
+    /// Records, events and letters that nobody ordered, events of another type than their order's, and whatever belongs
+    /// to another Account than its customer's.
     pub(crate) strays: usize,
     /// Events on the bus.
     pub(crate) events: usize,
@@ -88,6 +88,8 @@ pub(crate) struct Reconciliation {
     pub(crate) events_duplicated: usize,
     /// Written orders that should have been announced by an event and were not.
     pub(crate) events_missing: usize,
+    /// Orders whose fate was not told on the outcomes exchange, and outcomes that are not true.
+    pub(crate) outcomes_wrong: usize,
     /// Orders and events of one customer that overtook an earlier one, or a letter that should have held them up.
     pub(crate) sequence_violations: usize,
     /// One sentence each about the first few things that are wrong.
@@ -108,6 +110,7 @@ impl Reconciliation {
             self.strays,
             self.events_duplicated,
             self.events_missing,
+            self.outcomes_wrong,
             self.sequence_violations,
         ];
         wrong.iter().all(|count| *count == 0)
@@ -133,6 +136,7 @@ pub(crate) fn reconcile(evidence: &Evidence) -> Reconciliation {
     doubles(evidence, &mut found);
     events(evidence, &places, &fates, &mut found);
     found.strays += say(&mut found.findings, belonging::strays(evidence, &places, &fates).into_iter());
+    outcomes(evidence, &places, &fates, &mut found);
     sequence(evidence, &places, &fates, &held_up, &mut found);
     found
 }
@@ -211,7 +215,7 @@ fn fates(evidence: &Evidence, places: &Places<'_>, found: &mut Reconciliation) -
     for place in written.iter().filter_map(|id| bearer(id)) {
         settle(place, Fate::Written);
     }
-    for place in evidence.rejected.iter().filter_map(|id| bearer(id)) {
+    for place in evidence.told.rejected.iter().filter_map(|id| bearer(id)) {
         settle(place, Fate::Rejected);
     }
     let mut twice: Vec<usize> = twice.into_iter().collect();
@@ -286,10 +290,47 @@ fn events(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut 
         let place = places.references.get(event.order_number.as_str());
         place.is_none_or(|place| fates[*place] != Fate::Written)
     });
-    let sentences = unknown_records.map(|id| format!("nobody ordered the record {id}")).chain(
-        unordered.map(|event| format!("announced without a record: {} of {}", event.order_type, event.order_number)),
-    );
+    let unknown_letters = evidence.letters.iter().filter(|letter| {
+        let by_order = letter.order_id.as_deref().is_some_and(|id| places.identities.contains_key(id));
+        !by_order && !places.letters.contains_key(letter.id.as_str())
+    });
+    let sentences = unknown_records
+        .map(|id| format!("nobody ordered the record {id}"))
+        .chain(unknown_letters.map(|letter| format!("nobody sent what is in the letter {}", letter.id)))
+        .chain(
+            unordered
+                .map(|event| format!("announced without a record: {} of {}", event.order_type, event.order_number)),
+        );
     found.strays = say(&mut found.findings, sentences);
+}
+
+/// Whoever listens to the outcomes has to have been told of each order that was written or given up, and nothing untrue.
+/// No outcome tells of what only waits, and of letters of nobody.
+fn outcomes(evidence: &Evidence, places: &Places<'_>, fates: &[Fate], found: &mut Reconciliation) {
+    let told = &evidence.told;
+    let written = evidence.published.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Written);
+    let written: HashSet<&str> = written.map(|(order, _)| order.id.as_str()).collect();
+    let dead = evidence.letters.iter().filter(|letter| !letter.held).collect::<Vec<_>>();
+    let named = dead.iter().filter(|letter| letter.blocks).filter_map(|letter| letter.order_id.as_deref());
+    let named: HashSet<&str> = named.collect();
+    let dead: HashSet<&str> = dead.iter().filter_map(|letter| letter.order_id.as_deref()).collect();
+    let untold = [(&written, &told.written, "written"), (&named, &told.dead, "given up")].into_iter().flat_map(
+        |(due, told, fate)| {
+            due.iter().filter(|id| !told.contains(**id)).map(move |id| format!("{fate} and not told of: {id}"))
+        },
+    );
+    let untrue = [(&told.written, &written, "written"), (&told.dead, &dead, "given up")].into_iter().flat_map(
+        |(told, true_of, fate)| {
+            told.iter()
+                .filter(|id| !true_of.contains(id.as_str()))
+                .map(move |id| format!("told of as {fate}, which it is not: {id}"))
+        },
+    );
+    let unknown = told.rejected.iter().filter(|id| !places.identities.contains_key(id.as_str()));
+    let unknown = unknown.map(|id| format!("told of as rejected, and nobody ordered it: {id}"));
+    let mut sentences: Vec<String> = untold.chain(untrue).chain(unknown).collect();
+    sentences.sort_unstable();
+    found.outcomes_wrong = say(&mut found.findings, sentences.into_iter());
 }
 
 fn sequence(

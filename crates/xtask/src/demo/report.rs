@@ -37,7 +37,7 @@ pub(crate) struct Report {
     pub(crate) orders_settled_twice: usize,
     /// Order records with one identity, and Accounts of one customer, beyond the first.
     pub(crate) records_duplicated: usize,
-    /// Records and events that nobody ordered, name another customer's Account, or announce something else.
+    /// Records, events and letters that nobody ordered, name another customer's Account, or announce something else.
     pub(crate) records_unexplained: usize,
     /// Events on the org's bus.
     pub(crate) events_published: usize,
@@ -45,6 +45,8 @@ pub(crate) struct Report {
     pub(crate) events_duplicated: usize,
     /// Written orders without the event that announces them.
     pub(crate) events_missing: usize,
+    /// Orders whose fate the outcomes do not tell, and outcomes that are not true.
+    pub(crate) outcomes_wrong: usize,
     /// Orders and events that overtook others of their customer.
     pub(crate) sequence_violations: usize,
     /// API calls that the org counted.
@@ -87,6 +89,7 @@ impl Report {
             events_published: found.events,
             events_duplicated: found.events_duplicated,
             events_missing: found.events_missing,
+            outcomes_wrong: found.outcomes_wrong,
             sequence_violations: found.sequence_violations,
             salesforce_api_calls: run.api_calls,
             api_calls_per_1000_orders: rounded(per_1000),
@@ -145,6 +148,7 @@ impl Report {
             ("records or events nobody ordered, or mixed up", self.records_unexplained),
             ("events duplicated", self.events_duplicated),
             ("events missing", self.events_missing),
+            ("outcomes missing or untrue", self.outcomes_wrong),
             ("sequence violations", self.sequence_violations),
         ];
         for (what, count) in proofs {

@@ -10,7 +10,7 @@ use indicatif::HumanCount;
 use queue::dead_letters::DeadLetters;
 use queue::journal::fold::LetterState;
 use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
-use queue::session::Broker;
+use queue::session::{Broker, Session};
 use queue::topology::{Namespace, Topology};
 use tokio::task::JoinHandle;
 
@@ -52,7 +52,7 @@ pub(crate) struct Run {
 
 /// The demo's own ends of the broker.
 pub(crate) struct Desk {
-    broker: RabbitMq,
+    session: Arc<dyn Session>,
     topology: Topology,
     letters: DeadLetters,
     outcomes: Outcomes,
@@ -65,9 +65,11 @@ impl Desk {
         let topology = Topology::new(namespace);
         let settings = RabbitMqSettings::new("demo");
         let broker = RabbitMq::new(amqp_url, topology.clone(), settings)?;
+        // An operator's tool declares nothing, so this comes first.
+        let session = broker.connect().await?;
         let letters = DeadLetters::open(&broker, "demo").await?;
         let outcomes = Outcomes::listen(amqp_url, &topology).await?;
-        Ok(Self { broker, topology, letters, outcomes })
+        Ok(Self { session, topology, letters, outcomes })
     }
 
     /// Letters that no outcome tells of: those that only wait, and those of nobody.
@@ -97,9 +99,10 @@ impl Desk {
             published: published(script),
             records,
             accounts,
+            accounts_before: fleet.accounts_before.clone(),
             events,
             letters: letters.collect(),
-            rejected: self.outcomes.rejected(),
+            told: self.outcomes.told(),
         })
     }
 }
@@ -140,13 +143,13 @@ pub(crate) async fn run(
     kill: bool,
     keep: bool,
 ) -> Result<Run> {
-    let session = desk.broker.connect().await?;
+    let session = &desk.session;
     let calls_before = fleet.org.usage().await?.api_calls_total;
     let (orders, deliveries) = (script.orders.len(), script.deliveries.len());
     let confirmed = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
     let mut publisher =
-        Publisher(tokio::spawn(publish(Arc::clone(&session), Arc::clone(script), Arc::clone(&confirmed))));
+        Publisher(tokio::spawn(publish(Arc::clone(session), Arc::clone(script), Arc::clone(&confirmed))));
     let mut bars = console.bars(deliveries, orders);
     let mut watch = Watch { began, settled: 0, quiet: 0, progress: began, journal: began, gathered: None };
     let mut killed_after = None;

@@ -51,6 +51,11 @@ impl Flaw {
     /// Those that are refused with their customer known, who is held up by them.
     pub(crate) const REFUSED: [Self; 4] = [Self::UnknownType, Self::MissingField, Self::WrongType, Self::InvalidValue];
 
+    /// Whether the customer is known to the fleet for all that, and held up. A customer of another tenant is none of ours.
+    pub(crate) fn holds_up(self) -> bool {
+        !Self::UNREADABLE.contains(&self) && self != Self::ForeignTenant
+    }
+
     /// The order with this flaw, as far as it lies in the object and not in its bytes or its frame.
     pub(crate) fn spoil(self, order: &mut Map<String, Value>) {
         match self {

@@ -13,9 +13,11 @@ use crate::order::read::Fields;
 /// Who an order is about, as far as requirements ask.
 pub(super) struct Parties<'a> {
     pub(super) subscription: &'a SubscriptionName,
-    pub(super) has_account: bool,
+    /// Whether `tracking` names an Account or a Contact.
+    pub(super) has_record: bool,
     pub(super) has_identity: bool,
     pub(super) customer: &'a Customer,
+    pub(super) billing: Option<&'a Address>,
     pub(super) user: &'a User,
 }
 
@@ -29,7 +31,7 @@ impl Parties<'_> {
     }
 
     fn require_somebody(&self, root: &Fields<'_>, order_type: OrderType) -> Result<(), Failure> {
-        if self.subscription.best().is_some() || self.has_identity || self.has_account {
+        if self.subscription.best().is_some() || self.has_identity || self.has_record {
             return Ok(());
         }
         let rule = format!("{} needs the subscription or the customer it is about", order_type.as_str());
@@ -39,7 +41,11 @@ impl Parties<'_> {
     fn require_customer(&self, root: &Fields<'_>) -> Result<(), Failure> {
         let Customer { last_name, full_name, email, company_name, .. } = self.customer;
         let named = [last_name, full_name, email, company_name, &self.user.email].into_iter().any(Option::is_some);
-        if named || self.has_identity || self.has_account {
+        let payer = self.billing.filter(|_| self.customer.names_nobody());
+        let named = named
+            || payer
+                .is_some_and(|payer| [&payer.last_name, &payer.email, &payer.company].into_iter().any(Option::is_some));
+        if named || self.has_identity || self.has_record {
             return Ok(());
         }
         Err(root
@@ -121,7 +127,7 @@ pub(super) fn change(
         }
         OrderType::CancelIntent => Change::CancelIntent,
         OrderType::DataCapture => {
-            Change::DataCapture { data: root.object("data")?.map(|data| data.map().clone()).unwrap_or_default() }
+            Change::DataCapture { data: root.object_if_any("data").map(|data| data.map().clone()).unwrap_or_default() }
         }
         OrderType::UpdateSubscription => {
             let updates = updates(root)?;
@@ -130,12 +136,14 @@ pub(super) fn change(
             return Ok((Change::UpdateSubscription { updates }, items));
         }
     };
-    Ok((change, items(root)?))
+    Ok((change, items(root, order_type)?))
 }
 
-fn items(root: &Fields<'_>) -> Result<Vec<Item>, Failure> {
+/// What is bought. A switch and an added offer are about their `offer`; items beside it are those of the subscription.
+fn items(root: &Fields<'_>, order_type: OrderType) -> Result<Vec<Item>, Failure> {
     let items = root.objects("orderItems")?;
-    if items.is_empty() && root.value("offer").is_some() {
+    let is_about_its_offer = matches!(order_type, OrderType::ChangeOffer | OrderType::AddOffer);
+    if (items.is_empty() || is_about_its_offer) && root.value("offer").is_some() {
         return Ok(vec![Item::read(root, None)?]);
     }
     items.iter().map(|fields| Item::read(fields, Some("id"))).collect()
@@ -146,7 +154,7 @@ fn require_items(root: &Fields<'_>, parties: &Parties<'_>) -> Result<(), Failure
     if items.is_empty() {
         return Err(root.missing("orderItems", "new needs at least one item"));
     }
-    let from_salesforce = parties.has_account || root.text("source")?.as_deref() == Some("salesforce");
+    let from_salesforce = parties.has_record || root.text("source")?.as_deref() == Some("salesforce");
     if from_salesforce {
         return Ok(());
     }

@@ -36,7 +36,7 @@ impl Item {
             item.offer_display_name = attributes.text("display_name__limio")?.or(item.offer_display_name);
             item.display_price = attributes.text("display_price__limio")?;
             item.description = attributes.text("display_description__limio")?;
-            if let Some(term) = attributes.object("term__limio")? {
+            if let Some(term) = attributes.object_if_any("term__limio") {
                 item.term_units = term.text("type")?;
                 item.term_length = term.text("length")?;
             }

@@ -46,20 +46,18 @@ pub(super) fn partner_account(root: &Fields<'_>) -> Result<Option<RecordId>, Fai
 
 pub(super) fn user(root: &Fields<'_>) -> Result<User, Failure> {
     let Some(fields) = root.object("userDetails")? else { return Ok(User::default()) };
-    let claim = fields.map().keys().find(|key| key.ends_with("/aut"));
-    let external_sub = match claim.and_then(|claim| fields.object_if_any(claim)) {
-        Some(identity) => identity.text("sub")?,
-        None => None,
-    };
+    // The issuer's address stands before the slash. There may be several, and not every one names somebody.
+    let mut subs = fields.objects_ending_in("/aut").map(|claim| claim.text("sub"));
+    let external_sub = subs.find_map(Result::transpose).transpose()?;
     Ok(User {
         sub: fields.text("sub")?,
         email: fields.text("email")?,
         external_sub,
-        crm_id: fields.record_id("crm_id"),
+        crm_id: fields.id_of("crm_id", RecordOf::Account)?,
     })
 }
 
-pub(super) fn customer(root: &Fields<'_>, billing: Option<&Address>) -> Result<Customer, Failure> {
+pub(super) fn customer(root: &Fields<'_>) -> Result<Customer, Failure> {
     const READ: [&str; 11] = [
         "firstName",
         "first_name",
@@ -73,33 +71,21 @@ pub(super) fn customer(root: &Fields<'_>, billing: Option<&Address>) -> Result<C
         "company_name",
         "company",
     ];
-    let mut customer = match root.object("customerDetails")? {
-        None => Customer::default(),
-        Some(fields) => Customer {
-            first_name: fields.first_text(&["firstName", "first_name"])?,
-            last_name: fields.first_text(&["lastName", "last_name"])?,
-            full_name: fields.first_text(&["fullName", "full_name"])?,
-            email: fields.text("email")?,
-            phone: fields.text("phone")?,
-            company_name: fields.first_text(&["companyName", "company_name", "company"])?,
-            extra: fields
-                .map()
-                .iter()
-                .filter(|(key, _)| !READ.contains(&key.as_str()))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-        },
-    };
-    if let Some(billing) = billing {
-        if customer.first_name.is_none() && customer.last_name.is_none() && customer.full_name.is_none() {
-            customer.first_name.clone_from(&billing.first_name);
-            customer.last_name.clone_from(&billing.last_name);
-        }
-        customer.email = customer.email.or_else(|| billing.email.clone());
-        customer.phone = customer.phone.or_else(|| billing.phone.clone());
-        customer.company_name = customer.company_name.or_else(|| billing.company.clone());
-    }
-    Ok(customer)
+    let Some(fields) = root.object("customerDetails")? else { return Ok(Customer::default()) };
+    Ok(Customer {
+        first_name: fields.first_text(&["firstName", "first_name"])?,
+        last_name: fields.first_text(&["lastName", "last_name"])?,
+        full_name: fields.first_text(&["fullName", "full_name"])?,
+        email: fields.text("email")?,
+        phone: fields.text("phone")?,
+        company_name: fields.first_text(&["companyName", "company_name", "company"])?,
+        extra: fields
+            .map()
+            .iter()
+            .filter(|(key, _)| !READ.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    })
 }
 
 pub(super) fn gift_code(root: &Fields<'_>) -> Result<Option<String>, Failure> {
@@ -109,7 +95,16 @@ pub(super) fn gift_code(root: &Fields<'_>) -> Result<Option<String>, Failure> {
     root.object_if_any("payment").map_or(Ok(None), |payment| payment.text("gift_code"))
 }
 
+/// `studentDetails`, unless the order says that it is no student's: the checkout sends them all the same.
 pub(super) fn student(root: &Fields<'_>) -> Result<Option<Student>, Failure> {
+    let denied = match root.value("student") {
+        Some(Value::Bool(flag)) => !flag,
+        Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("false"),
+        _ => false,
+    };
+    if denied {
+        return Ok(None);
+    }
     let Some(fields) = root.object("studentDetails")? else { return Ok(None) };
     let student = Student {
         university: fields.text("university")?,

@@ -168,3 +168,23 @@ async fn a_broker_short_of_memory_holds_publishes_back_and_takes_acknowledgement
     drop(node);
     let _ = std::fs::remove_dir_all(dir);
 }
+
+/// A close that is asked for in the moment in which the connection breaks may never be answered. It shows in one of some forty
+/// losses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_is_closed_at_once_in_whatever_moment_it_was_lost() {
+    let stage = Stage::rabbitmq(|topology| topology.partitions = 32).await;
+    for round in 0..40 {
+        let session = stage.connect().await;
+        let mut subscriptions = Vec::new();
+        for queue in stage.topology().partition_queues() {
+            subscriptions.push(subscribe(&session, queue, 5).await);
+        }
+        let began = tokio::time::Instant::now();
+        stage.proxy().cut();
+        within(session.ended().cancelled()).await;
+        within(session.close()).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "round {round}: after {:?}", began.elapsed());
+        stage.proxy().restore();
+    }
+}

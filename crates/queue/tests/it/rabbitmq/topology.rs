@@ -1,8 +1,9 @@
 //! What exists on the broker is what the settings say, or it is named with its remedy.
 
-use lapin::options::{ExchangeDeclareOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use queue::error::Error;
+use queue::dead_letters::DeadLetters;
+use queue::error::{Error, VisitError};
 use queue::rabbitmq::RabbitMq;
 use queue::session::Broker;
 use queue::topology::{Queue, Target, Topology};
@@ -113,4 +114,86 @@ async fn a_queue_that_was_deleted_ends_the_session_and_is_there_again_in_the_nex
     let again = stage.connect().await;
     publish(&again, &TO_PARTITION, [1]).await;
     again.close().await;
+}
+
+/// The exchanges, queues and streams of a fleet that exist. A passive declare that fails closes its channel.
+async fn existing(topology: &Topology) -> Vec<String> {
+    let connection = crate::stage::plain().await;
+    let mut found = Vec::new();
+    let mark = format!("{}.topology", topology.namespace);
+    for name in [topology.orders_exchange(), topology.outcomes_exchange(), mark] {
+        let channel = connection.create_channel().await.expect("a channel");
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let kind = lapin::ExchangeKind::Direct;
+        let asked = channel.exchange_declare(name.as_str().into(), kind, options, FieldTable::default()).await;
+        found.extend(there(asked).then_some(name));
+    }
+    let queues = topology.inbox_queues().into_iter().chain(topology.partition_queues());
+    for name in queues.map(|queue| topology.queue_name(queue)).chain([topology.journal()]) {
+        let channel = connection.create_channel().await.expect("a channel");
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await;
+        found.extend(there(asked.map(|_| ())).then_some(name));
+    }
+    let _ = connection.close(200, "OK".into()).await;
+    found
+}
+
+fn there(asked: lapin::Result<()>) -> bool {
+    match asked.map_err(|error| error.kind().clone()) {
+        Ok(()) => true,
+        Err(lapin::ErrorKind::ProtocolError(refusal)) if refusal.get_id() == 404 => false,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+async fn opened(topology: &Topology) -> Result<(), VisitError> {
+    let broker = RabbitMq::new(&testkit::amqp_url(), topology.clone(), settings()).expect("an address");
+    within(DeadLetters::open(&broker, "operator")).await?.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_namespace_leaves_no_queue_exchange_or_stream_behind() {
+    let mistyped = topology(|_| {});
+    let _cleanup = Cleanup(mistyped.clone());
+    let refused = opened(&mistyped).await;
+    assert!(
+        matches!(&refused, Err(VisitError::NoFleet { namespace, .. }) if namespace == mistyped.namespace.as_str()),
+        "{refused:?}"
+    );
+    assert_eq!(existing(&mistyped).await, Vec::<String>::new());
+    connect(&mistyped).await.expect("declared");
+    assert_eq!(existing(&mistyped).await.len(), 9, "the look itself sees what is there");
+    opened(&mistyped).await.expect("a fleet");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_with_other_counts_is_refused_as_a_program_is_and_creates_nothing() {
+    let declared = topology(|_| {});
+    let _cleanup = Cleanup(Topology { partitions: 5, inboxes: 5, ..declared.clone() });
+    connect(&declared).await.expect("declared");
+    let wanted = Topology { partitions: 5, inboxes: 5, ..declared.clone() };
+    let Err(VisitError::Broker(Error::Topology { difference, .. })) = opened(&wanted).await else {
+        panic!("not refused")
+    };
+    assert!(difference.starts_with("the broker has 2 partitions and 3 inboxes"), "{difference}");
+    assert_eq!(existing(&wanted).await, existing(&declared).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_of_a_fleet_is_named_for_a_guest_and_not_made() {
+    let declared = topology(|_| {});
+    let _cleanup = Cleanup(declared.clone());
+    connect(&declared).await.expect("declared");
+    let connection = crate::stage::plain().await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let name = declared.queue_name(PARTITION);
+    channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
+    let Err(VisitError::Broker(Error::Topology { thing, difference: _, remedy })) = opened(&declared).await else {
+        panic!("not refused")
+    };
+    assert_eq!(thing, format!("queue '{name}'"));
+    assert!(remedy.contains(declared.namespace.as_str()), "{remedy}");
+    assert!(!existing(&declared).await.contains(&name));
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use domain::dead_letter::LetterId;
 use serde::Serialize;
 
-use crate::cli::short;
+use crate::cli::{NO_CUSTOMER, short};
+use crate::closed::How;
 use crate::follow::{Fate, Tally};
 use crate::forecast::{CustomerReplay, Outlook, ReplayPlan};
 use crate::letters::{OpenLetters, Row};
@@ -64,6 +65,7 @@ pub(super) struct FateShown {
     pub(super) order_id: Option<String>,
     pub(super) fate: &'static str,
     pub(super) reason: Option<&'static str>,
+    pub(super) again: Option<String>,
 }
 
 /// What was done.
@@ -112,6 +114,7 @@ pub(super) fn document(
                 order_id: order(id).as_deref().map(shown::printable),
                 fate: fate.as_str(),
                 reason: reason(fate),
+                again: again(fate).map(|id| shown::printable(id.as_str())),
             };
             fates.iter().map(fate).collect()
         }),
@@ -121,8 +124,16 @@ pub(super) fn document(
 
 fn reason(fate: &Fate) -> Option<&'static str> {
     match fate {
-        Fate::DeadAgain(failure) => Some(failure.reason.as_str()),
-        Fate::Resolved | Fate::Published | Fate::Parked | Fate::Pending => None,
+        Fate::DeadAgain { failure, .. } => Some(failure.reason.as_str()),
+        Fate::Ended(_) | Fate::Parked | Fate::Pending => None,
+    }
+}
+
+/// The letter that it is now.
+const fn again(fate: &Fate) -> Option<&LetterId> {
+    match fate {
+        Fate::DeadAgain { letter, .. } => letter.as_ref(),
+        Fate::Ended(_) | Fate::Parked | Fate::Pending => None,
     }
 }
 
@@ -154,7 +165,7 @@ pub fn render_plan(plan: &ReplayPlan, reveal: bool, terminal: &Terminal) -> Stri
     for open in plan.without_customer.iter().take(ROWS.saturating_sub(plan.customers.len())) {
         let outlook = open.failure().map_or(Outlook::MaySucceed, Outlook::of);
         table.row([
-            "(unknown)".into(),
+            NO_CUSTOMER.into(),
             "1".into(),
             Cell::from(short(terminal, open.letter.id.as_str())),
             open.failure().map_or("-", |failure| failure.reason.as_str()).into(),
@@ -239,7 +250,8 @@ pub(super) fn render_done(
         let _ = writeln!(out, "Released {customers} with {}.", shown::counted(released, "letter"));
     }
     if !done.published.is_empty() {
-        let _ = writeln!(out, "Published {} without a customer again.", shown::counted(done.published.len(), "letter"));
+        let letters = shown::counted(done.published.len(), "letter");
+        let _ = writeln!(out, "Published {letters} without a customer again; what dies again is a letter of its own.");
     }
     let Some((open, fates)) = followed else {
         if terminal.hints && released > 0 {
@@ -256,10 +268,10 @@ pub(super) fn render_done(
     ]);
     // What needs somebody's attention comes first.
     let rank = |fate: &Fate| match fate {
-        Fate::DeadAgain(_) => 0,
-        Fate::Pending => 1,
+        Fate::DeadAgain { .. } => 0,
+        Fate::Pending | Fate::Ended(How::Published) => 1,
         Fate::Parked => 2,
-        Fate::Published | Fate::Resolved => 3,
+        Fate::Ended(_) => 3,
     };
     let mut sorted: Vec<_> = fates.iter().collect();
     sorted.sort_by_key(|(_, fate)| rank(fate));
@@ -267,11 +279,15 @@ pub(super) fn render_done(
         let row: Option<Row> = plan.all().find(|open| open.letter.id == *id).map(|letter| open.row(letter, reveal));
         let (order, customer) = row.map(|row| (row.order_id, row.customer)).unwrap_or_default();
         let (words, tone) = match fate {
-            Fate::Resolved => ("resolved", Tone::Good),
-            Fate::Published => ("published", Tone::Good),
-            Fate::DeadAgain(_) => ("dead again", Tone::Bad),
-            Fate::Parked => ("parked", Tone::Waiting),
-            Fate::Pending => ("not settled", Tone::Waiting),
+            Fate::Ended(How::Published) => ("not seen since".to_owned(), Tone::Waiting),
+            Fate::Ended(how @ (How::Rejected | How::Discarded | How::Settled)) => (how.words().to_owned(), Tone::Plain),
+            Fate::Ended(how) => (how.words().to_owned(), Tone::Good),
+            Fate::DeadAgain { letter: None, .. } => ("dead again".to_owned(), Tone::Bad),
+            Fate::DeadAgain { letter: Some(id), .. } => {
+                (format!("dead again as {}", short(terminal, id.as_str())), Tone::Bad)
+            }
+            Fate::Parked => ("parked".to_owned(), Tone::Waiting),
+            Fate::Pending => ("not settled".to_owned(), Tone::Waiting),
         };
         table.row([
             shown::printable(id.as_str()).into(),
@@ -288,12 +304,8 @@ pub(super) fn render_done(
     }
     let tally = Tally::of(fates.iter().map(|(_, fate)| fate));
     let _ = writeln!(out, "\n{}", tally.line());
-    if tally.pending > 0 {
-        let text = format!(
-            "Not everything was settled within {}. See whether a writer runs; the letters drain when it does.",
-            shown::age(timeout)
-        );
-        terminal.line(&mut out, &text);
+    for remark in tally.remarks(timeout) {
+        terminal.line(&mut out, &remark);
     }
     out
 }

@@ -35,7 +35,7 @@ impl<'a> Accounts<'a> {
 }
 
 /// One sentence about each record and event of a written order that names another Account than its customer's, each event
-/// whose type is not its order's, and each Account under a Limio identity that should have none.
+/// whose type is not its order's, and each Account that no order should have made.
 pub(super) fn strays(evidence: &Evidence, places: &Places<'_>, fates: &[Fate]) -> Vec<String> {
     let accounts = Accounts::of(evidence);
     let mut sentences = Vec::new();
@@ -62,8 +62,12 @@ pub(super) fn strays(evidence: &Evidence, places: &Places<'_>, fates: &[Fate]) -
         .filter(|(order, fate)| **fate == Fate::Written && order.whose == Whose::Customers)
         .map(|(order, _)| order.key.as_str())
         .collect();
-    let unexplained = evidence.accounts.iter().filter_map(|account| account.limio_id.as_deref());
-    let unexplained = unexplained.filter(|limio_id| !with_account.contains(limio_id));
-    sentences.extend(unexplained.map(|limio_id| format!("an Account that no order made: {limio_id}")));
+    let unexplained = evidence.accounts.iter().filter(|account| match &account.limio_id {
+        Some(limio_id) => !with_account.contains(limio_id.as_str()),
+        None => !evidence.accounts_before.contains(&account.id),
+    });
+    sentences.extend(unexplained.map(|account| {
+        format!("an Account that no order made: {}", account.limio_id.as_deref().unwrap_or(&account.id))
+    }));
     sentences
 }

@@ -13,12 +13,25 @@ pub(crate) struct Evidence {
     pub(crate) records: Vec<Record>,
     /// The org's Accounts.
     pub(crate) accounts: Vec<Account>,
+    /// The ids of those that were there before the first order.
+    pub(crate) accounts_before: HashSet<String>,
     /// The org's events in replay order.
     pub(crate) events: Vec<Event>,
     /// The open letters of the journal.
     pub(crate) letters: Vec<Letter>,
-    /// Identities of orders that were announced as rejected.
+    /// The outcomes.
+    pub(crate) told: Told,
+}
+
+/// The identities of orders, by what was told of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    /// `order.written`
+    pub(crate) written: HashSet<String>,
+    /// `order.rejected`
     pub(crate) rejected: HashSet<String>,
+    /// `order.dead_lettered`
+    pub(crate) dead: HashSet<String>,
 }
 
 /// One order on the publisher's list.

@@ -57,6 +57,20 @@ fn sound() -> Evidence {
     }
 }
 
+/// Compares with outcomes that tell what became of everything; what they leave out has its own tests.
+fn reconcile(evidence: &Evidence) -> Reconciliation {
+    super::reconcile(&Evidence { told: told(evidence), ..evidence.clone() })
+}
+
+fn told(evidence: &Evidence) -> Told {
+    let dead = evidence.letters.iter().filter(|letter| !letter.held && letter.blocks);
+    Told {
+        written: evidence.records.iter().map(|record| record.order.clone()).collect(),
+        dead: dead.filter_map(|letter| letter.order_id.clone()).collect(),
+        rejected: evidence.told.rejected.clone(),
+    }
+}
+
 #[test]
 fn a_sound_run_holds() {
     let found = reconcile(&sound());
@@ -192,11 +206,68 @@ fn what_nobody_ordered_is_found() {
 }
 
 #[test]
+fn a_letter_of_what_nobody_sent_is_found() {
+    for order_id in [None, Some("order-x".to_owned())] {
+        let mut evidence = sound();
+        evidence.letters = vec![Letter { order_id, blocks: false, ..letter("x", false) }];
+        let found = reconcile(&evidence);
+        assert_eq!(found.findings, ["nobody sent what is in the letter letter-x"]);
+        assert!(!found.holds());
+    }
+}
+
+#[test]
+fn an_account_without_a_name_that_was_not_there_before_is_found() {
+    let mut evidence = sound();
+    evidence.accounts.push(Account { id: "001-new".into(), ..Account::default() });
+    assert_eq!(reconcile(&evidence).findings, ["an Account that no order made: 001-new"]);
+    evidence.accounts_before.insert("001-new".into());
+    assert!(reconcile(&evidence).holds());
+}
+
+#[test]
+fn an_order_whose_fate_nobody_was_told_of_is_found() {
+    let mut evidence = with_letters();
+    evidence.told = told(&evidence);
+    assert!(super::reconcile(&evidence).holds());
+    evidence.told.written.remove("order-b1");
+    evidence.told.dead.remove("order-a2");
+    let found = super::reconcile(&evidence);
+    assert_eq!(found.findings, ["given up and not told of: order-a2", "written and not told of: order-b1"]);
+    assert!(!found.holds());
+}
+
+#[test]
+fn an_outcome_that_is_not_true_is_found() {
+    let mut evidence = with_letters();
+    evidence.told = told(&evidence);
+    evidence.told.written.insert("order-a3".into());
+    evidence.told.dead.insert("order-b1".into());
+    evidence.told.rejected.insert("order-x".into());
+    let found = super::reconcile(&evidence);
+    assert_eq!((found.outcomes_wrong, found.settled_twice), (3, 0), "{:?}", found.findings);
+    assert!(!found.holds());
+}
+
+#[test]
+fn no_outcome_is_due_of_what_waits_and_of_a_letter_of_nobody() {
+    let mut evidence = with_letters();
+    evidence.letters[0].blocks = false;
+    evidence.letters.pop();
+    evidence.records.push(record("a3"));
+    evidence.events.push(event("a3"));
+    expect(&mut evidence, "a3", Fate::Written);
+    evidence.told = told(&evidence);
+    assert!(evidence.told.dead.is_empty());
+    assert!(super::reconcile(&evidence).holds());
+}
+
+#[test]
 fn a_rejected_order_is_settled() {
     let mut evidence = sound();
     evidence.records.retain(|record| record.order != "order-b3");
     evidence.events.retain(|event| event.order_number != "REF-b3");
-    evidence.rejected.insert("order-b3".into());
+    evidence.told.rejected.insert("order-b3".into());
     expect(&mut evidence, "b3", Fate::Rejected);
     let found = reconcile(&evidence);
     assert!(found.holds());
@@ -286,6 +357,8 @@ fn a_matched_customers_orders_belong_to_the_twin_and_an_account_of_their_own_is_
     }
     assert_eq!(reconcile(&evidence).strays, 7);
     evidence.accounts[0].limio_id = None;
+    assert_eq!(reconcile(&evidence).findings, ["an Account that no order made: 001-a"]);
+    evidence.accounts_before.insert("001-a".into());
     assert!(reconcile(&evidence).holds());
 }
 
