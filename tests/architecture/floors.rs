@@ -14,7 +14,8 @@ use crate::{crates, none, root};
 /// | beside | `simulator`, `testkit`, `xtask` | `simulator`: our Salesforce client |
 const FLOORS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
-    ("salesforce", &[]),
+    // `service` alone knows how waits between tries grow.
+    ("salesforce", &["service"]),
     ("service", &[]),
     // Their settings are typed and checked where they belong, by `service`.
     ("queue", &["domain", "service"]),
@@ -30,11 +31,12 @@ const FLOORS: [(&str, &[&str]); 12] = [
 ];
 
 /// What only some crates may use in what ships, because it is their subject. Tools may use anything.
-const HOMES: [(&str, &[&str], &str); 4] = [
+const HOMES: [(&str, &[&str], &str); 5] = [
     ("lapin", &["queue"], "the broker has one home, `queue`"),
     ("redis", &["ledger"], "claims have one home, `ledger`"),
     ("reqwest", &["salesforce"], "requests to Salesforce go through `salesforce::Client`"),
     ("jsonwebtoken", &["salesforce"], "sign-in to Salesforce has one home, `salesforce`"),
+    ("backoff", &["service"], "waits between tries are computed in one place, `service::intervals`"),
 ];
 
 /// Crates that never run in production.

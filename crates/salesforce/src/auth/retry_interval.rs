@@ -1,10 +1,9 @@
-//! How long to wait between tries of the token endpoint and of the token store: the only place that knows which crate
-//! computes it. Requests to the org are not retried at all.
+//! How long to wait between tries of the token endpoint and of the token store. Requests to the org are not retried at
+//! all.
 
 use std::time::Duration;
 
-use backoff::ExponentialBackoff;
-use backoff::backoff::Backoff as _;
+use service::intervals::{Growth, Intervals};
 
 /// How long Salesforce wants to be left alone after `login rate exceeded`.
 pub(crate) const RATE_LIMIT_PAUSE: Duration = Duration::from_mins(1);
@@ -37,15 +36,7 @@ impl TokenRetry {
 
     pub(crate) fn intervals(self) -> RetryInterval {
         RetryInterval {
-            backoff: ExponentialBackoff {
-                current_interval: self.first,
-                initial_interval: self.first,
-                max_interval: self.longest,
-                randomization_factor: 0.5,
-                multiplier: 2.0,
-                max_elapsed_time: None,
-                ..ExponentialBackoff::default()
-            },
+            waits: Growth { first: self.first, longest: self.longest, spread: 0.5 }.intervals(),
             left: self.tries.saturating_sub(1),
             patience: self.patience,
         }
@@ -55,7 +46,7 @@ impl TokenRetry {
 /// The waits of one sequence of tries.
 #[derive(Debug)]
 pub(crate) struct RetryInterval {
-    backoff: ExponentialBackoff,
+    waits: Intervals,
     left: u32,
     patience: Duration,
 }
@@ -64,7 +55,7 @@ impl RetryInterval {
     /// The wait before the next try, `at_least` so long; `None` when tries or patience are used up.
     pub(crate) fn next(&mut self, at_least: Duration) -> Option<Duration> {
         self.left = self.left.checked_sub(1)?;
-        let wait = self.backoff.next_backoff()?.max(at_least);
+        let wait = self.waits.next_wait().max(at_least);
         self.patience = self.patience.checked_sub(wait)?;
         Some(wait)
     }
