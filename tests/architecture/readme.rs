@@ -48,6 +48,26 @@ fn every_path_and_target_in_the_readme_exists() {
 }
 
 /// From a heading to the next one of its level.
+#[test]
+fn the_deployment_guide_names_every_object_and_field_that_the_org_needs() {
+    let guide = read(&root().join("deploy/README.md"));
+    let settings = read(&root().join("crates/domain/src/config/order-processing.toml"));
+    let (_, rest) = settings.split_once("[external_ids]").expect("the section");
+    let section = rest.split("\n[").next().unwrap_or(rest);
+    let names: Vec<&str> = section
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = ")?.1.strip_prefix('"')?.strip_suffix('"'))
+        .collect();
+    assert!(names.len() >= 8, "{names:?}");
+    let problems: Vec<String> = names
+        .iter()
+        .filter(|name| !guide.contains(&format!("`{name}`")))
+        .map(|name| format!("{name} is missing"))
+        .collect();
+    none(&problems, "Add it to \"What the org needs\" in deploy/README.md.");
+}
+
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, rest) =
         text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("the README has no `{heading}`"));

@@ -262,8 +262,8 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Where the order was given up: how often it has failed, this time included and replays counted on. A process that died
-    /// over it counts too; outages, halted requests and waiting do not. `None` where it was never tried. A ledger that was
-    /// emptied counts from zero.
+    /// over it, or could not note its end, counts too; other outages, halted requests and waiting do not. `None` where it was
+    /// never tried. A ledger that was emptied counts from zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// What the org itself said. It may name the customer, so it is written by [`Failure::kept`] alone: a letter keeps it,

@@ -24,6 +24,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) remembered: bool,
     /// Whether an operator released it from the journal.
     pub(crate) released: bool,
+    /// Whether its records are written, so that only its event is owed.
+    pub(crate) owes_event: bool,
     /// Where the attempt stands.
     pub(crate) stage: Stage,
 }
@@ -56,8 +58,10 @@ impl<'a> Attempt<'a> {
         let named = event.order.crm_id().cloned();
         let remembered = named.is_none();
         let known = KnownIdentity { crm_id: named.or_else(|| account.and_then(RecordId::parse)), contact_id: None };
-        let attempt =
-            |ticket, attempts, stage| Self { event, ticket, attempts, known, remembered, released: false, stage };
+        let attempt = |ticket, attempts, stage| {
+            let (released, owes_event) = (false, false);
+            Self { event, ticket, attempts, known, remembered, released, owes_event, stage }
+        };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
             ClaimAnswer::Unknown { ticket, attempts } => attempt(Some(ticket), attempts, Stage::LookUp),
@@ -75,17 +79,23 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The Contact that an order to be sent names without its Account.
+    /// The Contact that an order to be sent names without its Account. It goes before the identity's `crm_id`.
     pub(crate) fn contact_without_account(&self) -> Option<&'a RecordId> {
-        let order = &self.event.order;
-        let sends = matches!(self.stage, Stage::Send) && order.crm_id().is_none();
-        order.tracking.contact_id.as_ref().filter(|_| sends)
+        let tracking = &self.event.order.tracking;
+        let sends = matches!(self.stage, Stage::Send) && tracking.account_id.is_none();
+        tracking.contact_id.as_ref().filter(|_| sends)
     }
 
-    /// Its Contact belongs to this Account, or to none.
+    /// Its Contact belongs to this Account. Where it belongs to none, or is not in the org, what else is known of the
+    /// customer holds; an order of whom nothing is known would be written without an Account, so it ends.
     pub(crate) fn belongs_to(&mut self, account: Option<RecordId>) {
-        self.known.crm_id = account;
-        self.remembered = false;
+        if let Some(account) = account {
+            self.known.crm_id = Some(account);
+            self.remembered = false;
+        } else if self.known.crm_id.is_none() {
+            let message = "the Contact that the order names is not in the org, or has no Account";
+            self.end(Outcome::Failed(Failure::permanent(Reason::InvalidValue, message).at("tracking.contactId")));
+        }
     }
 
     /// What has to be written.
@@ -145,6 +155,9 @@ impl<'a> Attempt<'a> {
         let mut settlement = settle(outcome, self.attempts.round.saturating_add(1), policy);
         if let (Settlement::DeadLetter(failure), Some(_)) = (&mut settlement, &self.ticket) {
             failure.attempts = Some(self.attempts.total.saturating_add(1));
+            if self.owes_event {
+                failure.message = format!("{OWES_EVENT}; {}", failure.message);
+            }
         }
         settlement
     }
@@ -162,7 +175,8 @@ impl<'a> Attempt<'a> {
             Outcome::Failed(failure) => match failure.class {
                 FailureClass::Ambiguous if given_up => Closing::GiveUp { unknown: true },
                 FailureClass::Ambiguous => Closing::Unknown,
-                _ if given_up => Closing::GiveUp { unknown: false },
+                // With its records it did happen in part: what comes again is looked up, and finds them.
+                _ if given_up => Closing::GiveUp { unknown: self.owes_event },
                 FailureClass::Transient | FailureClass::Throttled { .. } | FailureClass::Permanent => Closing::Failed,
             },
             // It may have been carried out behind an answer that was not Salesforce's own.
@@ -171,6 +185,9 @@ impl<'a> Attempt<'a> {
         }
     }
 }
+
+const OWES_EVENT: &str =
+    "its records are written and only its event is owed, so replay this letter and do not send the order again";
 
 fn conflict(event: &OrderEvent) -> Failure {
     let message = format!("another order came before under the identity {}", event.order_id());

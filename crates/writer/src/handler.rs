@@ -176,7 +176,7 @@ impl OrderWriter {
         }
     }
 
-    /// An order that names a Contact and no Account belongs to that Contact's Account, whatever was remembered of the
+    /// An order that names a Contact and no Account belongs to that Contact's Account, whatever else is known of the
     /// customer. One API call for a batch that holds such orders, none for any other.
     async fn name_accounts_of_contacts(&self, attempts: &mut [Attempt<'_>]) {
         let named: Vec<&RecordId> = attempts.iter().filter_map(Attempt::contact_without_account).collect();
@@ -188,7 +188,13 @@ impl OrderWriter {
             let Some(contact) = attempt.contact_without_account() else { continue };
             match &found {
                 Ok(found) => attempt.belongs_to(found.get(contact).cloned()),
-                Err(error) => attempt.end(not_written(of_error(error, self.probes()))),
+                // It says nothing of the order: another try may do. It is counted, so it does not go on for ever.
+                Err(error) => attempt.end(match not_written(of_error(error, self.probes())) {
+                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => {
+                        Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
+                    }
+                    outcome => outcome,
+                }),
             }
         }
     }
@@ -239,8 +245,10 @@ impl OrderWriter {
     /// An order that is given up may be sent again, corrected or not: `ingest` must not take it for a double. It waits behind
     /// its own letter then, until an operator has dealt with that.
     async fn take_back_sightings(&self, attempts: &[Attempt<'_>], verdicts: &[Verdict]) {
-        let given_up = attempts.iter().zip(verdicts).filter(|(_, verdict)| {
-            matches!(&verdict.settlement, Settlement::DeadLetter(failure) if failure.reason != Reason::IdentityConflict)
+        let given_up = attempts.iter().zip(verdicts).filter(|(attempt, verdict)| {
+            let conflicts = |failure: &Failure| failure.reason == Reason::IdentityConflict;
+            let given_up = matches!(&verdict.settlement, Settlement::DeadLetter(failure) if !conflicts(failure));
+            given_up && !attempt.owes_event
         });
         let orders: Vec<OrderId> = given_up.map(|(attempt, _)| attempt.event.order_id().clone()).collect();
         if orders.is_empty() {

@@ -118,7 +118,9 @@ pub(crate) fn not_written(outcome: Outcome) -> Outcome {
 pub(crate) fn lies_in_the_request(error: &Error) -> bool {
     match error {
         Error::Refused { .. } => {
-            matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown)
+            // What may have been executed is not sent again in halves.
+            let refused = matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown);
+            refused && !error.is_ambiguous()
         }
         Error::TooLarge { .. } | Error::Invalid(_) => true,
         Error::Unreachable(_)

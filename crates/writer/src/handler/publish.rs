@@ -20,6 +20,7 @@ impl OrderWriter {
         let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
         for (index, attempt) in attempts.iter_mut().enumerate() {
             let Stage::Publish(publish) = &attempt.stage else { continue };
+            attempt.owes_event = true;
             let (written, plan) = publish.as_ref();
             if let Some((event, fields)) = batch::event(plan, written) {
                 by_event.entry(event).or_default().push((index, fields));

@@ -75,19 +75,18 @@ async fn an_order_that_began_in_salesforce_goes_to_the_account_that_it_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_names_a_contact_goes_to_the_account_of_that_contact_whatever_was_remembered() {
+async fn an_order_that_names_a_contact_goes_to_the_account_of_that_contact_whatever_else_is_known() {
     let mut stage = Stage::new(QUICK).await;
     let seeded = stage.org().seed("Account", &[row(&json!({ "LastName": "Quist" }))]).await.expect("seeded");
     let contact = stage.records("Account")[0]["PersonContactId"].clone();
     let writer = stage.writer();
-    let mut order = golden("03");
-    let owner = order["owner"].clone();
-    // Somebody made another Account for the same customer before.
-    let mut earlier = new_order("ann", 1);
-    earlier["owner"] = owner;
-    stage.written(&[earlier]).await;
+    // Somebody made another Account for the same customer before, and the identity names it.
+    stage.written(&orders_of("ann", 1)).await;
+    let other = stage.records("Account")[1]["Id"].clone();
     let calls = stage.org().api_calls();
+    let mut order = new_order("ann", 2);
     order["tracking"] = json!({ "contactId": contact });
+    order["userDetails"]["crm_id"] = other;
     let told = stage.written(std::slice::from_ref(&order)).await;
 
     assert_eq!(stage.records("Account").len(), 2, "no account node");
@@ -95,6 +94,32 @@ async fn an_order_that_names_a_contact_goes_to_the_account_of_that_contact_whate
     assert_eq!((&event["i42as__AccountId__c"], &event["i42as__ContactId__c"]), (&json!(seeded[0]), &contact));
     assert_eq!(told[0].data()["crm_id"], seeded[0]);
     assert_eq!(stage.org().api_calls() - calls, 2, "the query and the graph");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_names_a_contact_who_is_gone_is_a_letter_unless_its_customer_is_known() {
+    let mut stage = Stage::new(QUICK).await;
+    stage.org().seed("Account", &[row(&json!({ "LastName": "Quist" }))]).await.expect("seeded");
+    let account = stage.records("Account")[0].clone();
+    stage.delete("Account", &text(&account, "Id")).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    let of_the_contact = |customer, number| {
+        let mut order = new_order(customer, number);
+        order["tracking"] = json!({ "contactId": account["PersonContactId"] });
+        order
+    };
+    let told = stage.written(&[of_the_contact("ann", 2)]).await;
+    let anns = stage.records("LimioOrder__c")[0]["Account__c"].clone();
+    assert_eq!(told[0].data()["crm_id"], anns, "what was remembered holds");
+
+    stage.hand_on(&[of_the_contact("bob", 1)]).await;
+    assert_eq!(stage.told.next().await.kind, "order.dead_lettered");
+    let letters = stage.fleet.letters().await;
+    let why = testkit::fleet::failure(&letters[0]);
+    assert_eq!((why.reason.as_str(), why.field.as_deref()), ("invalid_value", Some("tracking.contactId")));
+    assert_eq!(stage.order_records().len(), 2, "nothing is written of it");
     stage.end(writer).await;
 }
 

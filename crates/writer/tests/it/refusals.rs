@@ -131,13 +131,18 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
         told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect();
     assert_eq!(dead, [order_id("culprit", 1)]);
     assert_eq!((stage.order_records().len(), stage.events().len()), (10, 9), "its records are safe");
+    let letters = stage.fleet.letters().await;
+    let message = &failure(&letters[0]).message;
+    assert!(message.starts_with("its records are written and only its event is owed"), "{message}");
 
     // Replayed once the org takes it: only the event is still owed.
+    let graphs = stage.graph_requests().len();
     stage.org().clear_faults();
     let open = stage.fleet.dead_letters().await;
     open.release(&orders::identity("culprit")).await.expect("released");
     stage.told.until("order.written", [order_id("culprit", 1)]).await;
     assert_eq!((stage.order_records().len(), stage.events().len()), (10, 10));
+    assert_eq!(stage.graph_requests().len(), graphs, "its records are looked up and not sent again");
     open.close().await;
     stage.end(writer).await;
 }
