@@ -6,6 +6,7 @@
 //! | is known by a Contact id only | order record, event, both without Account: which it belongs to, the org knows |
 //! | is not known, person accounts | Account, order record, event |
 //! | is not known, business accounts | Account, Contact, order record, event |
+//! | of a lead form is known by an id with a slip in it | order record without Account |
 //! | is not known, and a change order says too little of them | order record, event, both without Account |
 //!
 //! The order record is left out where the settings name no object for it; the event where the order's type has none, or
@@ -48,7 +49,8 @@ pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) 
     };
     // Who names a Contact means a customer who is there: another Account would be a second one, and the event would tell
     // of an Account and a Contact that do not belong together.
-    if parties.account.is_none() && parties.contact.is_none() {
+    // The same holds for a lead form whose Account is named by an id with a slip in it.
+    if parties.account.is_none() && parties.contact.is_none() && !order.has_slipped_crm_id() {
         let effects = customer_effects(order, processing, adjustments)?;
         for effect in &effects {
             match effect.reference {

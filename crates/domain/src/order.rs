@@ -21,6 +21,7 @@ use crate::order::item::Item;
 use crate::order::moment::Moment;
 use crate::order::money::Money;
 use crate::order::party::{Address, Customer, Student, User};
+use crate::order::read::Fields;
 
 /// One order, parsed.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,20 +146,34 @@ impl Order {
     /// address in lower case. `None` when the order names nobody.
     pub fn customer_name(&self) -> Option<String> {
         let name = self.owner.as_deref().or(self.user.sub.as_deref()).or(self.customer_id.as_deref());
-        name.map(str::to_owned).or_else(|| {
-            self.email().map(|(email, _)| email).filter(|email| identity::is_email(email)).map(str::to_lowercase)
-        })
+        name.map(str::to_owned).or_else(|| self.email().map(|(email, _)| email.to_lowercase()))
     }
 
-    /// The customer's e-mail address and the path it came from: `customerDetails`, else `userDetails`, else
-    /// [`Order::stand_in`].
+    /// Whether `userDetails.crm_id` holds something that is no Account's id. Only where nothing needs it is such an order
+    /// read at all ([`parse`]).
+    pub(crate) fn has_slipped_crm_id(&self) -> bool {
+        let said = |user: Fields<'_>| user.value("crm_id").is_some();
+        self.user.crm_id.is_none() && Fields::root(&self.raw).object_if_any("userDetails").is_some_and(said)
+    }
+
+    /// The customer's e-mail address and the path it came from: the first of `customerDetails`, `userDetails` and
+    /// [`Order::stand_in`] with an `@`, by the rule of the sequence key.
     pub(crate) fn email(&self) -> Option<(&str, &'static str)> {
+        self.email_fields().find(|(email, _)| identity::is_email(email))
+    }
+
+    /// Paths of the e-mail fields that [`Order::email`] passes over because they hold no address.
+    pub(crate) fn emails_passed_over(&self) -> impl Iterator<Item = &'static str> {
+        self.email_fields().take_while(|(email, _)| !identity::is_email(email)).map(|(_, path)| path)
+    }
+
+    fn email_fields(&self) -> impl Iterator<Item = (&str, &'static str)> {
         let places = [
             (self.customer.email.as_deref(), "customerDetails.email"),
             (self.user.email.as_deref(), "userDetails.email"),
             (self.stand_in().and_then(|billing| billing.email.as_deref()), "billingDetails.email"),
         ];
-        places.into_iter().find_map(|(email, path)| Some((email?, path)))
+        places.into_iter().filter_map(|(email, path)| Some((email?, path)))
     }
 
     /// The billing address where it is the only one to say who the customer is: on a new order whose `customerDetails`

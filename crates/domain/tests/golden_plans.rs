@@ -248,8 +248,8 @@ fn an_id_is_never_cut() {
 
 #[test]
 fn names_and_addresses_that_are_too_long_are_refused_without_being_quoted() {
-    for (key, length) in [("firstName", 41), ("lastName", 81), ("email", 81)] {
-        let value = "q".repeat(length);
+    for (key, length, ending) in [("firstName", 41, ""), ("lastName", 81, ""), ("email", 81, "@example.org")] {
+        let value = "q".repeat(length - ending.len()) + ending;
         let order = golden("01", &[(&format!("/customerDetails/{key}"), json!(value))]);
         let failure = plan(&order, &OrderProcessing::default(), &KnownIdentity::default()).expect_err(key);
         assert_eq!(failure.field, Some(format!("customerDetails.{key}")));

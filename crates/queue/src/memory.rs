@@ -39,8 +39,17 @@ impl Memory {
         let faults = Mutex::new(Faults::default());
         let outcomes = Mutex::new(VecDeque::new());
         let declared = AtomicBool::new(false);
+        let blocked = watch::channel(false).0;
         Self {
-            shared: Arc::new(Shared { topology, declared, state: Mutex::new(state), faults, outcomes, journal_end }),
+            shared: Arc::new(Shared {
+                topology,
+                declared,
+                state: Mutex::new(state),
+                faults,
+                outcomes,
+                journal_end,
+                blocked,
+            }),
         }
     }
 
@@ -63,6 +72,11 @@ impl Memory {
     /// Cannot be reached by the next `n` connects.
     pub fn refuse_connects(&self, n: usize) {
         self.shared.faults().refuse_connects = n;
+    }
+
+    /// Takes no messages for the moment, as under a memory alarm, until it is told to take them again.
+    pub fn block(&self, blocked: bool) {
+        self.shared.blocked.send_replace(blocked);
     }
 
     async fn reach(&self) -> Result<(), Error> {
@@ -121,6 +135,7 @@ struct Shared {
     outcomes: Mutex<VecDeque<(&'static str, Message)>>,
     /// Sent whenever the journal has grown.
     journal_end: watch::Sender<u64>,
+    blocked: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -192,6 +207,11 @@ impl Session for MemorySession {
         // Others take turns at each publish, as they do while a real broker confirms.
         tokio::task::yield_now().await;
         let unknown = || PublishError::Unknown("the session has ended".to_owned());
+        let mut blocked = self.shared.blocked.subscribe();
+        tokio::select! {
+            () = self.ended.cancelled() => return Err(unknown()),
+            _ = blocked.wait_for(|blocked| !blocked) => {}
+        }
         self.ensure_open().map_err(|_| unknown())?;
         if take_one(&mut self.shared.faults().refuse_publishes) {
             return Err(PublishError::Refused);
@@ -266,6 +286,10 @@ impl Session for MemorySession {
         self.ensure_open()?;
         let ready = self.shared.state().ready(queue).ok_or_else(|| missing(&self.shared.topology, queue))?;
         Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+    }
+
+    fn is_blocked(&self) -> bool {
+        *self.shared.blocked.borrow()
     }
 
     fn ended(&self) -> CancellationToken {

@@ -227,7 +227,10 @@ impl Session for RabbitSession {
         let (address, topology) = (&self.address, &self.topology);
         let agreed = async {
             declare::agree_on_prefetch(&link.connection, address, topology, kind, prefetch).await?;
-            declare::stand_by_prefetch(&self.consuming, address, topology, kind).await
+            declare::stand_by_prefetch(&self.consuming, address, topology, kind, prefetch).await?;
+            // In between, the mark may have gone with the last session that stood by it, and come again for another number.
+            // Now that this session stands by it, the answer holds.
+            declare::agree_on_prefetch(&link.connection, address, topology, kind, prefetch).await
         };
         let agreed = tokio::time::timeout(self.deadline, agreed).await;
         link.close(CLOSE).await;
@@ -255,6 +258,10 @@ impl Session for RabbitSession {
             Ok(asked.message_count())
         };
         self.ending.guard(&format!("asking for the depth of {name}"), self.deadline, ask).await
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.publisher.is_blocked()
     }
 
     fn ended(&self) -> CancellationToken {

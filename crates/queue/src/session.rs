@@ -51,7 +51,8 @@ pub trait Session: Send + Sync + 'static {
     /// long as one of its sessions is there.
     ///
     /// # Errors
-    /// [`Error::Topology`]: the fleet has another. Otherwise the session has ended.
+    /// [`Error::Topology`]: the fleet has another, or the broker refuses to say; what it names is to be done. Anything else
+    /// may succeed on another session.
     async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {
         let _ = (kind, prefetch);
         Ok(())
@@ -62,6 +63,9 @@ pub trait Session: Send + Sync + 'static {
 
     /// How many messages of a queue are ready. Unacknowledged ones are not counted: empty does not mean done.
     async fn ready(&self, queue: Queue) -> Result<u32, Error>;
+
+    /// Whether the broker takes no messages for the moment (a memory or disk alarm). Publishing waits until it does again.
+    fn is_blocked(&self) -> bool;
 
     /// Cancelled when the session has ended, whatever the cause.
     fn ended(&self) -> CancellationToken;

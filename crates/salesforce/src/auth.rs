@@ -135,8 +135,12 @@ pub enum TokenError {
     /// The token endpoint refused, by the table of [`token_faults`].
     #[error("Salesforce refuses a token: {error} ({description}). {action}")]
     Refused {
+        /// The HTTP status.
+        status: u16,
         /// The classification.
         kind: TokenErrorKind,
+        /// Whether it may go away while one waits, whatever its kind; so of each refusal that the table does not list.
+        heals: bool,
         /// The setting it is about.
         setting: SignInSetting,
         /// OAuth's `error`.
@@ -198,12 +202,16 @@ impl TokenError {
         }
     }
 
-    /// Whether it lies in the settings or in the grant, so that the same request is refused however long one waits. What
-    /// the org's administrator heals is not, nor what somebody else than Salesforce may have answered.
+    /// Whether waiting cannot help: the cause lies in our settings, in the grant or in this program, and somebody has to
+    /// change one of them.
+    ///
+    /// Of refusals, only those that the table of [`token_faults`] lists without [`heals`](TokenFault::heals) are final: an
+    /// unlisted one may be a proxy's, and so may a status without an OAuth error. What the org's administrator heals is
+    /// not final either, nor anything with status 408, 420 or 500 and above.
     pub fn is_final(&self) -> bool {
-        let answered_elsewhere = matches!(self, Self::Unavailable { .. });
+        let may_pass = matches!(self, Self::Unavailable { .. } | Self::Refused { heals: true, .. });
         match self.kind() {
-            TokenErrorKind::Dead | TokenErrorKind::Configuration | TokenErrorKind::Defect => !answered_elsewhere,
+            TokenErrorKind::Dead | TokenErrorKind::Configuration | TokenErrorKind::Defect => !may_pass,
             TokenErrorKind::Transient | TokenErrorKind::RateLimited | TokenErrorKind::Administrator => false,
         }
     }

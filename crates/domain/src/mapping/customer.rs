@@ -30,6 +30,8 @@ pub(crate) struct CustomerData<'a> {
     last_name_path: &'static str,
     /// E-mail address.
     email: Option<Said<'a>>,
+    /// Where an e-mail address was looked for and something else was found.
+    emails_passed_over: Vec<&'static str>,
     /// Phone number.
     phone: Option<Said<'a>>,
     /// Company.
@@ -51,6 +53,9 @@ impl CustomerData<'_> {
 
     /// Sets e-mail address and phone; the address's field is called differently on each object.
     pub(crate) fn set_contact(&self, fields: &mut Fields<'_>, email_field: &str) -> Result<(), Failure> {
+        for path in &self.emails_passed_over {
+            fields.note(format!("{path} was left out: it has no \"@\"."));
+        }
         if let Some((email, path)) = self.email {
             fields.text(email_field, Some(email), 80, Overflow::Refuse, path)?;
         }
@@ -133,6 +138,7 @@ pub(crate) fn customer_data<'a>(
         last_name: name.last,
         last_name_path: name.path,
         email: order.email(),
+        emails_passed_over: order.emails_passed_over().collect(),
         phone: either(
             customer.phone.as_deref(),
             "customerDetails.phone",

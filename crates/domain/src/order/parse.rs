@@ -18,7 +18,8 @@
 //!
 //! The ids under `tracking`, `userDetails.crm_id` and `partnerSalesforceAccountId` must be record ids of their objects,
 //! where they are there: an Account id with a slip in it is refused instead of passed over, which would make a second
-//! Account.
+//! Account. `userDetails.crm_id` is judged only where it is needed: not beside a `tracking.accountId`, which goes before it,
+//! and not on a lead form (`data_capture`), which then goes without Account and makes none.
 //!
 //! What no other part of the order uses is not judged: `updates` of anything but an `update_subscription`, and the `data`
 //! of a lead form (`data_capture`), which is a tenant's own.
@@ -57,7 +58,7 @@ pub(crate) fn parse(
     let order_type = order_type(&root, kind)?;
     let subscription = subscription(&root)?;
     let tracking = tracking(&root)?;
-    let user = user(&root)?;
+    let user = user(&root, tracking.account_id.is_none() && order_type != OrderType::DataCapture)?;
     let owner = root.text("owner")?;
     let customer_id = identity::customer_id(raw).map(Cow::into_owned);
     let billing = root.object("billingDetails")?.map(|fields| Address::read(&fields)).transpose()?.flatten();

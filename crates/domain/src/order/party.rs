@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::order::id::RecordId;
+use crate::order::identity::is_email;
 
 /// `userDetails`: the claims of the token with which the order was placed.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,7 +14,8 @@ pub struct User {
     pub email: Option<String>,
     /// `sub` of the claim whose name ends in `/aut`: the identity at the external provider.
     pub external_sub: Option<String>,
-    /// `crm_id`: the Account that Limio keeps for the identity.
+    /// `crm_id`: the Account that Limio keeps for the identity. `None` also where it is no Account's id and nothing needs
+    /// it.
     pub crm_id: Option<RecordId>,
 }
 
@@ -40,10 +42,12 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// Whether nobody is named: no name, no company, no e-mail address.
+    /// Whether nobody is named: no name, no company, no e-mail address. What stands for one without an `@` names
+    /// nobody either.
     pub fn names_nobody(&self) -> bool {
         let Self { first_name, last_name, full_name, email, company_name, phone: _, extra: _ } = self;
-        [first_name, last_name, full_name, email, company_name].into_iter().all(Option::is_none)
+        let email = email.as_deref().filter(|email| is_email(email));
+        email.is_none() && [first_name, last_name, full_name, company_name].into_iter().all(Option::is_none)
     }
 }
 

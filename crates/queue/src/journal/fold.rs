@@ -162,6 +162,11 @@ impl Fold {
         self.letters.len()
     }
 
+    /// When the oldest open letter became one, in milliseconds since 1970.
+    pub fn oldest_at(&self) -> Option<u64> {
+        self.letters.values().map(|letter| letter.at).min()
+    }
+
     /// Whether no letter is open.
     pub fn is_empty(&self) -> bool {
         self.letters.is_empty()

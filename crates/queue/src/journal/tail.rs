@@ -43,7 +43,7 @@ impl JournalTail {
     /// Reads the journal from its first entry; returns when it has seen everything written so far.
     ///
     /// # Errors
-    /// The session ended, or reading took longer than a minute.
+    /// The session ended, or nothing came for a minute.
     pub async fn start(session: Arc<dyn Session>, by: &str) -> Result<Self, Error> {
         let tail = Self { session: Arc::clone(&session), shared: Arc::default(), by: Arc::from(by) };
         let mut entries = session.read_journal(JournalStart::First).await?;
@@ -123,11 +123,7 @@ impl JournalTail {
     /// How much is open, as far as it was read.
     pub fn open(&self) -> OpenLetters {
         let fold = self.fold();
-        OpenLetters {
-            letters: fold.len(),
-            blocked_customers: fold.blocked_keys(),
-            oldest_at: fold.open_letters().first().map(|letter| letter.at),
-        }
+        OpenLetters { letters: fold.len(), blocked_customers: fold.blocked_keys(), oldest_at: fold.oldest_at() }
     }
 
     /// Changes whenever the fold does, by whomever.

@@ -60,9 +60,7 @@ pub(super) async fn agree_on_prefetch(
     kind: Queue,
     prefetch: u16,
 ) -> Result<(), Error> {
-    // A name of the fleet's own, as its permissions want it; a short one, because the broker cuts off what it says.
-    let holds = format!("{}.{prefetch}", topology.namespace);
-    let thing = Thing::Prefetch { holds, name: prefetch_mark(topology, kind), kind, prefetch };
+    let thing = prefetch_thing(topology, kind, prefetch);
     let channel = connection.create_channel().await.map_err(|error| address.unreachable(&error.to_string()))?;
     thing.declare(&channel).await.map_err(|error| explain(&error, &thing, address, topology))?;
     let _ = channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await;
@@ -76,7 +74,9 @@ pub(super) async fn stand_by_prefetch(
     address: &Address,
     topology: &Topology,
     kind: Queue,
+    prefetch: u16,
 ) -> Result<(), Error> {
+    let thing = prefetch_thing(topology, kind, prefetch);
     let mark = prefetch_mark(topology, kind);
     let mine = format!("{mark}.{}", uuid::Uuid::new_v4().simple());
     let stand_by = async {
@@ -87,7 +87,13 @@ pub(super) async fn stand_by_prefetch(
         channel.queue_bind(short(&mine), short(&mark), short(""), options, FieldTable::default()).await?;
         channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await
     };
-    stand_by.await.map_err(|error: lapin::Error| address.unreachable(&error.to_string()))
+    stand_by.await.map_err(|error: lapin::Error| explain(&error, &thing, address, topology))
+}
+
+fn prefetch_thing(topology: &Topology, kind: Queue, prefetch: u16) -> Thing {
+    // A name of the fleet's own, as its permissions want it; a short one, because the broker cuts off what it says.
+    let holds = format!("{}.{prefetch}", topology.namespace);
+    Thing::Prefetch { holds, name: prefetch_mark(topology, kind), kind, prefetch }
 }
 
 fn prefetch_mark(topology: &Topology, kind: Queue) -> String {
@@ -294,14 +300,15 @@ impl Thing {
                  {ns}.inbox.* and {ns}.orders.write.* (rabbitmqctl delete_queue -p '{vhost}' NAME) and the exchange \
                  (rabbitmqadmin --vhost='{vhost}' delete exchange name='{name}'); start again"
             ),
-            Self::Prefetch { kind, .. } => {
+            Self::Prefetch { name, kind, .. } => {
                 let who = match kind {
                     Queue::Inbox(_) => "ingest",
                     Queue::Partition(_) => "writer",
                 };
                 format!(
                     "Start with the number that the fleet has (CAUSEWAY_PREFETCH, --prefetch). To change it: stop every {who} \
-                     of '{ns}', and start them with the new number"
+                     of '{ns}', and start them with the new number; if none runs and it is refused still, one died while \
+                     it started: rabbitmqadmin --vhost='{vhost}' delete exchange name='{name}'"
                 )
             }
             Self::Journal { name, arguments: _ } => format!(

@@ -82,6 +82,11 @@ impl Publisher {
         }
     }
 
+    /// Whether the broker has stopped reading what is published.
+    pub(super) fn is_blocked(&self) -> bool {
+        *self.blocked.borrow()
+    }
+
     /// Returns when the broker has confirmed. Dropped halfway, it goes on in the background: a confirm that nobody
     /// awaits would stay in lapin's memory.
     pub(super) async fn publish(self: Arc<Self>, route: Route, message: &Message) -> Result<(), PublishError> {

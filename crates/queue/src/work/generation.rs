@@ -213,8 +213,12 @@ impl<H: Handler> Generation<H> {
         result
     }
 
-    /// Tells that the loop turns, unless a batch has hung in the handler for too long.
+    /// Tells that the loop turns, unless a batch has hung in the handler for too long. What waits for the broker does not
+    /// hang: a restart would not help it.
     fn turned(&mut self) {
+        if self.settler.session.is_blocked() {
+            self.batches.values_mut().for_each(|began| *began = Instant::now());
+        }
         let hangs = self.batches.values().any(|began| began.elapsed() > HUNG);
         if hangs && !self.hangs {
             tracing::error!(

@@ -159,6 +159,10 @@ impl Session for LongSession {
         self.session.ready(queue).await
     }
 
+    fn is_blocked(&self) -> bool {
+        self.session.is_blocked()
+    }
+
     fn ended(&self) -> CancellationToken {
         self.session.ended()
     }

@@ -261,6 +261,27 @@ async fn a_batch_that_hangs_ends_the_heartbeat_after_its_limit_and_not_before() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_does_not_count_as_hung_while_the_broker_takes_no_messages() {
+    let memory = Arc::new(Memory::new(topology(|_| {})));
+    let broker: Arc<dyn Broker> = Arc::clone(&memory) as _;
+    let worker = Worker::start(&broker, PARTITION, Answer::Nothing, 1);
+    publish(&broker.connect().await.expect("a session"), &TO_PARTITION, [1]).await;
+    let turns = async || {
+        let before = worker.told.turned();
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        worker.told.turned() > before
+    };
+    assert!(turns().await);
+    memory.block(true);
+    tokio::time::sleep(2 * HUNG).await;
+    assert!(turns().await, "it may wait for the broker");
+    memory.block(false);
+    tokio::time::sleep(HUNG).await;
+    assert!(!turns().await, "it had its time");
+    worker.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_is_told_until_it_is_over_and_is_over_with_its_session() {
     let memory = Arc::new(Memory::new(topology(|_| {})));
     let broker: Arc<dyn Broker> = Arc::clone(&memory) as _;

@@ -6,7 +6,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::faults::classify;
+use super::faults::{Verdict, classify};
 use super::retry_interval::{RATE_LIMIT_PAUSE, TokenRetry};
 use super::{TokenError, TokenErrorKind};
 use crate::Error;
@@ -173,10 +173,10 @@ impl Endpoint {
         match serde_json::from_slice::<Refusal>(body.received()) {
             Ok(refusal) => {
                 let text = refusal.error_description.unwrap_or_default();
-                let (kind, setting, action) = classify(status, &refusal.error, &text);
+                let Verdict { kind, setting, heals, action } = classify(status, &refusal.error, &text);
                 let description = text.chars().take(200).collect();
                 let error = refusal.error.chars().take(100).collect();
-                Err(TokenError::Refused { kind, setting, error, description, action })
+                Err(TokenError::Refused { status, kind, heals, setting, error, description, action })
             }
             Err(_) => Err(TokenError::Unavailable { status }),
         }
@@ -209,9 +209,13 @@ impl Endpoint {
 }
 
 fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
+    // Behind these a server may have done what it was asked, whatever body came with them.
+    let unclear = |status: u16| matches!(status, 408 | 500..) && status != 503;
     let unexecuted = match error {
         TokenError::Unreachable(_) => true,
-        TokenError::Refused { kind, .. } => matches!(kind, TokenErrorKind::Transient | TokenErrorKind::RateLimited),
+        TokenError::Refused { kind, status, .. } => {
+            matches!(kind, TokenErrorKind::Transient | TokenErrorKind::RateLimited) && !unclear(*status)
+        }
         TokenError::Unavailable { status } => matches!(status, 420 | 429 | 503),
         TokenError::AnswerLost(_)
         | TokenError::Malformed(_)
@@ -223,9 +227,8 @@ fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
     };
     let harmless = match error {
         TokenError::AnswerLost(_) => true,
-        TokenError::Unavailable { status } => *status == 408 || *status >= 500,
+        TokenError::Unavailable { status } | TokenError::Refused { status, .. } => unclear(*status),
         TokenError::Unreachable(_)
-        | TokenError::Refused { .. }
         | TokenError::Malformed(_)
         | TokenError::Untrusted { .. }
         | TokenError::Store(_)
@@ -307,13 +310,14 @@ mod tests {
         assert!(retry_allowed(&lost, Repeatable::Always));
         assert!(!retry_allowed(&lost, Repeatable::OnlyUnexecuted));
         for (status, safe) in [(408, false), (500, false), (502, false), (504, false), (503, true), (420, true)] {
-            assert!(retry_allowed(&TokenError::Unavailable { status }, Repeatable::Always), "{status}");
-            assert_eq!(TokenError::Unavailable { status }.kind(), TokenErrorKind::Transient, "{status}");
-            assert_eq!(
-                retry_allowed(&TokenError::Unavailable { status }, Repeatable::OnlyUnexecuted),
-                safe,
-                "{status}"
-            );
+            let Verdict { kind, setting, heals, action } = classify(status, "gateway_timeout", "");
+            let (error, description) = ("gateway_timeout".to_owned(), String::new());
+            let in_json = TokenError::Refused { status, kind, heals, setting, error, description, action };
+            for failure in [TokenError::Unavailable { status }, in_json] {
+                assert!(retry_allowed(&failure, Repeatable::Always), "{failure:?}");
+                assert_eq!(failure.kind(), TokenErrorKind::Transient, "{failure:?}");
+                assert_eq!(retry_allowed(&failure, Repeatable::OnlyUnexecuted), safe, "{failure:?}");
+            }
         }
         assert!(retry_allowed(&TokenError::Unreachable("refused".to_owned()), Repeatable::OnlyUnexecuted));
     }

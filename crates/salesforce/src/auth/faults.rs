@@ -20,14 +20,29 @@ pub struct TokenFault {
     /// The setting it is about; [`SignInSetting::App`] where the table names none.
     #[serde(default)]
     pub setting: SignInSetting,
+    /// Whether it may go away while one waits although its kind says otherwise: by itself, or because the org's
+    /// administrator acts.
+    #[serde(default)]
+    pub heals: bool,
     /// What a person does about it.
     pub action: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Document {
     fault: Vec<TokenFault>,
     unlisted_action: String,
+    unavailable_action: String,
+}
+
+/// What an answer of the token endpoint means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) kind: TokenErrorKind,
+    pub(crate) setting: SignInSetting,
+    pub(crate) heals: bool,
+    pub(crate) action: &'static str,
 }
 
 static TABLE: LazyLock<Document> = LazyLock::new(|| {
@@ -39,23 +54,25 @@ pub fn token_faults() -> &'static [TokenFault] {
     &TABLE.fault
 }
 
-/// Kind, setting and action for an answer of the token endpoint. An unlisted refusal is final until a person acts; with a
-/// server's status it is transient.
-pub(crate) fn classify(status: u16, error: &str, description: &str) -> (TokenErrorKind, SignInSetting, &'static str) {
+/// Judges an OAuth error of the token endpoint, or what looks like one. A server's status is transient whatever the body
+/// says; an unlisted error may be a proxy's, so that waiting may heal it.
+pub(crate) fn classify(status: u16, error: &str, description: &str) -> Verdict {
     let text = description.trim().to_ascii_lowercase();
     let listed = token_faults()
         .iter()
         .filter(|fault| fault.error == error && text.starts_with(&fault.description.to_ascii_lowercase()))
         .max_by_key(|fault| fault.description.len());
-    if let Some(fault) = listed {
-        return (fault.kind, fault.setting, &fault.action);
+    if matches!(status, 408 | 420 | 500..) {
+        let listed = listed.filter(|fault| fault.kind == TokenErrorKind::Transient);
+        let (setting, action) =
+            listed.map_or((SignInSetting::LoginUrl, &TABLE.unavailable_action), |fault| (fault.setting, &fault.action));
+        return Verdict { kind: TokenErrorKind::Transient, setting, heals: true, action };
     }
-    let kind = match status {
-        429 => TokenErrorKind::RateLimited,
-        500.. => TokenErrorKind::Transient,
-        _ => TokenErrorKind::Configuration,
-    };
-    (kind, SignInSetting::App, &TABLE.unlisted_action)
+    if let Some(TokenFault { kind, setting, heals, action, .. }) = listed {
+        return Verdict { kind: *kind, setting: *setting, heals: *heals, action };
+    }
+    let kind = if status == 429 { TokenErrorKind::RateLimited } else { TokenErrorKind::Configuration };
+    Verdict { kind, setting: SignInSetting::App, heals: true, action: &TABLE.unlisted_action }
 }
 
 #[cfg(test)]
@@ -65,7 +82,8 @@ mod tests {
     #[test]
     fn every_listed_fault_is_found_by_its_own_words_and_says_what_to_do() {
         for fault in token_faults() {
-            assert_eq!(classify(400, &fault.error, &fault.description).0, fault.kind, "{fault:?}");
+            let verdict = classify(400, &fault.error, &fault.description);
+            assert_eq!((verdict.kind, verdict.heals), (fault.kind, fault.heals), "{fault:?}");
             assert!(fault.action.ends_with('.'), "{fault:?}");
         }
     }
@@ -81,16 +99,55 @@ mod tests {
     }
 
     #[test]
-    fn descriptions_decide_between_faults_of_one_name_whatever_their_case() {
-        assert_eq!(classify(400, "invalid_grant", "expired access/refresh token").0, TokenErrorKind::Dead);
-        assert_eq!(classify(400, "invalid_grant", "Inactive User").0, TokenErrorKind::Administrator);
+    fn only_a_few_faults_that_the_settings_seem_to_cause_heal_while_one_waits() {
+        let healing: Vec<(&str, &str)> = token_faults()
+            .iter()
+            .filter(|fault| fault.heals)
+            .map(|fault| (fault.error.as_str(), fault.description.as_str()))
+            .collect();
         assert_eq!(
-            classify(400, "invalid_grant", "authentication failure - Invalid Password").0,
-            TokenErrorKind::Configuration
+            healing,
+            [
+                ("invalid_grant", "no client credentials user enabled"),
+                ("invalid_grant", "invalid assertion"),
+                ("invalid_client_id", ""),
+            ]
         );
-        assert_eq!(classify(400, "invalid_grant", "something new").0, TokenErrorKind::Administrator);
-        assert_eq!(classify(400, "brand_new", "").0, TokenErrorKind::Configuration);
-        assert_eq!(classify(503, "brand_new", "").0, TokenErrorKind::Transient);
+    }
+
+    #[test]
+    fn descriptions_decide_between_faults_of_one_name_whatever_their_case() {
+        for (error, description, kind) in [
+            ("invalid_grant", "expired access/refresh token", TokenErrorKind::Dead),
+            ("invalid_grant", "Inactive User", TokenErrorKind::Administrator),
+            ("invalid_grant", "authentication failure - Invalid Password", TokenErrorKind::Configuration),
+            ("invalid_grant", "something new", TokenErrorKind::Administrator),
+        ] {
+            assert_eq!(classify(400, error, description).kind, kind, "{error} {description}");
+        }
+    }
+
+    #[test]
+    fn a_servers_status_is_transient_whatever_the_body_says() {
+        for status in [408, 420, 500, 502, 503, 504] {
+            for error in ["brand_new", "invalid_client", "rate_limit_exceeded", "inactive_org", "server_error"] {
+                let verdict = classify(status, error, "");
+                assert_eq!((verdict.kind, verdict.heals), (TokenErrorKind::Transient, true), "{status} {error}");
+                assert!(verdict.action.ends_with("Wait."), "{status} {error}: {}", verdict.action);
+            }
+        }
+    }
+
+    #[test]
+    fn an_unlisted_error_may_heal_because_anybody_may_have_sent_it() {
+        for (status, kind) in [
+            (400, TokenErrorKind::Configuration),
+            (403, TokenErrorKind::Configuration),
+            (429, TokenErrorKind::RateLimited),
+        ] {
+            let verdict = classify(status, "forbidden", "");
+            assert_eq!((verdict.kind, verdict.heals), (kind, true), "{status}");
+        }
     }
 
     #[test]
@@ -105,7 +162,7 @@ mod tests {
             ("invalid_grant", "audience validation failed", SignInSetting::LoginUrl),
             ("invalid_grant", "inactive user", SignInSetting::User),
         ] {
-            assert_eq!(classify(400, error, description).1, setting, "{error} {description}");
+            assert_eq!(classify(400, error, description).setting, setting, "{error} {description}");
         }
     }
 }

@@ -264,26 +264,42 @@ async fn those_who_wait_for_a_failing_request_share_its_failure() {
 #[tokio::test]
 async fn only_failures_that_heal_by_waiting_are_tried_again_and_not_for_ever() {
     let unknown = || refusal("unknown_error", "retry your request");
-    for (steps, requests, kind) in [
-        (vec![unknown(), unknown(), unknown()], 3, TokenErrorKind::Transient),
-        (vec![Step::text(503, "<html>"), Step::Close, Step::text(500, "")], 3, TokenErrorKind::Transient),
-        (vec![refusal("invalid_client", "invalid client credentials")], 1, TokenErrorKind::Configuration),
-        (vec![refusal("invalid_grant", "inactive user")], 1, TokenErrorKind::Administrator),
-        (vec![refusal("unsupported_grant_type", "grant type not supported")], 1, TokenErrorKind::Defect),
+    let json = |status, error: &str| Step::json(status, &json!({ "error": error }));
+    for (steps, requests, kind, is_final) in [
+        (vec![unknown(), unknown(), unknown()], 3, TokenErrorKind::Transient, false),
+        (vec![Step::text(503, "<html>"), Step::Close, Step::text(500, "")], 3, TokenErrorKind::Transient, false),
+        (
+            vec![json(408, "timeout"), json(420, "slow"), json(502, "invalid_client")],
+            3,
+            TokenErrorKind::Transient,
+            false,
+        ),
+        (vec![refusal("invalid_client", "invalid client credentials")], 1, TokenErrorKind::Configuration, true),
+        (vec![refusal("invalid_grant", "expired access/refresh token")], 1, TokenErrorKind::Dead, true),
+        (vec![refusal("invalid_grant", "inactive user")], 1, TokenErrorKind::Administrator, false),
+        (vec![refusal("unsupported_grant_type", "grant type not supported")], 1, TokenErrorKind::Defect, true),
+        // Known after ten minutes, chosen by the administrator, right with the clock.
+        (vec![refusal("invalid_client_id", "client identifier invalid")], 1, TokenErrorKind::Configuration, false),
+        (vec![refusal("invalid_grant", "no client credentials user enabled")], 1, TokenErrorKind::Configuration, false),
+        (vec![refusal("invalid_grant", "invalid assertion")], 1, TokenErrorKind::Configuration, false),
+        // A proxy's, in JSON or not.
+        (vec![json(403, "forbidden")], 1, TokenErrorKind::Configuration, false),
+        (vec![Step::text(404, "<html>")], 1, TokenErrorKind::Configuration, false),
         // The pause that Salesforce wants is longer than the patience of these settings.
-        (vec![refusal("rate_limit_exceeded", "login rate exceeded")], 1, TokenErrorKind::RateLimited),
-        (vec![Step::text(404, "<html>")], 1, TokenErrorKind::Configuration),
-        (vec![Step::json(200, &json!({ "instance_url": "https://x.my.salesforce.com" }))], 1, TokenErrorKind::Defect),
+        (vec![refusal("rate_limit_exceeded", "login rate exceeded")], 1, TokenErrorKind::RateLimited, false),
+        (
+            vec![Step::json(200, &json!({ "instance_url": "https://x.my.salesforce.com" }))],
+            1,
+            TokenErrorKind::Defect,
+            true,
+        ),
     ] {
         let org = login(steps).await;
         let source = ClientCredentials::new(org.login(), "s".into()).expect("settings");
         let error = source.token().await.expect_err("no token");
         assert_eq!((error.kind(), org.token_requests().len()), (kind, requests), "{error}");
         assert_eq!(error.retry_after().is_some(), kind == TokenErrorKind::RateLimited);
-        // A status without an OAuth error may be somebody else's, and administrators act while one waits.
-        let healed_by_settings = matches!(error, TokenError::Refused { .. } | TokenError::Malformed(_))
-            && matches!(kind, TokenErrorKind::Configuration | TokenErrorKind::Defect);
-        assert_eq!(error.is_final(), healed_by_settings, "{error}");
+        assert_eq!(error.is_final(), is_final, "{error}");
     }
 }
 

@@ -44,17 +44,17 @@ pub(super) fn partner_account(root: &Fields<'_>) -> Result<Option<RecordId>, Fai
     root.object_if_any("forPartner").map_or(Ok(None), |partner| partner.id_of(KEY, RecordOf::Account))
 }
 
-pub(super) fn user(root: &Fields<'_>) -> Result<User, Failure> {
+/// `userDetails`. A `crm_id` that is no Account's id is refused where it is needed, and absent elsewhere.
+pub(super) fn user(root: &Fields<'_>, needs_crm_id: bool) -> Result<User, Failure> {
     let Some(fields) = root.object("userDetails")? else { return Ok(User::default()) };
     // The issuer's address stands before the slash. There may be several, and not every one names somebody.
     let mut subs = fields.objects_ending_in("/aut").map(|claim| claim.text("sub"));
     let external_sub = subs.find_map(Result::transpose).transpose()?;
-    Ok(User {
-        sub: fields.text("sub")?,
-        email: fields.text("email")?,
-        external_sub,
-        crm_id: fields.id_of("crm_id", RecordOf::Account)?,
-    })
+    let crm_id = match fields.id_of("crm_id", RecordOf::Account) {
+        Err(slip) if needs_crm_id => return Err(slip),
+        read => read.unwrap_or_default(),
+    };
+    Ok(User { sub: fields.text("sub")?, email: fields.text("email")?, external_sub, crm_id })
 }
 
 pub(super) fn customer(root: &Fields<'_>) -> Result<Customer, Failure> {
