@@ -189,12 +189,15 @@ impl OrderWriter {
             match &found {
                 Ok(found) => attempt.belongs_to(found.get(contact).cloned()),
                 // It says nothing of the order: another try may do. It is counted, so it does not go on for ever.
-                Err(error) => attempt.end(match not_written(of_error(error, self.probes())) {
-                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => {
-                        Outcome::Failed(Failure { class: FailureClass::Transient, ..failure })
+                Err(error) => {
+                    let mut outcome = not_written(of_error(error, self.probes()));
+                    if let Outcome::Failed(failure) = &mut outcome
+                        && failure.class == FailureClass::Permanent
+                    {
+                        failure.class = FailureClass::Transient;
                     }
-                    outcome => outcome,
-                }),
+                    attempt.end(outcome);
+                }
             }
         }
     }
