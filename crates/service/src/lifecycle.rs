@@ -55,7 +55,7 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// A process that nobody has told to stop, and that may take [`DRAIN`] to end. [`crate::run`] makes one; tests that run a
+    /// A process that nobody has told to stop, and that may take [`DRAIN`] to end. [`crate::run()`] makes one; tests that run a
     /// program inside their own process make theirs, and end it with [`Lifecycle::drain`] and [`Lifecycle::ended`].
     pub fn new() -> Self {
         Self::with_drain(DRAIN)

@@ -53,7 +53,7 @@ impl Problems {
     }
 
     /// With the flags of this command, so that a problem names both the variable and the flag: nobody knows which of them
-    /// was given. [`crate::run`] does it by itself.
+    /// was given. [`crate::run()`] does it by itself.
     #[must_use]
     pub fn of_command(command: &clap::Command) -> Self {
         let flags = command.get_arguments().filter_map(|argument| {

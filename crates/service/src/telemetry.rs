@@ -40,7 +40,7 @@ pub mod field {
     pub const DURATION_MS: &str = "duration_ms";
 }
 
-/// How logs are written. Flatten it into the arguments of a program that does not use [`crate::run`].
+/// How logs are written. Flatten it into the arguments of a program that does not use [`crate::run()`].
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 pub struct LogArgs {
