@@ -5,13 +5,12 @@
 //! | is unreadable, or of another tenant | dead letter, which holds nobody up | |
 //! | has another flaw | dead letter, which holds its customer up | |
 //! | comes after one that holds its customer up | parked | |
-//! | is new, of a customer whom a rule blocks and who has no Account yet | rejected | |
-//! | is of a customer whom a rule allows, and says who that is, or comes after one that does | written | the twin |
-//! | is any other that says who the customer is, or comes after one that was written | written | the customer's Account |
-//! | says nothing of a customer of whom no Account is known | written | no Account |
+//! | is new, of a customer whom a rule blocks | rejected | |
+//! | is new, of a customer whom a rule allows, or comes after such a one | written | the twin |
+//! | is any other new one, or comes after such a one | written | the customer's Account |
+//! | changes something for a customer of whom no Account is known | written | no Account |
 //!
-//! New orders and new customer details say who the customer is. Details carry no phone number, so the rule that compares
-//! phone numbers does not see them.
+//! Only new orders make a customer. New customer details have the whole name and no last name, and so make none.
 
 use std::collections::{HashMap, HashSet};
 
@@ -49,10 +48,10 @@ impl<'a> Expected<'a> {
         }
         let customer = self.customers[key];
         let is_new = order.order_type == OrderType::New;
-        if is_new && customer.twin == Twin::Blocked && !self.known.contains(key) {
+        if is_new && customer.twin == Twin::Blocked {
             return (Fate::Rejected, Whose::Nobodys);
         }
-        if is_new || order.order_type == OrderType::UpdateCustomerDetails {
+        if is_new {
             self.known.insert(key);
         }
         let whose = match customer.twin {
@@ -106,26 +105,20 @@ mod tests {
     }
 
     #[test]
-    fn new_orders_of_blocked_customers_are_rejected_until_their_details_made_an_account() {
+    fn new_orders_of_blocked_customers_are_rejected_and_their_other_orders_belong_to_nobody() {
         let blocked = with(Twin::Blocked);
-        let mut known = HashSet::new();
-        let (mut rejected, mut let_through) = (0, 0);
+        let (mut rejected, mut details) = (0, 0);
         for (order, fate, whose) in expected() {
             let is_blocked = blocked.contains_key(order.key.as_str());
-            let is_new = order.order_type == OrderType::New;
-            if is_blocked && fate == Fate::Written && order.order_type == OrderType::UpdateCustomerDetails {
-                known.insert(&order.key);
-            }
-            let is_known = known.contains(&order.key);
-            let due = is_blocked && is_new && !is_known && order.flaw.is_none();
+            let due = is_blocked && order.order_type == OrderType::New && order.flaw.is_none();
             assert_eq!(fate == Fate::Rejected, due, "{}", order.id);
             if is_blocked && fate == Fate::Written {
-                assert_eq!(whose, if is_known { Whose::Customers } else { Whose::Nobodys });
-                let_through += usize::from(is_new);
+                assert_eq!(whose, Whose::Nobodys);
+                details += usize::from(order.order_type == OrderType::UpdateCustomerDetails);
             }
             rejected += usize::from(due);
         }
-        assert!(rejected > 0 && let_through > 0, "{rejected} rejected, {let_through} let through");
+        assert!(rejected > 0 && details > 0, "{rejected} rejected, {details} new details");
     }
 
     #[test]
