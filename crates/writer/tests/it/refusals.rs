@@ -32,8 +32,8 @@ async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
     let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_IN_FLIGHT", "1");
     let customers = customers(76);
     let orders: Vec<_> = customers.iter().flat_map(|customer| orders_of(customer, 1)).collect();
-    // While the first order is under way, the others come together.
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
+    // While the first order is under way, the others come together, however slowly this machine hands them on.
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders[..1]).await;
     testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
@@ -59,7 +59,7 @@ async fn orders_that_were_halted_because_others_failed_are_written_without_an_at
         };
         stage.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
     }
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
     testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
@@ -86,7 +86,7 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
         message: "Unexpected character".into(),
         status: 400,
     };
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
     stage.org().arm(Fault::always(refusal).on_path("/composite/graph").containing(orders::identity("culprit")));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
@@ -117,7 +117,7 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
         message: "Unexpected character".into(),
         status: 400,
     };
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
     let culprit = orders::reference("culprit", 1);
     stage.org().arm(Fault::always(refusal).on_path("/composite/sobjects").containing(culprit));
     let writer = stage.writer();
