@@ -7,16 +7,20 @@ use testkit::orders::{self, new_order, order_id};
 
 use crate::stage::{QUICK, Stage};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_mapping_writes_it_and_its_successors_in_order()
- {
-    let mut stage = Stage::new(QUICK).await;
-    let (ingest, writer) = (stage.ingest(), stage.writer());
+async fn a_nameless_order_is_given_up(stage: &mut Stage) {
     let mut nameless = new_order("ann", 1);
     nameless["customerDetails"] = json!({ "email": orders::email("ann") });
     stage.publish_order(&nameless).await;
     let dead = stage.told.next().await;
     assert_eq!((dead.kind.as_str(), &dead.order_id), ("order.dead_lettered", &order_id("ann", 1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_mapping_writes_it_and_its_successors_in_order()
+ {
+    let mut stage = Stage::new(QUICK).await;
+    let (ingest, writer) = (stage.ingest(), stage.writer());
+    a_nameless_order_is_given_up(&mut stage).await;
     stage.publish_order(&new_order("ann", 2)).await;
     stage.publish_order(&new_order("bob", 1)).await;
     stage.told.until("order.written", [order_id("bob", 1)]).await;
@@ -53,11 +57,7 @@ async fn an_order_that_was_refused_is_explained_and_a_replay_after_mending_the_m
 async fn an_order_that_was_given_up_may_be_sent_again_corrected_and_is_written_once_its_letter_is_discarded() {
     let mut stage = Stage::new(QUICK).await;
     let (ingest, writer) = (stage.ingest(), stage.writer());
-    let mut nameless = new_order("ann", 1);
-    nameless["customerDetails"] = json!({ "email": orders::email("ann") });
-    stage.publish_order(&nameless).await;
-    let dead = stage.told.next().await;
-    assert_eq!((dead.kind.as_str(), &dead.order_id), ("order.dead_lettered", &order_id("ann", 1)));
+    a_nameless_order_is_given_up(&mut stage).await;
     let (_, shown) = stage.ask(&["list"]).await;
     let letter = shown["letters"][0]["letter"].as_str().expect("an id").to_owned();
 

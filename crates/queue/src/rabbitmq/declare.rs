@@ -33,16 +33,21 @@ pub(super) async fn declare(
     topology: &Topology,
     deadline: Duration,
 ) -> Result<(), Error> {
-    match tokio::time::timeout(deadline, declare_all(connection, address, topology)).await {
+    match tokio::time::timeout(deadline, declare_each(connection, address, topology, &things(topology))).await {
         Ok(declared) => declared,
         Err(_) => Err(address.no_answer(deadline)),
     }
 }
 
-async fn declare_all(connection: &Connection, address: &Address, topology: &Topology) -> Result<(), Error> {
+async fn declare_each(
+    connection: &Connection,
+    address: &Address,
+    topology: &Topology,
+    things: &[Thing],
+) -> Result<(), Error> {
     let channel = connection.create_channel().await.map_err(|error| address.unreachable(&error.to_string()))?;
-    for thing in things(topology) {
-        thing.declare(&channel).await.map_err(|error| explain(&error, &thing, address, topology))?;
+    for thing in things {
+        thing.declare(&channel).await.map_err(|error| explain(&error, thing, address, topology))?;
     }
     // A failure to close it would show at its next use; there is none.
     let _ = channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await;
@@ -60,11 +65,7 @@ pub(super) async fn agree_on_prefetch(
     kind: Queue,
     prefetch: u16,
 ) -> Result<(), Error> {
-    let thing = prefetch_thing(topology, kind, prefetch);
-    let channel = connection.create_channel().await.map_err(|error| address.unreachable(&error.to_string()))?;
-    thing.declare(&channel).await.map_err(|error| explain(&error, &thing, address, topology))?;
-    let _ = channel.close(lapin::protocol::constants::REPLY_SUCCESS, short("OK")).await;
-    Ok(())
+    declare_each(connection, address, topology, &[prefetch_thing(topology, kind, prefetch)]).await
 }
 
 /// Binds the mark to the session's connection, and so keeps it for as long as that is open. It fails when the last other

@@ -101,17 +101,21 @@ async fn an_order_that_refers_to_a_missing_account_is_written_once_the_account_i
     stage.end(writer).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_content_under_the_same_identity_is_a_conflict_and_changes_nothing() {
-    let mut stage = Stage::new(QUICK).await;
-    let writer = stage.writer();
-    stage.written(&orders_of("ann", 1)).await;
+async fn another_content_is_a_conflict(stage: &mut Stage) {
     let mut other = new_order("ann", 1);
     other["total"]["amount"] = json!(99.5);
     stage.hand_on(&[other]).await;
     let dead = stage.told.next().await;
     assert_eq!((dead.kind.as_str(), dead.order_id.clone()), ("order.dead_lettered", order_id("ann", 1)));
     assert_eq!(dead.data()["failure"]["reason"], "identity_conflict");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_content_under_the_same_identity_is_a_conflict_and_changes_nothing() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    another_content_is_a_conflict(&mut stage).await;
     assert_eq!(failure(&stage.fleet.letters().await[0]).reason.as_str(), "identity_conflict");
     stage.assert_each_once_and_in_order(&[("ann", 1)]);
     stage.end(writer).await;
@@ -123,12 +127,7 @@ async fn another_content_under_a_written_identity_is_a_conflict_also_when_the_le
     let writer = stage.writer();
     stage.written(&orders_of("ann", 1)).await;
     assert!(stage.fleet.forget().await > 0);
-    let mut other = new_order("ann", 1);
-    other["total"]["amount"] = json!(99.5);
-    stage.hand_on(&[other]).await;
-    let dead = stage.told.next().await;
-    assert_eq!((dead.kind.as_str(), dead.order_id.clone()), ("order.dead_lettered", order_id("ann", 1)));
-    assert_eq!(dead.data()["failure"]["reason"], "identity_conflict");
+    another_content_is_a_conflict(&mut stage).await;
     stage.assert_each_once_and_in_order(&[("ann", 1)]);
     stage.end(writer).await;
 }

@@ -1,12 +1,17 @@
 //! When Salesforce refuses: one order alone pays, for as long as it has to.
 
 use simulator::{Fault, FaultKind};
-use testkit::fleet::failure;
+use testkit::fleet::{Told, failure};
 use testkit::orders::{self, order_id};
 
 use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, id_of, orders_of};
 
-/// Customers with one-letter names.
+/// The orders that were told of as dead letters.
+fn dead(told: &[Told]) -> Vec<&str> {
+    told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect()
+}
+
+/// Customers with two-letter names.
 fn customers(count: u8) -> Vec<String> {
     (0..count).map(|n| format!("{}{}", char::from(b'a' + n / 26), char::from(b'a' + n % 26))).collect()
 }
@@ -96,9 +101,7 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     orders.insert(3, orders_of("culprit", 1).remove(0));
     stage.hand_on(&orders).await;
     let told = stage.told.take(10).await;
-    let dead: Vec<&str> =
-        told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect();
-    assert_eq!(dead, [order_id("culprit", 1)]);
+    assert_eq!(dead(&told), [order_id("culprit", 1)]);
     let letters = stage.fleet.letters().await;
     assert_eq!(failure(&letters[0]).salesforce_code.as_deref(), Some("JSON_PARSER_ERROR"));
     assert_eq!((stage.order_records().len(), stage.events().len()), (9, 9));
@@ -127,9 +130,7 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     orders.insert(3, orders_of("culprit", 1).remove(0));
     stage.hand_on(&orders).await;
     let told = stage.told.take(10).await;
-    let dead: Vec<&str> =
-        told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect();
-    assert_eq!(dead, [order_id("culprit", 1)]);
+    assert_eq!(dead(&told), [order_id("culprit", 1)]);
     assert_eq!((stage.order_records().len(), stage.events().len()), (10, 9), "its records are safe");
     let letters = stage.fleet.letters().await;
     let message = &failure(&letters[0]).message;
