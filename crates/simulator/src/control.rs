@@ -173,6 +173,7 @@ impl Control {
             events_last_hour,
             event_hourly_limit: settings.event_hourly_limit,
             running: usage.running(),
+            waiting: self.org.clock.waiting(),
         }
     }
 
@@ -222,7 +223,12 @@ impl Control {
         self.org.oauth.register(app).map_err(ControlError)
     }
 
-    /// Moves the org's clock forward.
+    /// The org's time, as a date-time field prints it.
+    pub fn now(&self) -> String {
+        self.org.clock.now_text()
+    }
+
+    /// Moves the org's clock forward: sleepers and lock waiters whose moment has come wake, windows and ages move.
     pub fn advance_clock(&self, by: Duration) {
         self.org.clock.advance(by);
     }

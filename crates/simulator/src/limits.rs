@@ -6,7 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
+
+use crate::clock::Moment;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -15,7 +16,7 @@ const DAY_MS: i64 = 24 * 3_600_000;
 pub(crate) struct Usage {
     calls: VecDeque<(i64, u64)>,
     total: u64,
-    running: HashMap<u64, Instant>,
+    running: HashMap<u64, Moment>,
     last_request: u64,
 }
 
@@ -34,6 +35,8 @@ pub struct UsageReport {
     pub event_hourly_limit: u64,
     /// Requests being worked on.
     pub running: usize,
+    /// Of them, those that sleep or wait for a lock by the org's clock.
+    pub waiting: usize,
 }
 
 impl Usage {
@@ -62,9 +65,9 @@ impl Usage {
         self.total
     }
 
-    pub(crate) fn started(&mut self) -> u64 {
+    pub(crate) fn started(&mut self, now: Moment) -> u64 {
         self.last_request += 1;
-        self.running.insert(self.last_request, Instant::now());
+        self.running.insert(self.last_request, now);
         self.last_request
     }
 
@@ -76,7 +79,7 @@ impl Usage {
         self.running.len()
     }
 
-    pub(crate) fn long_running(&self, after: Duration) -> usize {
-        self.running.values().filter(|started| started.elapsed() >= after).count()
+    pub(crate) fn long_running(&self, now: Moment, after: Duration) -> usize {
+        self.running.values().filter(|started| now.since(**started) >= after).count()
     }
 }

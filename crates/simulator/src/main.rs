@@ -42,6 +42,9 @@ struct Arguments {
     /// Upper bound of the random milliseconds added to each API request.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_LATENCY_JITTER_MS", default_value_t = 0, value_name = "MS")]
     latency_jitter_ms: u64,
+    /// Virtual seconds in a real second: latency, lock waits and windows pass faster with more; 0 stops the clock.
+    #[arg(long, env = "CAUSEWAY_SIMULATOR_PACE", default_value_t = 1.0, value_parser = pace, value_name = "FACTOR")]
+    pace: f64,
     /// API calls allowed in a rolling 24 hours.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_API_LIMIT", default_value_t = 100_000, value_name = "CALLS")]
     api_limit: u64,
@@ -65,6 +68,11 @@ struct Arguments {
     duplicate_rules: Rules,
 }
 
+fn pace(text: &str) -> Result<f64, String> {
+    let pace: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    Settings::default().merged(&serde_json::json!({ "pace": pace })).map(|settings| settings.pace)
+}
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Rules {
     /// No rule is active.
@@ -83,6 +91,7 @@ impl Arguments {
             Rules::Alert => Some(RuleResponse::ALERT),
         };
         let settings = Settings {
+            pace: self.pace,
             latency_ms: self.latency_ms,
             latency_per_row_ms: self.latency_per_row_ms,
             latency_jitter_ms: self.latency_jitter_ms,

@@ -77,7 +77,7 @@ pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Org {
     pub(crate) fn new(config: Config) -> Self {
         let schema = Schema::seed();
-        let clock = Clock::default();
+        let clock = Clock::new(config.settings.pace);
         let state = State::seeded(&schema, &clock, &config.duplicate_rules);
         Self {
             state: Mutex::new(state),
@@ -135,6 +135,7 @@ impl Org {
     }
 
     pub(crate) fn set_settings(&self, settings: Settings) {
+        self.clock.set_pace(settings.pace);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 

@@ -19,12 +19,14 @@ pub struct LoggedRequest {
     pub path: String,
     /// HTTP status; 0 when the connection was dropped instead.
     pub status: u16,
-    /// Milliseconds until the answer.
+    /// Milliseconds of the org's time until the answer.
     pub duration_ms: u64,
     /// Graphs in the request.
     pub graphs: usize,
     /// Nodes, subrequests or rows in the request.
     pub nodes: usize,
+    /// Milliseconds that the latency model drew for the request, those of its rows apart; the same seed draws the same.
+    pub latency_ms: u64,
     /// Name of the fault that was applied, if any.
     pub fault: Option<String>,
 }

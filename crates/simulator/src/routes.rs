@@ -20,7 +20,6 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
-use tokio::time::Instant;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
@@ -45,6 +44,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Size {
     pub(crate) graphs: usize,
     pub(crate) nodes: usize,
+    /// Milliseconds that the latency model drew for it, rows apart.
+    pub(crate) latency_ms: u64,
 }
 
 /// Everything the simulator answers.
@@ -82,9 +83,9 @@ async fn front(State(org): State<Arc<Org>>, ConnectInfo(cut): ConnectInfo<Cut>, 
 }
 
 async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
-    let started = Instant::now();
-    let at = org.clock.now_text();
-    let request = org.usage().started();
+    let started = org.clock.now();
+    let at = crate::clock::datetime_text(started.ms());
+    let request = org.usage().started(started);
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
     let fault = org.faults.request(&path, &incoming.body);
@@ -110,7 +111,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
         }
         _ => {
             if let Some(FaultKind::Slow { ms }) = fault {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
+                org.clock.sleep(Duration::from_millis(ms)).await;
             }
             let response = work(&org, incoming, &mut size).await;
             match &fault {
@@ -134,9 +135,10 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
         method,
         path,
         status: if dropped { 0 } else { response.status().as_u16() },
-        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: u64::try_from(org.clock.now().since(started).as_millis()).unwrap_or(u64::MAX),
         graphs: size.graphs,
         nodes: size.nodes,
+        latency_ms: size.latency_ms,
         fault: fault.map(|fault| fault.name().to_owned()),
     });
     response

@@ -58,6 +58,9 @@ pub enum PublishBehavior {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// Virtual seconds in a real second: 1 is real time, more speeds latency, lock waits, sessions and all windows up,
+    /// and at 0 the clock only moves when it is pushed. A wait is never shorter than a real millisecond.
+    pub pace: f64,
     /// Milliseconds each request waits before it is worked on.
     pub latency_ms: u64,
     /// Milliseconds each written row takes, with its locks held.
@@ -115,6 +118,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            pace: 1.0,
             latency_ms: 0,
             latency_per_row_ms: 0,
             latency_jitter_ms: 0,
@@ -159,6 +163,9 @@ impl Settings {
         let merged: Self = serde_json::from_value(all).map_err(|error| error.to_string())?;
         if !matches!(merged.invalid_client_status, 400 | 401) {
             return Err("invalid_client_status must be 400 or 401".to_owned());
+        }
+        if !(0.0..=crate::clock::FASTEST).contains(&merged.pace) {
+            return Err(format!("pace must be from 0 to {}", crate::clock::FASTEST));
         }
         Ok(merged)
     }

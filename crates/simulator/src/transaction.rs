@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api_error::ApiError;
@@ -141,9 +140,7 @@ impl Transaction {
 
     async fn row_latency(&self, call: &Call) {
         let ms = call.settings.latency_per_row_ms.saturating_mul(self.rows);
-        if ms > 0 {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-        }
+        self.org.clock.sleep(Duration::from_millis(ms)).await;
     }
 
     fn abandon(&mut self) {
@@ -251,8 +248,8 @@ impl Transaction {
             match attempt(self)? {
                 Attempt::Done(value) => return Ok(value),
                 Attempt::Blocked { row, on } => {
-                    let until = *deadline.get_or_insert_with(|| Instant::now() + call.settings.lock_wait());
-                    if tokio::time::timeout_at(until, on.cancelled()).await.is_err() {
+                    let until = *deadline.get_or_insert_with(|| self.org.clock.now().plus(call.settings.lock_wait()));
+                    if self.org.clock.before(until, on.cancelled()).await.is_none() {
                         return Err(ApiError::lock(&row.to_string()));
                     }
                 }

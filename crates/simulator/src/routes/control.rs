@@ -33,7 +33,7 @@ pub(crate) fn router() -> Router<Arc<Org>> {
         .route("/events", get(events))
         .route("/requests", get(requests))
         .route("/usage", get(usage))
-        .route("/clock", post(clock))
+        .route("/clock", get(read_clock).post(clock))
         .route("/settings", get(settings).post(change_settings))
         .route("/sessions/expire", post(expire))
         .route("/faults", get(faults).post(arm).delete(disarm))
@@ -113,14 +113,26 @@ async fn usage(State(org): Shared) -> Response {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Advance {
+    #[serde(default)]
     advance_s: u64,
+    #[serde(default)]
+    advance_ms: u64,
+}
+
+fn shown(org: &Org) -> Value {
+    json!({ "now": org.clock.now_text(), "pace": org.settings().pace, "waiting": org.clock.waiting() })
+}
+
+async fn read_clock(State(org): Shared) -> Response {
+    ok(&shown(&org))
 }
 
 async fn clock(State(org): Shared, body: Bytes) -> Response {
     match parse::<Advance>(&body) {
         Ok(advance) => {
-            Control::new(Arc::clone(&org)).advance_clock(Duration::from_secs(advance.advance_s));
-            ok(&json!({ "now": org.clock.now_text() }))
+            let by = Duration::from_secs(advance.advance_s).saturating_add(Duration::from_millis(advance.advance_ms));
+            Control::new(Arc::clone(&org)).advance_clock(by);
+            ok(&shown(&org))
         }
         Err(error) => bad(&error),
     }

@@ -63,14 +63,15 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
     let (used, counted) = org.usage().count(org.clock.now_ms(), 1, settings.api_limit);
     let reply = if !counted {
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.").into()
-    } else if org.usage().long_running(Duration::from_millis(settings.long_running_ms)) > settings.long_running_limit {
+    } else if org.usage().long_running(org.clock.now(), Duration::from_millis(settings.long_running_ms))
+        > settings.long_running_limit
+    {
         let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", message).into()
     } else {
         let latency = settings.latency_ms.saturating_add(org.jitter(settings.latency_jitter_ms));
-        if latency > 0 {
-            tokio::time::sleep(Duration::from_millis(latency)).await;
-        }
+        size.latency_ms = latency;
+        org.clock.sleep(Duration::from_millis(latency)).await;
         let call = Call {
             version: String::new(),
             path,

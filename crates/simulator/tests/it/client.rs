@@ -106,6 +106,15 @@ pub(crate) async fn read(response: Response) -> (u16, Value) {
     (status.as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
+/// Waits until `holds`, at most five seconds.
+pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "it did not happen within five seconds");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// `errorCode` of a REST error body.
 pub(crate) fn code(body: &Value) -> &str {
     body[0]["errorCode"].as_str().unwrap_or_default()

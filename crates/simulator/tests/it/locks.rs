@@ -2,18 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
 
-use crate::client::{Client, code, person};
-
-/// Waits until `holds`, at most five seconds.
-async fn eventually(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !holds() {
-        assert!(Instant::now() < deadline, "it did not happen within five seconds");
-        tokio::task::yield_now().await;
-    }
-}
+use crate::client::{Client, code, eventually, person};
 
 #[tokio::test]
 async fn two_upserts_of_one_external_id_make_one_row() {

@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best handed over")]
 
 mod client;
+mod clock;
 mod collections;
 mod composite;
 mod control;
