@@ -135,12 +135,15 @@ impl Control {
 
     /// Events with a replay id above `replay_id`, in replay order.
     pub fn events_after(&self, replay_id: u64) -> Vec<PublishedEvent> {
-        self.org.bus().after(replay_id).cloned().collect()
+        let mut bus = self.org.bus();
+        bus.settle(self.org.clock.now_ms(), &self.org.settings());
+        bus.after(replay_id).cloned().collect()
     }
 
     /// The newest events and how many are on the bus.
     pub(crate) fn newest_events(&self, limit: usize) -> (usize, Vec<PublishedEvent>) {
-        let bus = self.org.bus();
+        let mut bus = self.org.bus();
+        bus.settle(self.org.clock.now_ms(), &self.org.settings());
         (bus.len(), bus.after(0).rev().take(limit).cloned().collect())
     }
 
@@ -164,7 +167,10 @@ impl Control {
     pub fn usage(&self) -> UsageReport {
         let now = self.org.clock.now_ms();
         let settings = self.org.settings();
-        let events_last_hour = self.org.bus().published_last_hour(now);
+        let (events_last_hour, deliveries_last_day) = {
+            let mut bus = self.org.bus();
+            (bus.published_last_hour(now), bus.delivered_last_day(now))
+        };
         let mut usage = self.org.usage();
         UsageReport {
             api_calls: usage.last_day(now),
@@ -172,6 +178,8 @@ impl Control {
             api_calls_total: usage.total(),
             events_last_hour,
             event_hourly_limit: settings.event_hourly_limit,
+            deliveries_last_day,
+            event_daily_delivery_limit: settings.event_daily_delivery_limit,
             running: usage.running(),
             waiting: self.org.clock.waiting(),
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
+use crate::events::{self, Fate};
 use crate::org::guard;
 use crate::transaction::Target;
 
@@ -58,6 +59,12 @@ pub enum FaultKind {
     TruncatedBody,
     /// A row fails with `UNABLE_TO_LOCK_ROW`.
     Lock,
+    /// An accepted event is on the bus twice, under one UUID.
+    EventTwice,
+    /// An accepted event never reaches the bus.
+    EventLost,
+    /// The bus takes no events for the moment: `PLATFORM_EVENT_PUBLISHING_UNAVAILABLE`.
+    EventUnavailable,
     /// A row fails with a refusal of the test's choice, such as a validation rule's.
     RefuseRow {
         /// Error code.
@@ -79,7 +86,11 @@ fn bad_request() -> u16 {
 
 impl FaultKind {
     fn is_for_rows(&self) -> bool {
-        matches!(self, Self::Lock | Self::RefuseRow { .. })
+        matches!(self, Self::Lock | Self::RefuseRow { .. } | Self::EventUnavailable)
+    }
+
+    fn is_for_accepted_events(&self) -> bool {
+        matches!(self, Self::EventTwice | Self::EventLost)
     }
 
     /// The name it has in JSON.
@@ -100,6 +111,9 @@ impl FaultKind {
             Self::Slow { .. } => "slow",
             Self::TruncatedBody => "truncated_body",
             Self::Lock => "lock",
+            Self::EventTwice => "event_twice",
+            Self::EventLost => "event_lost",
+            Self::EventUnavailable => "event_unavailable",
             Self::RefuseRow { .. } => "refuse_row",
         }
     }
@@ -231,7 +245,7 @@ impl Faults {
             return None;
         }
         self.first(|fault| {
-            if fault.kind.is_for_rows() {
+            if fault.kind.is_for_rows() || fault.kind.is_for_accepted_events() {
                 return false;
             }
             let path_fits = match &fault.path {
@@ -248,9 +262,46 @@ impl Faults {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
+        let event = object.ends_with("__e");
+        let kind = self.first_of_row(object, path, body, target, |kind| {
+            kind.is_for_rows() && (event || *kind != FaultKind::EventUnavailable)
+        })?;
+        if let FaultKind::RefuseRow { code, message, status, fields } = kind {
+            return Some(ApiError::new(status, &code, message).with_fields(fields));
+        }
+        if kind == FaultKind::EventUnavailable {
+            return Some(events::unavailable());
+        }
+        let row = match target {
+            Target::Id(id) => id.to_string(),
+            Target::New | Target::ExternalId { .. } => "001000000000000AAA".to_owned(),
+        };
+        Some(ApiError::lock(&row))
+    }
+
+    /// What becomes of an accepted event.
+    pub(crate) fn event(&self, object: &str, path: &str, body: &Map<String, Value>) -> Fate {
+        if !self.any.load(Ordering::Acquire) {
+            return Fate::Once;
+        }
+        match self.first_of_row(object, path, body, &Target::New, FaultKind::is_for_accepted_events) {
+            Some(FaultKind::EventTwice) => Fate::Twice,
+            Some(_) => Fate::Lost,
+            None => Fate::Once,
+        }
+    }
+
+    fn first_of_row(
+        &self,
+        object: &str,
+        path: &str,
+        body: &Map<String, Value>,
+        target: &Target,
+        of_kind: impl Fn(&FaultKind) -> bool,
+    ) -> Option<FaultKind> {
         let mut text = None;
-        let kind = self.first(|fault| {
-            if !fault.kind.is_for_rows()
+        self.first(|fault| {
+            if !of_kind(&fault.kind)
                 || fault.path.as_deref().is_some_and(|part| !path.contains(part))
                 || fault.object.as_deref().is_some_and(|name| !name.eq_ignore_ascii_case(object))
             {
@@ -267,15 +318,7 @@ impl Faults {
                 });
                 text.contains(wanted)
             })
-        })?;
-        if let FaultKind::RefuseRow { code, message, status, fields } = kind {
-            return Some(ApiError::new(status, &code, message).with_fields(fields));
-        }
-        let row = match target {
-            Target::Id(id) => id.to_string(),
-            Target::New | Target::ExternalId { .. } => "001000000000000AAA".to_owned(),
-        };
-        Some(ApiError::lock(&row))
+        })
     }
 
     fn first(&self, mut fits: impl FnMut(&Fault) -> bool) -> Option<FaultKind> {

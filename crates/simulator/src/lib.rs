@@ -54,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::config::{Config, ConnectedApp};
 pub use crate::control::{Control, ControlError};
 pub use crate::duplicates::{DuplicateAction, DuplicateRule, MatchField, RuleResponse};
-pub use crate::events::PublishedEvent;
+pub use crate::events::{PublishedBy, PublishedEvent};
 pub use crate::faults::{ArmedFault, Fault, FaultKind};
 pub use crate::ids::RecordId;
 pub use crate::limits::UsageReport;

@@ -33,6 +33,10 @@ pub struct UsageReport {
     pub events_last_hour: u64,
     /// Events allowed in that time.
     pub event_hourly_limit: u64,
+    /// Events delivered to subscribers in the rolling 24 hours.
+    pub deliveries_last_day: u64,
+    /// Deliveries allowed in that time.
+    pub event_daily_delivery_limit: u64,
     /// Requests being worked on.
     pub running: usize,
     /// Of them, those that sleep or wait for a lock by the org's clock.

@@ -81,7 +81,7 @@ impl Org {
         let state = State::seeded(&schema, &clock, &config.duplicate_rules);
         Self {
             state: Mutex::new(state),
-            bus: Mutex::new(EventBus::default()),
+            bus: Mutex::new(EventBus::new(config.seed)),
             usage: Mutex::new(Usage::default()),
             log: Mutex::new(RequestLog::default()),
             cursors: Mutex::new(Cursors::default()),
@@ -100,7 +100,7 @@ impl Org {
     /// Back to the state after start: rows, events, usage, log, faults, settings and sessions.
     pub(crate) fn reset(&self) {
         *guard(&self.state) = State::seeded(&self.schema, &self.clock, &self.initial.duplicate_rules);
-        *guard(&self.bus) = EventBus::default();
+        *guard(&self.bus) = EventBus::new(self.initial.seed);
         *guard(&self.usage) = Usage::default();
         *guard(&self.log) = RequestLog::default();
         *guard(&self.cursors) = Cursors::default();

@@ -189,6 +189,9 @@ fn refusal(fault: &FaultKind, path: &str) -> Option<(u16, &'static str, String)>
         | FaultKind::Slow { .. }
         | FaultKind::TruncatedBody
         | FaultKind::Lock
+        | FaultKind::EventTwice
+        | FaultKind::EventLost
+        | FaultKind::EventUnavailable
         | FaultKind::RefuseRow { .. } => None,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::settings::Settings;
+use crate::settings::{PublishBehavior, Settings};
 
 const SEEDS: [&str; 6] = [
     include_str!("../schema/account.toml"),
@@ -57,6 +57,9 @@ pub(crate) struct Object {
     /// A platform event: published, never stored.
     #[serde(default)]
     pub(crate) event: bool,
+    /// When its events are published; only a platform event has it.
+    #[serde(default)]
+    pub(crate) publish_behavior: Option<PublishBehavior>,
     /// Rows cannot be written through the API.
     #[serde(default)]
     pub(crate) read_only: bool,

@@ -52,6 +52,8 @@ pub enum PublishBehavior {
     AfterCommit,
     /// At the call, also when the transaction then rolls back.
     Immediately,
+    /// As the event's own definition says.
+    AsDefined,
 }
 
 /// Settings of the org. `POST /_sim/settings` takes any subset of these keys.
@@ -89,8 +91,22 @@ pub struct Settings {
     pub duplicate_key: DuplicateKey,
     /// Whether rows rolled back by `allOrNone` still print the id they would have had.
     pub collections_rolled_back_rows_keep_id: bool,
-    /// When events reach the bus.
+    /// When events reach the bus, if not as their definitions say.
     pub publish_behavior: PublishBehavior,
+    /// Milliseconds an accepted event takes from its commit to the bus.
+    pub event_delay_ms: u64,
+    /// Largest event message; Salesforce takes one megabyte.
+    pub event_max_bytes: usize,
+    /// Events delivered to Pub/Sub API subscribers in a rolling 24 hours, each subscriber's counted.
+    pub event_daily_delivery_limit: u64,
+    /// Bytes of events the bus keeps at most; older ones go before their 72 hours are over.
+    pub event_bus_max_bytes: usize,
+    /// Largest gap between the replay ids of two events; 0 makes them contiguous.
+    pub replay_gap: u32,
+    /// Event objects the user has no Create permission on.
+    pub unpublishable_events: Vec<String>,
+    /// Event objects the user has no Read permission on.
+    pub unreadable_events: Vec<String>,
     /// Whether the org has person accounts.
     pub person_accounts: bool,
     /// Whether State and Country/Territory picklists are on.
@@ -133,7 +149,14 @@ impl Default for Settings {
             graph_header_propagation: true,
             duplicate_key: DuplicateKey::Misspelt,
             collections_rolled_back_rows_keep_id: true,
-            publish_behavior: PublishBehavior::AfterCommit,
+            publish_behavior: PublishBehavior::AsDefined,
+            event_delay_ms: 0,
+            event_max_bytes: 1_048_576,
+            event_daily_delivery_limit: 25_000,
+            event_bus_max_bytes: 512 * 1024 * 1024,
+            replay_gap: 3,
+            unpublishable_events: Vec::new(),
+            unreadable_events: Vec::new(),
             person_accounts: true,
             state_country_picklists: false,
             hidden_fields: Vec::new(),

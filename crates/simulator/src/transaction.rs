@@ -13,13 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::duplicates;
-use crate::events::Event;
+use crate::events::{self, Event, PublishedBy};
 use crate::ids::RecordId;
 use crate::org::{Holder, Org, State, stamp};
 use crate::person_accounts;
 use crate::records::{Pending, Row, TransactionId, push_folded};
 use crate::schema::{FieldIx, ObjectIx};
-use crate::settings::PublishBehavior;
 use crate::validation::{self, Changes, Mode};
 
 /// Which row a save is for.
@@ -104,7 +103,10 @@ impl Transaction {
 
     /// Takes back everything since `savepoint`. Locks stay until the transaction ends.
     pub(crate) fn rollback_to(&mut self, savepoint: Savepoint) {
-        self.events.truncate(savepoint.events);
+        if self.events.len() > savepoint.events {
+            self.org.bus().release(self.events.len() - savepoint.events);
+            self.events.truncate(savepoint.events);
+        }
         if self.undo.len() > savepoint.undo {
             let org = Arc::clone(&self.org);
             let mut state = org.state();
@@ -124,7 +126,7 @@ impl Transaction {
             // Events are on the bus before anyone can see the rows, as one commit.
             let events = std::mem::take(&mut self.events);
             if !events.is_empty() {
-                org.bus().publish(events, org.clock.now_ms());
+                org.bus().accept(events, PublishedBy::AfterCommit, org.clock.now_ms(), &call.settings);
             }
             self.release(&mut state);
         }
@@ -148,8 +150,11 @@ impl Transaction {
             return;
         }
         self.finished = true;
-        self.events.clear();
         let org = Arc::clone(&self.org);
+        if !self.events.is_empty() {
+            org.bus().release(self.events.len());
+            self.events.clear();
+        }
         let mut state = org.state();
         self.undo_rows(&mut state, 0);
         self.release(&mut state);
@@ -210,29 +215,33 @@ impl Transaction {
         call: &Call,
     ) -> Result<Published, ApiError> {
         let org = Arc::clone(&self.org);
-        let name = &org.schema.object(object).name;
+        let definition = org.schema.object(object);
+        let name = &definition.name;
         if let Some(error) = org.faults.row(name, &call.path, body, &Target::New) {
             return Err(error);
+        }
+        if call.settings.unpublishable_events.iter().any(|event| event.eq_ignore_ascii_case(name)) {
+            return Err(events::not_creatable(definition));
         }
         self.rows += 1;
         let (id, user) = {
             let mut state = org.state();
             (state.next_id(&org.schema, object).0, state.defaults.user)
         };
-        let event = Event::read(&org, object, body, user, call)?;
+        let mut event = Event::read(&org, object, body, user, call)?;
+        event.fate = org.faults.event(name, &call.path, body);
         let mut bus = org.bus();
         let now = org.clock.now_ms();
-        if bus.published_last_hour(now) + self.events.len() as u64 >= call.settings.event_hourly_limit {
-            return Err(ApiError::bad_request(
-                "LIMIT_EXCEEDED",
-                "You have exceeded the event publishing limit for your org.",
-            )
-            .with_fields([""; 0]));
+        if !bus.has_room(event.size, &call.settings) {
+            return Err(events::unavailable());
+        }
+        if !bus.reserve(now, &call.settings) {
+            return Err(events::over_hourly_limit());
         }
         let uuid = event.uuid.clone();
-        match call.settings.publish_behavior {
-            PublishBehavior::Immediately => bus.publish(vec![event], now),
-            PublishBehavior::AfterCommit => self.events.push(event),
+        match events::behavior(definition, &call.settings) {
+            PublishedBy::AfterCommit => self.events.push(event),
+            by @ (PublishedBy::Immediately | PublishedBy::PubSub) => bus.accept(vec![event], by, now, &call.settings),
         }
         Ok(Published { id, uuid })
     }
@@ -487,6 +496,9 @@ impl Transaction {
         id: RecordId,
     ) -> Result<Attempt<()>, ApiError> {
         let schema = &org.schema;
+        if schema.object(object).event {
+            return Err(events::not_changeable(schema.object(object), "deleted"));
+        }
         if schema.object(object).read_only {
             return Err(ApiError::new(
                 403,

@@ -10,6 +10,7 @@ use super::data::Resource;
 use super::{Size, sobjects};
 use crate::api_error::ApiError;
 use crate::call::Call;
+use crate::events;
 use crate::ids::RecordId;
 use crate::org::Org;
 use crate::reply::Reply;
@@ -190,7 +191,7 @@ async fn write_row(
         }
         Kind::Create => (Target::New, None),
         Kind::Update | Kind::Upsert(..) if definition.event => {
-            return Err(ApiError::bad_request("INVALID_TYPE", format!("{} rows cannot be updated", definition.name)));
+            return Err(events::not_changeable(definition, "updated"));
         }
         Kind::Update => {
             let (key, value) = take("Id").ok_or_else(|| {

@@ -212,7 +212,10 @@ fn resources(call: &Call) -> Value {
 fn limits(org: &Org, call: &Call) -> Value {
     let now = org.clock.now_ms();
     let used = org.usage().last_day(now);
-    let events = org.bus().published_last_hour(now);
+    let (events, delivered) = {
+        let mut bus = org.bus();
+        (bus.published_last_hour(now), bus.delivered_last_day(now))
+    };
     let left = |max: u64, used: u64| json!({ "Max": max, "Remaining": max.saturating_sub(used) });
     let settings = &call.settings;
     json!({
@@ -223,7 +226,7 @@ fn limits(org: &Org, call: &Call) -> Value {
         "FileStorageMB": left(1_073, 0),
         "HourlyPublishedPlatformEvents": left(settings.event_hourly_limit, events),
         "HourlyPublishedStandardVolumePlatformEvents": left(1_000, 0),
-        "DailyDeliveredPlatformEvents": left(25_000, 0),
+        "DailyDeliveredPlatformEvents": left(settings.event_daily_delivery_limit, delivered),
         "DailyStandardVolumePlatformEvents": left(25_000, 0),
         "MonthlyPlatformEventsUsageEntitlement": left(0, 0),
         "PublishCallbackUsageInApex": left(5_242_880, 0),

@@ -8,6 +8,7 @@ use super::data::Resource;
 use super::describe;
 use crate::api_error::ApiError;
 use crate::call::Call;
+use crate::events;
 use crate::form::encode;
 use crate::ids::RecordId;
 use crate::org::Org;
@@ -43,6 +44,8 @@ async fn answer(
         ("POST", []) => create(org, transaction, object, resource, call).await,
         ("POST", ["Id" | "id"]) if !definition.event => create(org, transaction, object, resource, call).await,
         (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
+        ("PATCH", [_] | ["Id" | "id", _]) if definition.event => Err(events::not_changeable(definition, "updated")),
+        ("DELETE", [_]) if definition.event => Err(events::not_changeable(definition, "deleted")),
         _ if definition.event => Err(ApiError::not_found()),
         ("GET", [id]) => {
             let id = record_id(definition, id)?;
