@@ -18,6 +18,10 @@ pub struct Config {
     pub duplicate_rules: Vec<DuplicateRule>,
     /// Connected apps that may ask for tokens.
     pub apps: Vec<ConnectedApp>,
+    /// My Domain name: first label of the org's host name, and its path prefix `/orgs/{name}`.
+    pub name: String,
+    /// A sandbox signs in at the login host `test`, other orgs at `login`.
+    pub sandbox: bool,
 }
 
 impl Default for Config {
@@ -28,6 +32,8 @@ impl Default for Config {
             settings: Settings::default(),
             duplicate_rules: Vec::new(),
             apps: vec![ConnectedApp::development()],
+            name: "causeway".to_owned(),
+            sandbox: false,
         }
     }
 }

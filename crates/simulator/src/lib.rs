@@ -31,6 +31,7 @@ mod ids;
 mod limits;
 mod oauth;
 mod org;
+mod orgs;
 mod person_accounts;
 mod records;
 mod references;
@@ -59,6 +60,7 @@ pub use crate::faults::{ArmedFault, Fault, FaultKind};
 pub use crate::ids::RecordId;
 pub use crate::limits::UsageReport;
 pub use crate::oauth::{PASSWORD, USERNAME};
+pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;
 pub use crate::settings::{DuplicateKey, GraphDuplicateBody, GraphErrorStyle, PublishBehavior, Settings};
 
@@ -73,6 +75,14 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// An org's name cannot be used.
+    #[error("org {name}: {problem}")]
+    Org {
+        /// The name asked for.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A duplicate rule of the config names an object or field the org does not have.
     #[error("duplicate rules: {0}")]
     DuplicateRules(ControlError),
@@ -84,9 +94,21 @@ pub enum Error {
 /// The result of starting an org.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A running org. Dropping it stops it at once; [`Simulator::shutdown`] lets running requests finish.
+/// An org with what its config asks for, not yet reachable.
+fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
+    let org = Arc::new(org::Org::new(config.clone(), number));
+    let control = Control::new(Arc::clone(&org));
+    control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
+    for app in config.apps {
+        control.register_app(app).map_err(Error::ConnectedApp)?;
+    }
+    Ok(org)
+}
+
+/// A running org, or several. Dropping it stops them at once; [`Simulator::shutdown`] lets running requests finish.
 #[derive(Debug)]
 pub struct Simulator {
+    orgs: Arc<orgs::Orgs>,
     base_url: String,
     control: Control,
     stop: CancellationToken,
@@ -99,20 +121,30 @@ impl Simulator {
     /// # Errors
     /// The address cannot be listened on, or the config contradicts the org's schema.
     pub async fn start(config: Config) -> Result<Self> {
-        let address = config.listen;
+        Self::start_many(vec![config]).await
+    }
+
+    /// Starts several orgs on the address of the first and returns once they answer. The first answers at the root
+    /// and under every unknown host name, each at `/orgs/{name}` and at host names that begin with its name.
+    ///
+    /// # Errors
+    /// There is no org, two have one name, the address cannot be listened on, or a config contradicts its schema.
+    pub async fn start_many(configs: Vec<Config>) -> Result<Self> {
+        let none = || Error::Org { name: String::new(), problem: "at least one org is needed".to_owned() };
+        let address = configs.first().ok_or_else(none)?.listen;
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let base_url = format!("http://{}", listener.local_addr().map_err(listen)?);
-        let org = Arc::new(org::Org::new(config.clone()));
-        let control = Control::new(Arc::clone(&org));
-        control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
-        for app in config.apps {
-            control.register_app(app).map_err(Error::ConnectedApp)?;
+        let orgs = Arc::new(orgs::Orgs::new(base_url.clone()));
+        let mut first = None;
+        for config in configs {
+            let org = orgs.add(config)?;
+            first.get_or_insert(org);
         }
-        org.set_base_url(base_url.clone());
+        let control = first.ok_or_else(none)?.control();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let service = routes::router(org).into_make_service_with_connect_info::<connection::Cut>();
+        let service = orgs::router(Arc::clone(&orgs)).into_make_service_with_connect_info::<connection::Cut>();
         let server = tokio::spawn(async move {
             let serve = axum::serve(connection::CuttableListener(listener), service)
                 .with_graceful_shutdown(stopped.cancelled_owned());
@@ -120,17 +152,35 @@ impl Simulator {
                 tracing::error!(%error, "the simulator stopped listening");
             }
         });
-        Ok(Self { base_url, control, stop, server })
+        Ok(Self { orgs, base_url, control, stop, server })
     }
 
-    /// `http://127.0.0.1:49152`, without a slash at the end. It is login host and instance in one.
+    /// `http://127.0.0.1:49152`, without a slash at the end. It is login host and instance of the first org in one.
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Control calls; clones of it stay good as long as this handle.
+    /// Control calls of the first org; clones of it stay good as long as this handle.
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// The org with this My Domain name.
+    pub fn org(&self, name: &str) -> Option<OrgHandle> {
+        self.orgs.get(name)
+    }
+
+    /// All orgs, the one at the root first.
+    pub fn orgs(&self) -> Vec<OrgHandle> {
+        self.orgs.all()
+    }
+
+    /// Starts one more org at the same address; `listen` of its config is not used.
+    ///
+    /// # Errors
+    /// Its name is taken or unfit, or the config contradicts its schema.
+    pub fn add_org(&self, config: Config) -> Result<OrgHandle> {
+        self.orgs.add(config)
     }
 
     /// Stops listening and waits until running requests are answered and idle connections closed.

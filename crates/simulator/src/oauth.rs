@@ -218,7 +218,12 @@ impl OAuth {
     }
 
     /// Checks a JWT bearer assertion against the app's public key; returns the app's consumer key.
-    pub(crate) fn check_assertion(&self, assertion: &str, base_url: &str, now_ms: i64) -> Result<String, OauthError> {
+    pub(crate) fn check_assertion(
+        &self,
+        assertion: &str,
+        own_urls: &[String],
+        now_ms: i64,
+    ) -> Result<String, OauthError> {
         let invalid = || OauthError::new("invalid_grant", "invalid assertion");
         let issuer = issuer(assertion).ok_or_else(invalid)?;
         let app = self.app(&issuer).ok_or_else(|| OauthError::new("invalid_client_id", "client identifier invalid"))?;
@@ -230,8 +235,11 @@ impl OAuth {
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
         let token = jsonwebtoken::decode::<Assertion>(assertion, &key, &rules).map_err(|_| invalid())?;
-        let allowed = [base_url, "https://login.salesforce.com", "https://test.salesforce.com"];
-        let fits = |aud: &str| allowed.contains(&aud.trim_end_matches('/'));
+        let allowed = ["https://login.salesforce.com", "https://test.salesforce.com"];
+        let fits = |aud: &str| {
+            let aud = aud.trim_end_matches('/');
+            allowed.contains(&aud) || own_urls.iter().any(|url| url == aud)
+        };
         let audience = match &token.claims.aud {
             serde_json::Value::String(aud) => fits(aud),
             serde_json::Value::Array(all) => all.iter().filter_map(|aud| aud.as_str()).any(fits),
@@ -286,6 +294,15 @@ impl OAuth {
                 if valid { Ok(code) } else { Err(OauthError::new("invalid_request", "invalid code verifier")) }
             }
         }
+    }
+
+    pub(crate) fn has_code(&self, text: &str) -> bool {
+        guard(&self.0).codes.contains_key(text)
+    }
+
+    /// Whether the org handed out this refresh token, retired or not.
+    pub(crate) fn has_refresh_token(&self, text: &str) -> bool {
+        guard(&self.0).refresh.contains_key(text)
     }
 
     pub(crate) fn code_expiry(now_ms: i64) -> i64 {
@@ -348,11 +365,15 @@ impl Sessions {
     }
 }
 
-/// The `iss` claim before the signature is checked: it says whose key to check with.
-fn issuer(assertion: &str) -> Option<String> {
+/// The claims before the signature is checked: they say whose key to check with.
+pub(crate) fn claims(assertion: &str) -> Option<serde_json::Value> {
     let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-    claims.get("iss")?.as_str().map(str::to_owned)
+    serde_json::from_slice(&claims).ok()
+}
+
+/// The `iss` claim.
+fn issuer(assertion: &str) -> Option<String> {
+    claims(assertion)?.get("iss")?.as_str().map(str::to_owned)
 }
 
 fn refresh_token() -> String {

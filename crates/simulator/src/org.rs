@@ -17,6 +17,7 @@ use crate::faults::Faults;
 use crate::ids::RecordId;
 use crate::limits::Usage;
 use crate::oauth::OAuth;
+use crate::orgs::Reached;
 use crate::records::{KeyPart, Row, Table, TransactionId};
 use crate::request_log::RequestLog;
 use crate::routes::query::Cursors;
@@ -38,7 +39,8 @@ pub(crate) struct Org {
     rng: Mutex<StdRng>,
     settings: RwLock<Arc<Settings>>,
     initial: Config,
-    base_url: OnceLock<String>,
+    own_url: OnceLock<String>,
+    number: u64,
     last_transaction: AtomicU64,
 }
 
@@ -75,10 +77,11 @@ pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Org {
-    pub(crate) fn new(config: Config) -> Self {
+    /// The `number`th org of the process; it is told apart by its id.
+    pub(crate) fn new(config: Config, number: u64) -> Self {
         let schema = Schema::seed();
         let clock = Clock::new(config.settings.pace);
-        let state = State::seeded(&schema, &clock, &config.duplicate_rules);
+        let state = State::seeded(&schema, &clock, &config, number);
         Self {
             state: Mutex::new(state),
             bus: Mutex::new(EventBus::new(config.seed)),
@@ -90,7 +93,8 @@ impl Org {
             faults: Faults::new(config.seed),
             oauth: OAuth::new(&config.apps),
             initial: config,
-            base_url: OnceLock::new(),
+            own_url: OnceLock::new(),
+            number,
             last_transaction: AtomicU64::new(0),
             schema,
             clock,
@@ -99,7 +103,7 @@ impl Org {
 
     /// Back to the state after start: rows, events, usage, log, faults, settings and sessions.
     pub(crate) fn reset(&self) {
-        *guard(&self.state) = State::seeded(&self.schema, &self.clock, &self.initial.duplicate_rules);
+        *guard(&self.state) = State::seeded(&self.schema, &self.clock, &self.initial, self.number);
         *guard(&self.bus) = EventBus::new(self.initial.seed);
         *guard(&self.usage) = Usage::default();
         *guard(&self.log) = RequestLog::default();
@@ -139,13 +143,51 @@ impl Org {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
-    pub(crate) fn set_base_url(&self, url: String) {
+    pub(crate) fn set_own_url(&self, url: String) {
         // A second call would come from a second listener; the first address stays the org's.
-        let _ = self.base_url.set(url);
+        let _ = self.own_url.set(url);
     }
 
-    pub(crate) fn base_url(&self) -> &str {
-        self.base_url.get().map_or("", String::as_str)
+    /// Where the org answers, whoever asks.
+    pub(crate) fn own_url(&self) -> &str {
+        self.own_url.get().map_or("", String::as_str)
+    }
+
+    /// Where the org answers, in the way the running request reached it.
+    pub(crate) fn base_url(&self) -> String {
+        Reached::current().map_or_else(|| self.own_url().to_owned(), |reached| reached.instance.clone())
+    }
+
+    /// The host the running request asked: a login host, or the org itself.
+    pub(crate) fn host_url(&self) -> String {
+        Reached::current().map_or_else(|| self.own_url().to_owned(), |reached| reached.host.clone())
+    }
+
+    /// What a JWT assertion may name as its audience, beside Salesforce's own login hosts.
+    pub(crate) fn audiences(&self) -> [String; 3] {
+        [self.host_url(), self.base_url(), self.own_url().to_owned()]
+    }
+
+    /// My Domain name.
+    pub(crate) fn name(&self) -> &str {
+        &self.initial.name
+    }
+
+    pub(crate) fn sandbox(&self) -> bool {
+        self.initial.sandbox
+    }
+
+    pub(crate) fn organization(&self) -> RecordId {
+        self.state().defaults.organization
+    }
+
+    /// Whether a user of the org has this name.
+    pub(crate) fn has_user(&self, username: &str) -> bool {
+        let Some(field) = self.schema.object(self.schema.user).find("Username") else { return false };
+        let state = self.state();
+        state.table(self.schema.user).committed().any(|(_, row)| {
+            row.get(field).and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case(username))
+        })
     }
 
     pub(crate) fn next_transaction(&self) -> TransactionId {
@@ -166,7 +208,7 @@ impl Org {
 }
 
 impl State {
-    fn seeded(schema: &Schema, clock: &Clock, rules: &[DuplicateRule]) -> Self {
+    fn seeded(schema: &Schema, clock: &Clock, config: &Config, number: u64) -> Self {
         let mut tables: Vec<Table> = schema.objects.iter().map(|_| Table::default()).collect();
         let unique = schema
             .objects
@@ -180,9 +222,9 @@ impl State {
                     .collect()
             })
             .collect();
-        let compiled = Rules::compile(schema, &mut tables, rules).unwrap_or_default();
+        let compiled = Rules::compile(schema, &mut tables, &config.duplicate_rules).unwrap_or_default();
         let defaults = Defaults {
-            organization: RecordId::new("00D", 1),
+            organization: RecordId::new("00D", number),
             user: RecordId::new("005", 1),
             person_record_type: RecordId::new("012", 1),
             business_record_type: RecordId::new("012", 2),
@@ -192,7 +234,7 @@ impl State {
             (
                 schema.organization,
                 defaults.organization,
-                json!({ "Name": "Causeway Simulator", "OrganizationType": "Developer Edition", "IsSandbox": false, "InstanceName": "SIM1" }),
+                json!({ "Name": "Causeway Simulator", "OrganizationType": "Developer Edition", "IsSandbox": config.sandbox, "InstanceName": "SIM1" }),
             ),
             (
                 schema.user,

@@ -14,18 +14,19 @@ pub(crate) mod sobjects;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::connection::Cut;
 use crate::faults::FaultKind;
 use crate::org::Org;
+use crate::orgs::Reached;
 use crate::request_log::LoggedRequest;
 
 /// Salesforce refuses larger bodies; so does this org.
@@ -48,7 +49,7 @@ pub(crate) struct Size {
     pub(crate) latency_ms: u64,
 }
 
-/// Everything the simulator answers.
+/// Everything one org answers.
 pub(crate) fn router(org: Arc<Org>) -> Router {
     Router::new()
         .route("/", get(page::show))
@@ -62,7 +63,12 @@ pub(crate) fn router(org: Arc<Org>) -> Router {
 /// Takes a request of the org's own API.
 ///
 /// The work runs in a task of its own: a caller that hangs up does not stop a request the org has begun.
-async fn front(State(org): State<Arc<Org>>, ConnectInfo(cut): ConnectInfo<Cut>, request: Request) -> Response {
+async fn front(
+    State(org): State<Arc<Org>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Extension(reached): Extension<Arc<Reached>>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
         return json_response(
@@ -71,7 +77,7 @@ async fn front(State(org): State<Arc<Org>>, ConnectInfo(cut): ConnectInfo<Cut>, 
         );
     };
     let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body };
-    match tokio::spawn(answer(org, incoming, cut)).await {
+    match tokio::spawn(reached.scope(answer(org, incoming, cut))).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, "a request ended in a panic");

@@ -83,7 +83,7 @@ fn grant(org: &Arc<Org>, incoming: &Incoming, body: &Form) -> Result<Value, Oaut
             let assertion = body
                 .filled("assertion")
                 .ok_or_else(|| OauthError::new("invalid_request", "missing required parameters"))?;
-            let client_id = org.oauth.check_assertion(assertion, org.base_url(), now)?;
+            let client_id = org.oauth.check_assertion(assertion, &org.audiences(), now)?;
             usable(&settings)?;
             let issued = org.oauth.issue(&client_id, "web api", false, &organization, now, &settings);
             Ok(answer(org, &issued, None))
@@ -122,7 +122,7 @@ fn usable(settings: &Settings) -> Result<(), OauthError> {
 }
 
 fn instance_url(org: &Org, settings: &Settings) -> String {
-    settings.instance_url.clone().unwrap_or_else(|| org.base_url().to_owned())
+    settings.instance_url.clone().unwrap_or_else(|| org.base_url())
 }
 
 fn identity_url(org: &Org) -> String {
@@ -242,9 +242,9 @@ fn identity(org: &Org, incoming: &Incoming) -> Response {
 }
 
 fn discovery(org: &Org) -> Value {
-    let at = |path: &str| format!("{}/services/oauth2/{path}", org.base_url());
+    let at = |path: &str| format!("{}/services/oauth2/{path}", org.host_url());
     json!({
-        "issuer": org.base_url(),
+        "issuer": org.host_url(),
         "authorization_endpoint": at("authorize"),
         "token_endpoint": at("token"),
         "revocation_endpoint": at("revoke"),
@@ -332,7 +332,7 @@ fn approval_page(form: &Form, problem: Option<&str>) -> Response {
          input{{width:100%;padding:.5rem;box-sizing:border-box}}button{{padding:.6rem 1.2rem;margin-right:.5rem}}\
          [role=alert]{{color:#b00020}}</style>\
          <h1>Allow access?</h1><p><b>{}</b> asks for access to this simulated org.</p>{problem}\
-         <form method=\"post\" action=\"/services/oauth2/authorize\">{hidden}\
+         <form method=\"post\" action=\"authorize\">{hidden}\
          <label>Username <input name=\"username\" autocomplete=\"username\"></label>\
          <label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\"></label>\
          <button name=\"decision\" value=\"allow\">Allow</button><button name=\"decision\" value=\"deny\">Deny</button>\

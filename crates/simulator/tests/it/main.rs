@@ -15,6 +15,7 @@ mod graph;
 mod limits;
 mod locks;
 mod oauth;
+mod orgs;
 mod process;
 mod query;
 mod random;
