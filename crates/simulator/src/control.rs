@@ -185,9 +185,36 @@ impl Control {
         }
     }
 
-    /// Arms a fault.
+    /// Arms a fault and returns the id that disarms it.
+    ///
+    /// # Errors
+    /// The fault cannot be armed as it is (an empty sequence, a probability above 1, …), or too many are armed.
+    pub fn try_arm(&self, fault: Fault) -> Result<u64, ControlError> {
+        self.org.faults.arm(fault).map_err(ControlError)
+    }
+
+    /// Arms a fault that is known to be sound, as tests write them; one that is not is logged and left out.
     pub fn arm(&self, fault: Fault) {
-        self.org.faults.arm(fault);
+        if let Err(error) = self.try_arm(fault) {
+            tracing::error!(%error, "a fault was not armed");
+        }
+    }
+
+    /// Disarms one fault and lets go what it holds; `false` when none has this id.
+    pub fn disarm(&self, id: u64) -> bool {
+        self.org.faults.disarm(id)
+    }
+
+    /// Lets go every request that [`crate::FaultKind::Hold`] or [`crate::FaultKind::HoldAnswer`] holds, and says how
+    /// many. The faults stay armed and hold what matches next.
+    pub fn release_held(&self) -> u64 {
+        self.org.faults.release()
+    }
+
+    /// Waits until at least `count` requests are held.
+    pub async fn until_held(&self, count: u64) {
+        // The org, and with it the sender, lives as long as this handle.
+        let _ = self.org.faults.held().wait_for(|held| *held >= count).await;
     }
 
     /// Disarms all faults.

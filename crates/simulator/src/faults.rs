@@ -1,17 +1,12 @@
-//! Scripted trouble. A fault is armed with a kind and a filter, and goes off on the requests or rows that pass it.
+//! Scripted trouble. A fault is armed with a kind and a filter, and goes off on what passes the filter.
+//!
+//! A kind is for whole requests, for single graphs of a composite graph, or for single rows. [`mod@armed`] decides when
+//! one goes off, [`mod@refusals`] says how each is worded.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+pub(crate) mod armed;
+pub(crate) mod refusals;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use crate::api_error::ApiError;
-use crate::events::{self, Fate};
-use crate::org::guard;
-use crate::transaction::Target;
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +31,17 @@ pub enum FaultKind {
     UnavailableJson,
     /// 503 with an HTML body.
     UnavailableHtml,
+    /// 502 with an HTML body: the edge did not reach the instance.
+    BadGateway,
+    /// 420 without a body: the edge has no route for the host.
+    NoRoute,
+    /// 429 with `Retry-After`, as a proxy on the way may answer.
+    TooManyRequests {
+        /// Seconds of `Retry-After`.
+        retry_after_s: u64,
+    },
+    /// 403 `API_DISABLED_FOR_ORG`.
+    ApiDisabled,
     /// 500 `UNKNOWN_EXCEPTION`; nothing was carried out.
     UnknownException,
     /// The request is refused as a whole with an error of the test's choice; nothing was carried out.
@@ -55,8 +61,17 @@ pub enum FaultKind {
         /// Milliseconds of the wait.
         ms: u64,
     },
+    /// The request waits before it is carried out until it is let go: by `Control::release_held`, by disarming, or
+    /// after the ten minutes that Salesforce gives a call.
+    Hold,
+    /// The request is carried out and committed, and its answer waits until it is let go, as with [`FaultKind::Hold`].
+    HoldAnswer,
     /// The request is carried out and its answer breaks off in the middle.
     TruncatedBody,
+    /// The answer is gzip, whether or not the caller accepts it.
+    GzipBody,
+    /// A graph is not run and answers `PROCESSING_HALTED`, as behind more than 14 failed ones.
+    HaltGraph,
     /// A row fails with `UNABLE_TO_LOCK_ROW`.
     Lock,
     /// An accepted event is on the bus twice, under one UUID.
@@ -65,6 +80,18 @@ pub enum FaultKind {
     EventLost,
     /// The bus takes no events for the moment: `PLATFORM_EVENT_PUBLISHING_UNAVAILABLE`.
     EventUnavailable,
+    /// A row fails in an Apex trigger that met a row lock: `CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY` around
+    /// `UNABLE_TO_LOCK_ROW`.
+    TriggerLock,
+    /// A row fails in an Apex trigger that ran into a governor limit: `CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY` around
+    /// `System.LimitException`.
+    TriggerLimit,
+    /// A row fails with `STORAGE_LIMIT_EXCEEDED`; its status is a setting.
+    StorageLimit,
+    /// A row fails because the org is read-only during maintenance.
+    Maintenance,
+    /// An upsert meets several rows with its external id: HTTP 300 with their URLs.
+    MultipleChoices,
     /// A row fails with a refusal of the test's choice, such as a validation rule's.
     RefuseRow {
         /// Error code.
@@ -78,6 +105,28 @@ pub enum FaultKind {
         #[serde(default)]
         fields: Vec<String>,
     },
+    /// Nothing goes wrong: a step of a sequence that lets one match pass.
+    Pass,
+    /// One step for each match, in their order. A step for rows waits for a row, a step for requests for a request.
+    Sequence {
+        /// The steps; a sequence within a sequence is refused.
+        steps: Vec<FaultKind>,
+        /// Whether the last step is followed by the first; otherwise the fault is spent after it.
+        #[serde(default)]
+        repeat: bool,
+    },
+}
+
+/// What a kind of fault goes off on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Request,
+    Graph,
+    Row,
+    /// Events that were accepted.
+    Event,
+    /// Whatever comes first.
+    Any,
 }
 
 fn bad_request() -> u16 {
@@ -85,12 +134,41 @@ fn bad_request() -> u16 {
 }
 
 impl FaultKind {
-    fn is_for_rows(&self) -> bool {
-        matches!(self, Self::Lock | Self::RefuseRow { .. } | Self::EventUnavailable)
-    }
-
-    fn is_for_accepted_events(&self) -> bool {
-        matches!(self, Self::EventTwice | Self::EventLost)
+    pub(crate) fn level(&self) -> Level {
+        match self {
+            Self::Lock
+            | Self::TriggerLock
+            | Self::TriggerLimit
+            | Self::StorageLimit
+            | Self::Maintenance
+            | Self::MultipleChoices
+            | Self::EventUnavailable
+            | Self::RefuseRow { .. } => Level::Row,
+            Self::HaltGraph => Level::Graph,
+            Self::EventTwice | Self::EventLost => Level::Event,
+            Self::Pass | Self::Sequence { .. } => Level::Any,
+            Self::CommitThenDrop
+            | Self::DropBefore
+            | Self::CommitThen503
+            | Self::ExpiredSession
+            | Self::SessionNotValidForRest
+            | Self::DailyLimit
+            | Self::ConcurrentLimit
+            | Self::UnavailableJson
+            | Self::UnavailableHtml
+            | Self::BadGateway
+            | Self::NoRoute
+            | Self::TooManyRequests { .. }
+            | Self::ApiDisabled
+            | Self::UnknownException
+            | Self::RefuseRequest { .. }
+            | Self::UnknownOauthError
+            | Self::Slow { .. }
+            | Self::Hold
+            | Self::HoldAnswer
+            | Self::TruncatedBody
+            | Self::GzipBody => Level::Request,
+        }
     }
 
     /// The name it has in JSON.
@@ -105,16 +183,31 @@ impl FaultKind {
             Self::ConcurrentLimit => "concurrent_limit",
             Self::UnavailableJson => "unavailable_json",
             Self::UnavailableHtml => "unavailable_html",
+            Self::BadGateway => "bad_gateway",
+            Self::NoRoute => "no_route",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::ApiDisabled => "api_disabled",
             Self::UnknownException => "unknown_exception",
             Self::RefuseRequest { .. } => "refuse_request",
             Self::UnknownOauthError => "unknown_oauth_error",
             Self::Slow { .. } => "slow",
+            Self::Hold => "hold",
+            Self::HoldAnswer => "hold_answer",
             Self::TruncatedBody => "truncated_body",
+            Self::GzipBody => "gzip_body",
+            Self::HaltGraph => "halt_graph",
             Self::Lock => "lock",
             Self::EventTwice => "event_twice",
             Self::EventLost => "event_lost",
             Self::EventUnavailable => "event_unavailable",
+            Self::TriggerLock => "trigger_lock",
+            Self::TriggerLimit => "trigger_limit",
+            Self::StorageLimit => "storage_limit",
+            Self::Maintenance => "maintenance",
+            Self::MultipleChoices => "multiple_choices",
             Self::RefuseRow { .. } => "refuse_row",
+            Self::Pass => "pass",
+            Self::Sequence { .. } => "sequence",
         }
     }
 }
@@ -128,6 +221,9 @@ pub struct Fault {
     /// Only requests whose path contains this. Without it the data API is meant, not the token endpoint.
     #[serde(default)]
     pub path: Option<String>,
+    /// Only requests with this HTTP method; not looked at for graphs and rows.
+    #[serde(default)]
+    pub method: Option<String>,
     /// Only rows of this object, or requests that name it in path or body.
     #[serde(default)]
     pub object: Option<String>,
@@ -153,13 +249,29 @@ impl Fault {
 
     /// A fault that goes off on each match until cleared.
     pub fn always(kind: FaultKind) -> Self {
-        Self { kind, path: None, object: None, containing: None, nth: None, probability: None, times: None }
+        Self {
+            kind,
+            path: None,
+            method: None,
+            object: None,
+            containing: None,
+            nth: None,
+            probability: None,
+            times: None,
+        }
     }
 
     /// Only for paths that contain `path`.
     #[must_use]
     pub fn on_path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// Only for requests with this HTTP method.
+    #[must_use]
+    pub fn on_method(mut self, method: impl Into<String>) -> Self {
+        self.method = Some(method.into());
         self
     }
 
@@ -197,152 +309,60 @@ impl Fault {
         self.probability = Some(probability);
         self
     }
+
+    /// What cannot be armed, with the remedy.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if let FaultKind::Sequence { steps, .. } = &self.kind {
+            if steps.is_empty() {
+                return Err("a sequence needs at least one step".to_owned());
+            }
+            if steps.iter().any(|step| matches!(step, FaultKind::Sequence { .. })) {
+                return Err("a sequence cannot hold a sequence; list its steps one after the other".to_owned());
+            }
+        }
+        if let FaultKind::RefuseRow { status, .. } | FaultKind::RefuseRequest { status, .. } = &self.kind
+            && !(400..=599).contains(status)
+        {
+            return Err(format!("status {status} is no refusal; use 400 to 599"));
+        }
+        if self.probability.is_some_and(|chance| !(0.0..=1.0).contains(&chance)) {
+            return Err("probability must lie between 0 and 1".to_owned());
+        }
+        if self.nth == Some(0) {
+            return Err("nth counts from 1".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// An armed fault and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArmedFault {
+    /// Names it for disarming; counted from 1 since start or reset.
+    pub id: u64,
     /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
-    /// Requests or rows that passed its filter.
+    /// Requests, graphs or rows that passed its filter.
     pub matched: u64,
     /// How often it went off.
     pub applied: u64,
+    /// Requests that it holds right now.
+    pub held: u64,
 }
 
-#[derive(Debug)]
-pub(crate) struct Faults {
-    any: AtomicBool,
-    armed: Mutex<(Vec<ArmedFault>, StdRng)>,
-    seed: u64,
-}
-
-impl Faults {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { any: AtomicBool::new(false), armed: Mutex::new((Vec::new(), StdRng::seed_from_u64(seed))), seed }
+impl ArmedFault {
+    /// It will not go off again.
+    pub fn is_spent(&self) -> bool {
+        let steps_done = matches!(&self.fault.kind, FaultKind::Sequence { steps, repeat: false }
+            if self.applied >= steps.len() as u64);
+        steps_done || self.fault.times.is_some_and(|times| self.applied >= times)
     }
 
-    pub(crate) fn arm(&self, fault: Fault) {
-        let mut armed = guard(&self.armed);
-        armed.0.push(ArmedFault { fault, matched: 0, applied: 0 });
-        self.any.store(true, Ordering::Release);
+    /// What it does at its next match.
+    pub(crate) fn next_kind(&self) -> &FaultKind {
+        let FaultKind::Sequence { steps, .. } = &self.fault.kind else { return &self.fault.kind };
+        let step = self.applied.checked_rem(steps.len() as u64).and_then(|step| usize::try_from(step).ok());
+        step.and_then(|step| steps.get(step)).unwrap_or(&FaultKind::Pass)
     }
-
-    pub(crate) fn clear(&self) {
-        let mut armed = guard(&self.armed);
-        *armed = (Vec::new(), StdRng::seed_from_u64(self.seed));
-        self.any.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn list(&self) -> Vec<ArmedFault> {
-        guard(&self.armed).0.clone()
-    }
-
-    /// The first request fault that goes off for this request.
-    pub(crate) fn request(&self, path: &str, body: &[u8]) -> Option<FaultKind> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
-        }
-        self.first(|fault| {
-            if fault.kind.is_for_rows() || fault.kind.is_for_accepted_events() {
-                return false;
-            }
-            let path_fits = match &fault.path {
-                Some(part) => path.contains(part.as_str()),
-                None => path.starts_with("/services/data"),
-            };
-            let names = |text: &str| path.contains(text) || contains(body, text.as_bytes());
-            path_fits && fault.object.as_deref().is_none_or(names) && fault.containing.as_deref().is_none_or(names)
-        })
-    }
-
-    /// The first row fault that goes off for this row, as its refusal.
-    pub(crate) fn row(&self, object: &str, path: &str, body: &Map<String, Value>, target: &Target) -> Option<ApiError> {
-        if !self.any.load(Ordering::Acquire) {
-            return None;
-        }
-        let event = object.ends_with("__e");
-        let kind = self.first_of_row(object, path, body, target, |kind| {
-            kind.is_for_rows() && (event || *kind != FaultKind::EventUnavailable)
-        })?;
-        if let FaultKind::RefuseRow { code, message, status, fields } = kind {
-            return Some(ApiError::new(status, &code, message).with_fields(fields));
-        }
-        if kind == FaultKind::EventUnavailable {
-            return Some(events::unavailable());
-        }
-        let row = match target {
-            Target::Id(id) => id.to_string(),
-            Target::New | Target::ExternalId { .. } => "001000000000000AAA".to_owned(),
-        };
-        Some(ApiError::lock(&row))
-    }
-
-    /// What becomes of an accepted event.
-    pub(crate) fn event(&self, object: &str, path: &str, body: &Map<String, Value>) -> Fate {
-        if !self.any.load(Ordering::Acquire) {
-            return Fate::Once;
-        }
-        match self.first_of_row(object, path, body, &Target::New, FaultKind::is_for_accepted_events) {
-            Some(FaultKind::EventTwice) => Fate::Twice,
-            Some(_) => Fate::Lost,
-            None => Fate::Once,
-        }
-    }
-
-    fn first_of_row(
-        &self,
-        object: &str,
-        path: &str,
-        body: &Map<String, Value>,
-        target: &Target,
-        of_kind: impl Fn(&FaultKind) -> bool,
-    ) -> Option<FaultKind> {
-        let mut text = None;
-        self.first(|fault| {
-            if !of_kind(&fault.kind)
-                || fault.path.as_deref().is_some_and(|part| !path.contains(part))
-                || fault.object.as_deref().is_some_and(|name| !name.eq_ignore_ascii_case(object))
-            {
-                return false;
-            }
-            fault.containing.as_deref().is_none_or(|wanted| {
-                let text = text.get_or_insert_with(|| {
-                    let row = serde_json::to_string(body).unwrap_or_default();
-                    match target {
-                        Target::ExternalId { value, .. } => format!("{value} {row}"),
-                        Target::Id(id) => format!("{id} {row}"),
-                        Target::New => row,
-                    }
-                });
-                text.contains(wanted)
-            })
-        })
-    }
-
-    fn first(&self, mut fits: impl FnMut(&Fault) -> bool) -> Option<FaultKind> {
-        let mut armed = guard(&self.armed);
-        let (faults, rng) = &mut *armed;
-        for armed in faults {
-            let fault = &armed.fault;
-            if fault.times.is_some_and(|times| armed.applied >= times) || !fits(fault) {
-                continue;
-            }
-            armed.matched += 1;
-            if fault.nth.is_some_and(|nth| armed.matched < nth) {
-                continue;
-            }
-            if fault.probability.is_some_and(|chance| !rng.random_bool(chance.clamp(0.0, 1.0))) {
-                continue;
-            }
-            armed.applied += 1;
-            return Some(fault.kind.clone());
-        }
-        None
-    }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -29,6 +29,7 @@ mod faults;
 mod form;
 mod ids;
 mod limits;
+mod localised;
 mod oauth;
 mod org;
 mod orgs;
@@ -62,7 +63,7 @@ pub use crate::limits::UsageReport;
 pub use crate::oauth::{PASSWORD, USERNAME};
 pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;
-pub use crate::settings::{DuplicateKey, GraphDuplicateBody, GraphErrorStyle, PublishBehavior, Settings};
+pub use crate::settings::{DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, PublishBehavior, Settings};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +187,8 @@ impl Simulator {
     /// Stops listening and waits until running requests are answered and idle connections closed.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
+        // What a fault holds would hold the shutdown.
+        self.control.clear_faults();
         if let Err(error) = (&mut self.server).await
             && error.is_panic()
         {
@@ -197,6 +200,7 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.control.clear_faults();
         self.server.abort();
     }
 }

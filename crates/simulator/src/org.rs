@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::duplicates::{DuplicateRule, Rules};
 use crate::events::EventBus;
-use crate::faults::Faults;
+use crate::faults::armed::Faults;
 use crate::ids::RecordId;
 use crate::limits::Usage;
 use crate::oauth::OAuth;

@@ -24,13 +24,17 @@ use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::connection::Cut;
-use crate::faults::FaultKind;
+use crate::faults::armed::Trouble;
+use crate::faults::{FaultKind, refusals};
 use crate::org::Org;
 use crate::orgs::Reached;
 use crate::request_log::LoggedRequest;
 
 /// Salesforce refuses larger bodies; so does this org.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// Salesforce ends calls that run for ten minutes (REST API Developer Guide, "API Request Limits and Allocations").
+const LONGEST_CALL: Duration = Duration::from_mins(10);
 
 /// One HTTP request with its body read.
 pub(crate) struct Incoming {
@@ -94,46 +98,14 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     let request = org.usage().started(started);
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
-    let fault = org.faults.request(&path, &incoming.body);
+    let trouble = org.faults.request(&method, &path, &incoming.body);
     let mut size = Size::default();
-    let response = match &fault {
-        Some(FaultKind::DropBefore) => {
-            cut.now();
-            Response::new(Body::empty())
-        }
-        Some(fault) if refusal(fault, &path).is_some() => {
-            let (status, content_type, body) = refusal(fault, &path).unwrap_or((500, "text/plain", String::new()));
-            let counted = status != 401 && path.starts_with("/services/data/v");
-            let settings = org.settings();
-            let used = counted.then(|| org.usage().count(org.clock.now_ms(), 1, settings.api_limit).0);
-            let mut response = text_response(status, content_type, body);
-            if status == 401 {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
-            }
-            if let Some(used) = used {
-                limit_info(&mut response, used, settings.api_limit);
-            }
-            response
-        }
-        _ => {
-            if let Some(FaultKind::Slow { ms }) = fault {
-                org.clock.sleep(Duration::from_millis(ms)).await;
-            }
-            let response = work(&org, incoming, &mut size).await;
-            match &fault {
-                Some(FaultKind::CommitThenDrop) => {
-                    cut.now();
-                    response
-                }
-                Some(FaultKind::CommitThen503) => {
-                    text_response(503, "text/html; charset=UTF-8", MAINTENANCE.to_owned())
-                }
-                Some(FaultKind::TruncatedBody) => truncated(response).await,
-                _ => response,
-            }
-        }
+    let response = match &trouble {
+        None => work(&org, incoming, &mut size).await,
+        Some(trouble) => troubled(&org, incoming, trouble, &cut, &mut size).await,
     };
     org.usage().ended(request);
+    let fault = trouble.map(|trouble| trouble.kind);
     let dropped = matches!(fault, Some(FaultKind::DropBefore | FaultKind::CommitThenDrop));
     org.log().push(LoggedRequest {
         number: 0,
@@ -150,56 +122,66 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     response
 }
 
+/// Answers a request on which a fault went off.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "each kind acts at one of the three stations, and passes the others"
+)]
+async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &Cut, size: &mut Size) -> Response {
+    let path = incoming.uri.path();
+    if let Some(mut response) = refusals::request(&trouble.kind, path) {
+        if path.starts_with("/services/data/v") && refusals::counts(response.status()) {
+            let limit = org.settings().api_limit;
+            let (used, _) = org.usage().count(org.clock.now_ms(), 1, limit);
+            limit_info(&mut response, used, limit);
+        }
+        return response;
+    }
+    match &trouble.kind {
+        FaultKind::DropBefore => {
+            cut.now();
+            return Response::new(Body::empty());
+        }
+        FaultKind::Slow { ms } => org.clock.sleep(Duration::from_millis(*ms)).await,
+        FaultKind::Hold => hold(org, trouble).await,
+        _ => {}
+    }
+    let response = work(org, incoming, size).await;
+    match &trouble.kind {
+        FaultKind::CommitThenDrop => {
+            cut.now();
+            response
+        }
+        FaultKind::CommitThen503 => text_response(503, "text/html; charset=UTF-8", refusals::MAINTENANCE.to_owned()),
+        FaultKind::TruncatedBody => truncated(response).await,
+        FaultKind::HoldAnswer => {
+            hold(org, trouble).await;
+            response
+        }
+        FaultKind::GzipBody => {
+            let (mut parts, body) = response.into_parts();
+            let whole = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
+            let body = refusals::gzip(&mut parts, &whole);
+            Response::from_parts(parts, body)
+        }
+        _ => response,
+    }
+}
+
+/// Waits until the fault lets go, at most as long as Salesforce lets a call run.
+async fn hold(org: &Org, trouble: &Trouble) {
+    let end = org.clock.now().plus(LONGEST_CALL);
+    let _held = org.faults.hold(trouble);
+    // At the end of its time the call goes on; whoever made it has gone by then.
+    let _ = org.clock.before(end, trouble.let_go.cancelled()).await;
+}
+
 async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
     let path = incoming.uri.path();
     if path.starts_with("/services/oauth2/") || path.starts_with("/id/") || path.starts_with("/.well-known/") {
         return oauth::handle(org, &incoming);
     }
     data::handle(org, incoming, size).await
-}
-
-const MAINTENANCE: &str = "<html><head><title>Down For Maintenance</title></head><body><h1>Service Unavailable</h1>\
-    <p>We are down for maintenance. Sorry for the inconvenience. We'll be back shortly.</p></body></html>";
-
-/// The answer of a fault that stops the request before any work.
-fn refusal(fault: &FaultKind, path: &str) -> Option<(u16, &'static str, String)> {
-    const JSON: &str = "application/json;charset=UTF-8";
-    let error = |status, code: &str, message: &str| {
-        let body = serde_json::json!([{ "message": message, "errorCode": code }]);
-        Some((status, JSON, body.to_string()))
-    };
-    match fault {
-        FaultKind::ExpiredSession => error(401, "INVALID_SESSION_ID", "Session expired or invalid"),
-        FaultKind::SessionNotValidForRest => {
-            error(401, "INVALID_SESSION_ID", "This session is not valid for use with the REST API")
-        }
-        FaultKind::DailyLimit => error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."),
-        FaultKind::ConcurrentLimit => {
-            error(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
-        }
-        FaultKind::UnavailableJson => error(503, "SERVER_UNAVAILABLE", "Server too busy"),
-        FaultKind::UnavailableHtml => Some((503, "text/html; charset=UTF-8", MAINTENANCE.to_owned())),
-        FaultKind::RefuseRequest { code, message, status } => error(*status, code, message),
-        FaultKind::UnknownOauthError if path.starts_with("/services/oauth2/") => {
-            let body = serde_json::json!({ "error": "unknown_error", "error_description": "retry your request" });
-            Some((400, JSON, body.to_string()))
-        }
-        FaultKind::UnknownException | FaultKind::UnknownOauthError => error(
-            500,
-            "UNKNOWN_EXCEPTION",
-            "An unexpected error occurred. Please include this ErrorId if you contact support: 123-456 (789)",
-        ),
-        FaultKind::CommitThenDrop
-        | FaultKind::DropBefore
-        | FaultKind::CommitThen503
-        | FaultKind::Slow { .. }
-        | FaultKind::TruncatedBody
-        | FaultKind::Lock
-        | FaultKind::EventTwice
-        | FaultKind::EventLost
-        | FaultKind::EventUnavailable
-        | FaultKind::RefuseRow { .. } => None,
-    }
 }
 
 /// The first half of a body, then the end of the connection.

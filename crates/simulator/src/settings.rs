@@ -56,6 +56,19 @@ pub enum PublishBehavior {
     AsDefined,
 }
 
+/// The language of the integration user, which words the messages of refusals.
+///
+/// Codes and field names stay as they are; callers must not read the texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Language {
+    /// English, as the guides print the messages.
+    #[serde(rename = "en_US")]
+    English,
+    /// Brazilian Portuguese.
+    #[serde(rename = "pt_BR")]
+    Portuguese,
+}
+
 /// Settings of the org. `POST /_sim/settings` takes any subset of these keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +126,10 @@ pub struct Settings {
     pub state_country_picklists: bool,
     /// Fields hidden from the integration user, as `Object.Field`; they look unknown.
     pub hidden_fields: Vec<String>,
+    /// Language of error messages.
+    pub language: Language,
+    /// HTTP status of `STORAGE_LIMIT_EXCEEDED`: 400 or 403.
+    pub storage_limit_status: u16,
     /// Seconds an access token lives after its last use.
     pub session_ttl_s: u64,
     /// Whether a refresh hands out a new refresh token and retires the old one.
@@ -160,6 +177,8 @@ impl Default for Settings {
             person_accounts: true,
             state_country_picklists: false,
             hidden_fields: Vec::new(),
+            language: Language::English,
+            storage_limit_status: 400,
             session_ttl_s: 7_200,
             refresh_rotation: false,
             refresh_reuse_detection: true,
@@ -189,6 +208,9 @@ impl Settings {
         }
         if !(0.0..=crate::clock::FASTEST).contains(&merged.pace) {
             return Err(format!("pace must be from 0 to {}", crate::clock::FASTEST));
+        }
+        if !matches!(merged.storage_limit_status, 400 | 403) {
+            return Err("storage_limit_status must be 400 or 403".to_owned());
         }
         Ok(merged)
     }

@@ -14,6 +14,7 @@ use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::duplicates;
 use crate::events::{self, Event, PublishedBy};
+use crate::faults::refusals::RowTrouble;
 use crate::ids::RecordId;
 use crate::org::{Holder, Org, State, stamp};
 use crate::person_accounts;
@@ -184,8 +185,10 @@ impl Transaction {
         call: &Call,
     ) -> Result<Saved, ApiError> {
         let name = &self.org.schema.object(object).name;
-        if let Some(error) = self.org.faults.row(name, &call.path, body, &target) {
-            return Err(error);
+        match self.org.faults.row(name, &call.path, body, &target, &call.settings) {
+            Some(RowTrouble::Refuse(error)) => return Err(error),
+            Some(RowTrouble::Several(ids)) => return Ok(Saved::Several(ids)),
+            None => {}
         }
         self.rows += 1;
         let org = Arc::clone(&self.org);
@@ -217,7 +220,7 @@ impl Transaction {
         let org = Arc::clone(&self.org);
         let definition = org.schema.object(object);
         let name = &definition.name;
-        if let Some(error) = org.faults.row(name, &call.path, body, &Target::New) {
+        if let Some(RowTrouble::Refuse(error)) = org.faults.row(name, &call.path, body, &Target::New, &call.settings) {
             return Err(error);
         }
         if call.settings.unpublishable_events.iter().any(|event| event.eq_ignore_ascii_case(name)) {

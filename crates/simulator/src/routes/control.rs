@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -37,6 +37,8 @@ pub(crate) fn router() -> Router<Arc<Org>> {
         .route("/settings", get(settings).post(change_settings))
         .route("/sessions/expire", post(expire))
         .route("/faults", get(faults).post(arm).delete(disarm))
+        .route("/faults/{id}", delete(disarm_one))
+        .route("/faults/release", post(release))
         .route("/duplicate-rules", get(rules).post(set_rules).put(set_rules))
         .route("/apps", post(register_app))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -161,8 +163,14 @@ async fn arm(State(org): Shared, body: Bytes) -> Response {
     let control = Control::new(org);
     match parse_several::<Fault>(&body) {
         Ok(faults) => {
+            // All or none, so that a script is never half armed.
+            if let Some(error) = faults.iter().find_map(|fault| fault.check().err()) {
+                return bad(&ControlError(error));
+            }
             for fault in faults {
-                control.arm(fault);
+                if let Err(error) = control.try_arm(fault) {
+                    return bad(&error);
+                }
             }
             json_response(StatusCode::CREATED, &to_value(control.faults()))
         }
@@ -173,6 +181,18 @@ async fn arm(State(org): Shared, body: Bytes) -> Response {
 async fn disarm(State(org): Shared) -> Response {
     Control::new(org).clear_faults();
     ok(&json!([]))
+}
+
+async fn disarm_one(State(org): Shared, Path(id): Path<u64>) -> Response {
+    if Control::new(org).disarm(id) {
+        ok(&json!({ "disarmed": id }))
+    } else {
+        json_response(StatusCode::NOT_FOUND, &json!({ "error": format!("no fault {id} is armed") }))
+    }
+}
+
+async fn release(State(org): Shared) -> Response {
+    ok(&json!({ "released": Control::new(org).release_held() }))
 }
 
 async fn rules(State(org): Shared) -> Response {

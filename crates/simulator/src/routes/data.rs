@@ -11,6 +11,7 @@ use super::{Incoming, Size, collections, composite, graph, json_response, limit_
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
 use crate::form::{Form, segments};
+use crate::localised;
 use crate::org::Org;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
@@ -84,7 +85,7 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
         };
         route(org, &incoming, call, size).await
     };
-    respond(reply, used, settings.api_limit)
+    respond(localised::reply(reply, settings.language), used, settings.api_limit)
 }
 
 fn respond(reply: Reply, used: u64, limit: u64) -> Response {

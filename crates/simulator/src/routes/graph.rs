@@ -31,6 +31,22 @@ struct Graph {
     nodes: Vec<Part>,
 }
 
+impl Graph {
+    /// Id, URLs and bodies, for faults that look for a text.
+    fn text(&self) -> String {
+        let mut text = self.id.clone();
+        for node in &self.nodes {
+            text.push(' ');
+            text.push_str(&node.url);
+            if let Some(body) = &node.body {
+                text.push(' ');
+                text.push_str(&body.to_string());
+            }
+        }
+        text
+    }
+}
+
 pub(crate) async fn handle(
     org: &Arc<Org>,
     resource: &Resource,
@@ -51,9 +67,10 @@ pub(crate) async fn handle(
     let mut answers = Vec::with_capacity(graphs.len());
     let mut failed = 0;
     for graph in graphs {
-        let (replies, successful) = if failed > FAILED_GRAPHS {
-            let halted = graph.nodes.iter().map(|node| (node.reference.clone(), ApiError::halted().into())).collect();
-            (halted, false)
+        let halted = failed > FAILED_GRAPHS || org.faults.halts_graph(&call.path, || graph.text());
+        let (replies, successful) = if halted {
+            let replies = graph.nodes.iter().map(|node| (node.reference.clone(), ApiError::halted().into())).collect();
+            (replies, false)
         } else {
             run(org, graph.nodes, &call).await
         };

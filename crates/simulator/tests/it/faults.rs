@@ -1,4 +1,4 @@
-use causeway_simulator::{Fault, FaultKind};
+use causeway_simulator::{Fault, FaultKind, Language};
 use serde_json::{Value, json};
 
 use crate::client::{Client, code, order_graph};
@@ -142,4 +142,238 @@ async fn the_token_endpoint_is_spared_unless_it_is_named() {
     let (status, body) = org.token(&[("grant_type", "client_credentials")]).await;
     assert_eq!(status, 400);
     assert_eq!(body, json!({ "error": "unknown_error", "error_description": "retry your request" }));
+}
+
+#[tokio::test]
+async fn a_held_request_is_carried_out_when_it_is_let_go() {
+    let org = Client::new().await;
+    org.control().arm(Fault::once(FaultKind::Hold));
+    let (first, ()) = tokio::join!(graph(&org, 0), async {
+        org.control().until_held(1).await;
+        assert!(org.records("Account").is_empty());
+        assert_eq!(org.control().faults()[0].held, 1);
+        assert_eq!(org.control().release_held(), 1);
+    });
+    assert_eq!(first.unwrap().0, 200);
+    assert_eq!((org.records("Account").len(), org.control().faults()[0].held), (1, 0));
+}
+
+#[tokio::test]
+async fn a_held_answer_comes_after_its_rows_are_seen() {
+    let org = Client::new().await;
+    org.control().arm(Fault::once(FaultKind::HoldAnswer));
+    let (first, ()) = tokio::join!(graph(&org, 0), async {
+        org.control().until_held(1).await;
+        assert_eq!(org.records("Account").len(), 1);
+        org.control().clear_faults();
+    });
+    assert_eq!(first.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_go_what_is_held() {
+    let org = Client::new().await;
+    let control = org.control();
+    control.arm(Fault::once(FaultKind::Hold));
+    let request = org.request(reqwest::Method::GET, "limits").send();
+    let Client { simulator, .. } = org;
+    let (answer, ()) = tokio::join!(request, async {
+        control.until_held(1).await;
+        simulator.shutdown().await;
+    });
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_sequence_takes_a_step_with_each_match_and_waits_for_its_level() {
+    let org = Client::new().await;
+    let refusal = |code: &str| FaultKind::RefuseRow {
+        code: code.to_owned(),
+        message: "no".to_owned(),
+        status: 400,
+        fields: Vec::new(),
+    };
+    let steps = vec![
+        FaultKind::UnavailableJson,
+        FaultKind::Pass,
+        refusal("APEX_ERROR"),
+        FaultKind::Lock,
+        FaultKind::BadGateway,
+    ];
+    org.control().arm(Fault::always(FaultKind::Sequence { steps, repeat: false }));
+    let mut seen = Vec::new();
+    for n in 0..6 {
+        let (status, body) = org.post("sobjects/Account", json!({ "Name": format!("A{n}") })).await;
+        seen.push((status, code(&body).to_owned()));
+    }
+    let expected = [
+        (503, "SERVER_UNAVAILABLE"),
+        (400, "APEX_ERROR"),
+        (400, "UNABLE_TO_LOCK_ROW"),
+        (502, ""),
+        (201, ""),
+        (201, ""),
+    ];
+    assert_eq!(seen, expected.map(|(status, code)| (status, code.to_owned())));
+    assert!(org.control().faults()[0].is_spent());
+}
+
+#[tokio::test]
+async fn a_repeated_sequence_starts_over() {
+    let org = Client::new().await;
+    let steps = vec![FaultKind::Pass, FaultKind::TooManyRequests { retry_after_s: 7 }];
+    org.control().arm(Fault::always(FaultKind::Sequence { steps, repeat: true }).on_method("GET"));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let answer = org.request(reqwest::Method::GET, "limits").send().await.unwrap();
+        seen.push((
+            answer.status().as_u16(),
+            answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned()),
+        ));
+    }
+    let busy = (429, Some("7".to_owned()));
+    assert_eq!(seen, [(200, None), busy.clone(), (200, None), busy]);
+    assert_eq!(org.post("sobjects/Account", json!({ "Name": "A" })).await.0, 201);
+}
+
+#[tokio::test]
+async fn one_fault_can_be_disarmed_and_the_others_stay() {
+    let org = Client::new().await;
+    let first = org.control().try_arm(Fault::always(FaultKind::UnavailableJson)).unwrap();
+    let second = org.control().try_arm(Fault::always(FaultKind::ApiDisabled)).unwrap();
+    assert_eq!(org.get("limits").await.0, 503);
+    let url = org.url(&format!("/_sim/faults/{first}"));
+    assert_eq!(org.http.delete(&url).send().await.unwrap().status(), 200);
+    assert_eq!(org.http.delete(&url).send().await.unwrap().status(), 404);
+    let (status, body) = org.get("limits").await;
+    assert_eq!((status, code(&body)), (403, "API_DISABLED_FOR_ORG"));
+    assert_eq!(org.control().faults().iter().map(|armed| armed.id).collect::<Vec<_>>(), [second]);
+}
+
+#[tokio::test]
+async fn a_fault_that_makes_no_sense_is_refused_and_nothing_of_its_script_is_armed() {
+    let org = Client::new().await;
+    for wrong in [
+        json!({ "kind": "sequence", "steps": [] }),
+        json!({ "kind": "sequence", "steps": [{ "kind": "sequence", "steps": [] }] }),
+        json!({ "kind": "lock", "probability": 1.5 }),
+        json!({ "kind": "lock", "nth": 0 }),
+        json!({ "kind": "refuse_row", "code": "X", "message": "m", "status": 200 }),
+        json!({ "kind": "no_such_kind" }),
+    ] {
+        let script = json!([{ "kind": "lock" }, wrong]);
+        let answer = org.http.post(org.url("/_sim/faults")).json(&script).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{wrong}");
+        assert!(org.control().faults().is_empty(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn row_faults_are_worded_as_the_org_words_them() {
+    let org = Client::with_settings(|settings| settings.storage_limit_status = 403).await;
+    for (kind, status, expected, text) in [
+        (FaultKind::StorageLimit, 403, "STORAGE_LIMIT_EXCEEDED", "storage limit exceeded"),
+        (FaultKind::Maintenance, 503, "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", "read-only"),
+        (FaultKind::TriggerLock, 400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "UNABLE_TO_LOCK_ROW"),
+        (FaultKind::TriggerLimit, 400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "System.LimitException"),
+    ] {
+        org.control().arm(Fault::once(kind.clone()));
+        let (found, body) = org.post("sobjects/Account", json!({ "Name": "A" })).await;
+        assert_eq!((found, code(&body), &body[0]["fields"]), (status, expected, &json!([])), "{kind:?}");
+        assert!(body[0]["message"].as_str().unwrap().contains(text), "{body}");
+    }
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
+async fn an_upsert_can_meet_several_rows() {
+    let org = Client::new().await;
+    org.control().arm(Fault::once(FaultKind::MultipleChoices));
+    let (status, body) = org.patch("sobjects/Account/LimioId__c/a-1", json!({ "Name": "A" })).await;
+    assert_eq!((status, body.as_array().unwrap().len()), (300, 2));
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
+async fn a_graph_can_be_halted_while_its_neighbours_are_written() {
+    let org = Client::new().await;
+    org.control().arm(Fault::always(FaultKind::HaltGraph).containing("order-1"));
+    let (status, body) = org.post("composite/graph", json!({ "graphs": [order_graph(0), order_graph(1)] })).await;
+    assert_eq!(status, 200);
+    let parts = body["graphs"][1]["graphResponse"]["compositeResponse"].as_array().unwrap();
+    assert!(parts.iter().all(|part| code(&part["body"]) == "PROCESSING_HALTED"), "{body}");
+    assert_eq!((&body["graphs"][0]["isSuccessful"], org.records("LimioOrder__c").len()), (&json!(true), 1));
+}
+
+#[tokio::test]
+async fn an_answer_can_come_packed_though_nobody_asked() {
+    let org = Client::new().await;
+    org.control().arm(Fault::once(FaultKind::GzipBody));
+    let plain = reqwest::Client::builder().no_gzip().build().unwrap();
+    let answer = plain.get(org.url("/services/data/v62.0/limits")).bearer_auth(&org.token).send().await.unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    let mut text = String::new();
+    let packed = answer.bytes().await.unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_ref()), &mut text).unwrap();
+    assert!(text.contains("DailyApiRequests"));
+}
+
+#[tokio::test]
+async fn what_never_reached_the_org_costs_no_call() {
+    let org = Client::new().await;
+    for kind in [
+        FaultKind::BadGateway,
+        FaultKind::NoRoute,
+        FaultKind::TooManyRequests { retry_after_s: 1 },
+        FaultKind::ExpiredSession,
+    ] {
+        org.control().arm(Fault::once(kind));
+        org.get("limits").await;
+    }
+    assert_eq!(org.control().api_calls(), 0);
+    org.control().arm(Fault::once(FaultKind::UnavailableJson));
+    org.get("limits").await;
+    assert_eq!(org.control().api_calls(), 1);
+}
+
+#[tokio::test]
+async fn messages_follow_the_users_language_and_codes_do_not() {
+    let org = Client::with_settings(|settings| settings.language = Language::Portuguese).await;
+    let long = json!({ "attributes": { "type": "Account" }, "Name": "A", "BillingCity": "x".repeat(41) });
+    let (_, single) = org.post("sobjects/Account", long.clone()).await;
+    let (_, rows) = org.post("composite/sobjects", json!({ "records": [long] })).await;
+    assert_eq!((code(&single), &rows[0]["errors"][0]["statusCode"]), ("STRING_TOO_LONG", &json!("STRING_TOO_LONG")));
+    for message in [&single[0]["message"], &rows[0]["errors"][0]["message"]] {
+        let message = message.as_str().unwrap();
+        assert!(message.contains("valor de dados muito grande: xxxx") && message.ends_with("=40)"), "{message}");
+    }
+    assert_eq!(single[0]["fields"], json!(["BillingCity"]));
+}
+
+#[tokio::test]
+async fn the_description_lists_the_kinds_of_faults_there_are() {
+    let org = Client::new().await;
+    let description: Value = org.http.get(org.url("/_sim/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let listed =
+        description["components"]["schemas"]["Fault"]["properties"]["kind"]["enum"].as_array().unwrap().clone();
+    let answer = org.http.post(org.url("/_sim/faults")).json(&json!({ "kind": "?" })).send().await.unwrap();
+    let error: Value = answer.json().await.unwrap();
+    let (_, known) = error["error"].as_str().unwrap().split_once("expected one of ").unwrap();
+    let known: Vec<Value> = known.split('`').skip(1).step_by(2).map(|name| json!(name)).collect();
+    let sorted = |mut names: Vec<Value>| {
+        names.sort_by_key(ToString::to_string);
+        names
+    };
+    assert_eq!(sorted(listed), sorted(known));
+}
+
+#[tokio::test]
+async fn nothing_is_held_for_longer_than_a_call_may_run() {
+    let org = Client::new().await;
+    org.control().arm(Fault::once(FaultKind::Hold));
+    let (first, ()) = tokio::join!(graph(&org, 0), async {
+        org.control().until_held(1).await;
+        org.control().advance_clock(std::time::Duration::from_mins(11));
+    });
+    assert_eq!(first.unwrap().0, 200);
 }
