@@ -171,6 +171,10 @@ impl Control {
             let mut bus = self.org.bus();
             (bus.published_last_hour(now), bus.delivered_last_day(now))
         };
+        let (locked_rows, lock_waiters) = {
+            let state = self.org.state();
+            (state.locks.held(), state.locks.waiting())
+        };
         let mut usage = self.org.usage();
         UsageReport {
             api_calls: usage.last_day(now),
@@ -181,6 +185,8 @@ impl Control {
             deliveries_last_day,
             event_daily_delivery_limit: settings.event_daily_delivery_limit,
             running: usage.running(),
+            locked_rows,
+            lock_waiters,
             waiting: self.org.clock.waiting(),
         }
     }

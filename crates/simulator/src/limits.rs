@@ -39,7 +39,11 @@ pub struct UsageReport {
     pub event_daily_delivery_limit: u64,
     /// Requests being worked on.
     pub running: usize,
-    /// Of them, those that sleep or wait for a lock by the org's clock.
+    /// Rows that running transactions hold locked.
+    pub locked_rows: usize,
+    /// Transactions that wait for a locked row.
+    pub lock_waiters: usize,
+    /// Of the running requests, those that sleep or wait for a lock by the org's clock.
     pub waiting: usize,
 }
 

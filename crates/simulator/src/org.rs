@@ -1,13 +1,11 @@
 //! The org: everything that all requests share, each part behind its own short lock.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,6 +21,7 @@ use crate::request_log::RequestLog;
 use crate::routes::query::Cursors;
 use crate::schema::{FieldIx, ObjectIx, Schema};
 use crate::settings::Settings;
+use crate::transaction::LockTable;
 
 /// All shared state. Locks are held for one step of work and never across a wait.
 #[derive(Debug)]
@@ -48,18 +47,13 @@ pub(crate) struct Org {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) tables: Vec<Table>,
-    pub(crate) locks: HashMap<RecordId, Holder>,
+    pub(crate) locks: LockTable,
     pub(crate) rules: Rules,
     /// For each object its unique or external-id fields and their index.
     pub(crate) unique: Vec<Vec<(FieldIx, usize)>>,
+    /// For each object the lookups whose rows a write locks.
+    pub(crate) locking: Vec<Vec<FieldIx>>,
     pub(crate) defaults: Defaults,
-}
-
-/// Who holds a row, and the signal of its end.
-#[derive(Debug, Clone)]
-pub(crate) struct Holder {
-    pub(crate) by: TransactionId,
-    pub(crate) done: CancellationToken,
 }
 
 /// Rows every org starts with.
@@ -222,6 +216,11 @@ impl State {
                     .collect()
             })
             .collect();
+        let locking = schema
+            .objects
+            .iter()
+            .map(|object| object.each_field().filter(|(_, field)| field.locks_parent).map(|(ix, _)| ix).collect())
+            .collect();
         let compiled = Rules::compile(schema, &mut tables, &config.duplicate_rules).unwrap_or_default();
         let defaults = Defaults {
             organization: RecordId::new("00D", number),
@@ -229,7 +228,7 @@ impl State {
             person_record_type: RecordId::new("012", 1),
             business_record_type: RecordId::new("012", 2),
         };
-        let mut state = Self { tables, locks: HashMap::new(), rules: compiled, unique, defaults };
+        let mut state = Self { tables, locks: LockTable::default(), rules: compiled, unique, locking, defaults };
         let seeds: [(ObjectIx, RecordId, Value); 4] = [
             (
                 schema.organization,

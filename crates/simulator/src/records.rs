@@ -13,7 +13,7 @@ use crate::ids::RecordId;
 use crate::schema::FieldIx;
 
 /// Names one running transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TransactionId(pub(crate) u64);
 
 /// Field values of one version of a row; a field without a value is null.

@@ -88,6 +88,9 @@ pub struct Settings {
     pub event_hourly_limit: u64,
     /// Milliseconds a transaction waits for a row lock; Salesforce waits about ten seconds.
     pub lock_wait_ms: u64,
+    /// Whether two transactions that wait for each other are found at once, and the younger one fails; without it both
+    /// wait for the end of the lock wait.
+    pub deadlock_detection: bool,
     /// Milliseconds after which a running request counts as long-running.
     pub long_running_ms: u64,
     /// Long-running requests allowed at once.
@@ -158,6 +161,7 @@ impl Default for Settings {
             api_limit: 100_000,
             event_hourly_limit: 250_000,
             lock_wait_ms: 10_000,
+            deadlock_detection: true,
             long_running_ms: 20_000,
             long_running_limit: 25,
             graph_error_style: GraphErrorStyle::RepeatRoot,

@@ -1,26 +1,30 @@
 //! One transaction: row locks until its end, an undo log with savepoints, and events that wait for the commit.
 //!
 //! Every step runs under the state's lock and never waits there. A step that needs a row of another transaction
-//! gives the lock back, waits for that transaction's end, and starts over; after the lock wait it gives up with
+//! gives the lock back, waits for that row in its queue, and starts over; after the lock wait it gives up with
 //! `UNABLE_TO_LOCK_ROW`. Dropping an unfinished transaction rolls it back.
+
+mod locks;
+mod save;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use crate::api_error::ApiError;
 use crate::call::Call;
-use crate::duplicates;
 use crate::events::{self, Event, PublishedBy};
 use crate::faults::refusals::RowTrouble;
 use crate::ids::RecordId;
-use crate::org::{Holder, Org, State, stamp};
-use crate::person_accounts;
-use crate::records::{Pending, Row, TransactionId, push_folded};
+use crate::org::{Org, State};
+use crate::records::{Pending, TransactionId};
 use crate::schema::{FieldIx, ObjectIx};
-use crate::validation::{self, Changes, Mode};
+pub(crate) use crate::transaction::locks::LockTable;
+use crate::transaction::locks::{Taken, Wake};
+use crate::validation::Changes;
 
 /// Which row a save is for.
 #[derive(Debug, Clone)]
@@ -52,12 +56,21 @@ pub(crate) struct Published {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Savepoint {
     undo: usize,
+    locks: usize,
     events: usize,
 }
 
 enum Attempt<T> {
     Done(T),
-    Blocked { row: RecordId, on: CancellationToken },
+    /// Another holds this row.
+    Blocked(Blocked),
+}
+
+/// The row that is in the way, and whether it is wanted or only its fate.
+#[derive(Debug, Clone, Copy)]
+struct Blocked {
+    row: RecordId,
+    takes: bool,
 }
 
 #[derive(Debug)]
@@ -72,9 +85,10 @@ struct Undo {
 pub(crate) struct Transaction {
     org: Arc<Org>,
     id: TransactionId,
-    done: CancellationToken,
     undo: Vec<Undo>,
     locks: Vec<RecordId>,
+    /// The row whose queue this transaction stands in.
+    awaits: Option<RecordId>,
     events: Vec<Event>,
     rows: u64,
     finished: bool,
@@ -85,9 +99,9 @@ impl Transaction {
         Self {
             org: Arc::clone(org),
             id: org.next_transaction(),
-            done: CancellationToken::new(),
             undo: Vec::new(),
             locks: Vec::new(),
+            awaits: None,
             events: Vec::new(),
             rows: 0,
             finished: false,
@@ -99,19 +113,21 @@ impl Transaction {
     }
 
     pub(crate) fn savepoint(&self) -> Savepoint {
-        Savepoint { undo: self.undo.len(), events: self.events.len() }
+        Savepoint { undo: self.undo.len(), locks: self.locks.len(), events: self.events.len() }
     }
 
-    /// Takes back everything since `savepoint`. Locks stay until the transaction ends.
+    /// Takes back everything since `savepoint`, and frees the rows locked since then, as the database below the org
+    /// does (Oracle Database Concepts, "Rollback to Savepoint").
     pub(crate) fn rollback_to(&mut self, savepoint: Savepoint) {
         if self.events.len() > savepoint.events {
             self.org.bus().release(self.events.len() - savepoint.events);
             self.events.truncate(savepoint.events);
         }
-        if self.undo.len() > savepoint.undo {
+        if self.undo.len() > savepoint.undo || self.locks.len() > savepoint.locks {
             let org = Arc::clone(&self.org);
             let mut state = org.state();
             self.undo_rows(&mut state, savepoint.undo);
+            self.release(&mut state, savepoint.locks);
         }
     }
 
@@ -129,7 +145,7 @@ impl Transaction {
             if !events.is_empty() {
                 org.bus().accept(events, PublishedBy::AfterCommit, org.clock.now_ms(), &call.settings);
             }
-            self.release(&mut state);
+            self.release(&mut state, 0);
         }
         self.undo.clear();
         self.finished = true;
@@ -157,8 +173,9 @@ impl Transaction {
             self.events.clear();
         }
         let mut state = org.state();
+        self.settle(&mut state);
         self.undo_rows(&mut state, 0);
-        self.release(&mut state);
+        self.release(&mut state, 0);
     }
 
     fn undo_rows(&mut self, state: &mut State, keep: usize) {
@@ -167,13 +184,20 @@ impl Transaction {
         }
     }
 
-    fn release(&mut self, state: &mut State) {
-        for id in self.locks.drain(..) {
-            if state.locks.get(&id).is_some_and(|holder| holder.by == self.id) {
-                state.locks.remove(&id);
-            }
+    fn release(&mut self, state: &mut State, keep: usize) {
+        for id in self.locks.drain(keep..) {
+            state.locks.release(id, self.id);
         }
-        self.done.cancel();
+    }
+
+    /// Leaves the queue. True when the row it stood for has become this transaction's own.
+    fn settle(&mut self, state: &mut State) -> bool {
+        let Some(row) = self.awaits.take() else { return false };
+        let granted = state.locks.settle(row, self.id);
+        if granted {
+            self.locks.push(row);
+        }
+        granted
     }
 
     /// Creates, updates or upserts one row.
@@ -192,22 +216,14 @@ impl Transaction {
         }
         self.rows += 1;
         let org = Arc::clone(&self.org);
-        self.step(call, |this| {
-            let mut state = org.state();
-            this.try_save(&org, &mut state, object, &target, body, call)
-        })
-        .await
+        self.step(call, |this, state| this.try_save(&org, state, object, &target, body, call)).await
     }
 
     /// Moves one row to the recycle bin.
     pub(crate) async fn delete(&mut self, object: ObjectIx, id: RecordId, call: &Call) -> Result<(), ApiError> {
         self.rows += 1;
         let org = Arc::clone(&self.org);
-        self.step(call, |this| {
-            let mut state = org.state();
-            this.try_delete(&org, &mut state, object, id)
-        })
-        .await
+        self.step(call, |this, state| this.try_delete(&org, state, object, id)).await
     }
 
     /// Publishes a platform event, at once or with the commit.
@@ -253,283 +269,51 @@ impl Transaction {
     async fn step<T>(
         &mut self,
         call: &Call,
-        mut attempt: impl FnMut(&mut Self) -> Result<Attempt<T>, ApiError>,
+        mut attempt: impl FnMut(&mut Self, &mut State) -> Result<Attempt<T>, ApiError>,
     ) -> Result<T, ApiError> {
+        let org = Arc::clone(&self.org);
         let mut deadline = None;
         loop {
-            match attempt(self)? {
-                Attempt::Done(value) => return Ok(value),
-                Attempt::Blocked { row, on } => {
-                    let until = *deadline.get_or_insert_with(|| self.org.clock.now().plus(call.settings.lock_wait()));
-                    if self.org.clock.before(until, on.cancelled()).await.is_none() {
-                        return Err(ApiError::lock(&row.to_string()));
-                    }
+            let (row, woken) = {
+                let mut state = org.state();
+                match attempt(self, &mut state)? {
+                    Attempt::Done(value) => return Ok(value),
+                    Attempt::Blocked(Blocked { row, takes }) => (row, self.queue_up(&mut state, row, takes, call)?),
                 }
+            };
+            let until = *deadline.get_or_insert_with(|| org.clock.now().plus(call.settings.lock_wait()));
+            let wake = org.clock.before(until, woken).await;
+            let granted = self.settle(&mut org.state());
+            // The row may have come in the same moment in which the wait ended.
+            if !granted && !matches!(wake, Some(Ok(Wake::Free))) {
+                return Err(ApiError::lock(&row.to_string()));
             }
         }
     }
 
-    /// Takes all of `rows` or none; the first one in other hands is returned.
-    fn lock(&mut self, state: &mut State, rows: &[RecordId]) -> Option<(RecordId, CancellationToken)> {
+    fn queue_up(
+        &mut self,
+        state: &mut State,
+        row: RecordId,
+        takes: bool,
+        call: &Call,
+    ) -> Result<oneshot::Receiver<Wake>, ApiError> {
+        let woken = state.locks.wait(row, self.id, takes, call.settings.deadlock_detection);
+        let woken = woken.ok_or_else(|| ApiError::lock(&row.to_string()))?;
+        self.awaits = Some(row);
+        Ok(woken)
+    }
+
+    /// Takes `rows` one after the other; the first one in other hands is in the way.
+    fn lock(&mut self, state: &mut State, rows: &[RecordId]) -> Option<Blocked> {
         for row in rows {
-            if let Some(holder) = state.locks.get(row)
-                && holder.by != self.id
-            {
-                return Some((*row, holder.done.clone()));
-            }
-        }
-        for row in rows {
-            if !state.locks.contains_key(row) {
-                state.locks.insert(*row, Holder { by: self.id, done: self.done.clone() });
-                self.locks.push(*row);
+            match state.locks.take(*row, self.id) {
+                Taken::Now => self.locks.push(*row),
+                Taken::Already => {}
+                Taken::Busy => return Some(Blocked { row: *row, takes: true }),
             }
         }
         None
-    }
-
-    fn try_save(
-        &mut self,
-        org: &Org,
-        state: &mut State,
-        object: ObjectIx,
-        target: &Target,
-        body: &Map<String, Value>,
-        call: &Call,
-    ) -> Result<Attempt<Saved>, ApiError> {
-        let schema = &org.schema;
-        let definition = schema.object(object);
-        if definition.read_only {
-            let message = format!("entity type cannot be inserted or updated: {}", definition.label);
-            return Err(ApiError::bad_request("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message).with_fields([""; 0]));
-        }
-        let mode = match target {
-            Target::New => Mode::Create,
-            Target::Id(_) => Mode::Update,
-            Target::ExternalId { field, .. } => Mode::Upsert(*field),
-        };
-        let mut changes = validation::read_fields(schema, state, self.id, object, body, mode, &call.settings)?;
-        let existing = match target {
-            Target::New => None,
-            Target::Id(id) => Some(*id),
-            Target::ExternalId { field, value, update_only } => {
-                match self.by_external_id(state, object, *field, value)? {
-                    Attempt::Blocked { row, on } => return Ok(Attempt::Blocked { row, on }),
-                    Attempt::Done(ids) if ids.len() > 1 => return Ok(Attempt::Done(Saved::Several(ids))),
-                    Attempt::Done(ids) => {
-                        if ids.is_empty() {
-                            if *update_only {
-                                return Err(ApiError::not_found());
-                            }
-                            changes.set(*field, validation::read_external_id(definition.field(*field), value)?);
-                        }
-                        ids.first().copied()
-                    }
-                }
-            }
-        };
-        let before = match existing {
-            None => None,
-            Some(id) => Some(self.existing(state, object, id)?),
-        };
-        let mut locks: Vec<RecordId> = existing.into_iter().collect();
-        for (field, value) in changes.iter().filter(|(field, _)| definition.field(*field).locks_parent) {
-            let old = before.as_ref().and_then(|row| row.text(*field));
-            locks.extend(old.into_iter().chain(value.as_str()).filter_map(RecordId::parse));
-        }
-        if let Some((row, on)) = self.lock(state, &locks) {
-            return Ok(Attempt::Blocked { row, on });
-        }
-        validation::check_references(schema, state, self.id, object, &changes)?;
-        if object == schema.account {
-            person_accounts::prepare(schema, state, before.as_deref(), &mut changes, &call.settings)?;
-        }
-        validation::check_lengths(definition, &changes)?;
-        let mut row = before.as_deref().cloned().unwrap_or_default();
-        for (field, value) in changes.iter() {
-            row.set(*field, value.clone());
-        }
-        validation::check_required(definition, &row, before.is_some(), &changes)?;
-        validation::check_addresses(schema, object, &mut row, &changes, &call.settings)?;
-        person_accounts::name_row(schema, object, &mut row);
-        let report = duplicates::check(org, state, self.id, object, existing, &row, &changes, call)?;
-        if let Some(blocked) = self.check_unique(org, state, object, existing, &row)? {
-            return Ok(blocked);
-        }
-        let id = self.write(org, state, object, existing, row, before.as_deref());
-        if let Some(report) = report {
-            self.write_report(org, state, id, &report);
-        }
-        Ok(Attempt::Done(Saved::Row { id, created: existing.is_none() }))
-    }
-
-    fn by_external_id(
-        &self,
-        state: &State,
-        object: ObjectIx,
-        field: FieldIx,
-        value: &str,
-    ) -> Result<Attempt<Vec<RecordId>>, ApiError> {
-        let index = state.unique_index(object, field).ok_or_else(ApiError::not_found)?;
-        let mut key = String::new();
-        push_folded(&mut key, value, true);
-        let table = state.table(object);
-        if let Some((row, by)) = table.contested(index, &key, self.id) {
-            return Ok(Self::blocked(state, row, by));
-        }
-        Ok(Attempt::Done(table.lookup(index, &key, Some(self.id))))
-    }
-
-    /// Waits for the transaction `by`, which wrote `row`.
-    fn blocked<T>(state: &State, row: RecordId, by: TransactionId) -> Attempt<T> {
-        let on = state.locks.get(&row).filter(|holder| holder.by == by).map(|holder| holder.done.clone());
-        // Every pending row is locked by its writer; should that ever fail, the lock wait is the way out.
-        Attempt::Blocked { row, on: on.unwrap_or_default() }
-    }
-
-    fn existing(&self, state: &State, object: ObjectIx, id: RecordId) -> Result<Arc<Row>, ApiError> {
-        match state.table(object).get(id, Some(self.id)) {
-            None => Err(ApiError::not_found()),
-            Some(row) if row.deleted => Err(deleted()),
-            Some(row) => Ok(Arc::clone(row)),
-        }
-    }
-
-    fn check_unique(
-        &self,
-        org: &Org,
-        state: &State,
-        object: ObjectIx,
-        me: Option<RecordId>,
-        row: &Row,
-    ) -> Result<Option<Attempt<Saved>>, ApiError> {
-        let table = state.table(object);
-        let definition = org.schema.object(object);
-        for (field, index) in &state.unique[object.0] {
-            let field = definition.field(*field);
-            let Some(key) = table.indexes[*index].key_of(row).filter(|_| field.unique) else { continue };
-            if let Some((row, by)) = table.contested(*index, &key, self.id).filter(|(row, _)| Some(*row) != me) {
-                return Ok(Some(Self::blocked(state, row, by)));
-            }
-            if let Some(other) = table.lookup(*index, &key, Some(self.id)).into_iter().find(|id| Some(*id) != me) {
-                let message =
-                    format!("duplicate value found: {} duplicates value on record with id: {other}", field.name);
-                return Err(ApiError::bad_request("DUPLICATE_VALUE", message).with_fields([""; 0]));
-            }
-        }
-        Ok(None)
-    }
-
-    fn write(
-        &mut self,
-        org: &Org,
-        state: &mut State,
-        object: ObjectIx,
-        existing: Option<RecordId>,
-        mut row: Row,
-        before: Option<&Row>,
-    ) -> RecordId {
-        let schema = &org.schema;
-        let now = org.clock.now_text();
-        let user = state.defaults.user;
-        let id = existing.unwrap_or_else(|| {
-            let (id, number) = state.next_id(schema, object);
-            let definition = schema.object(object);
-            if let (Some(prefix), Some(name)) = (&definition.auto_number, definition.find("Name")) {
-                row.set(name, Value::String(format!("{prefix}{number:06}")));
-            }
-            id
-        });
-        if object == schema.account
-            && let Some((contact, contact_row)) =
-                person_accounts::hidden_contact(schema, state, self.id, id, &mut row, &now)
-        {
-            self.put(state, schema.contact, contact, contact_row);
-        }
-        if before.is_none() && object == schema.contact {
-            person_accounts::mark_plain_contact(schema, &mut row);
-        }
-        stamp(&mut row, schema, object, id, user, &now);
-        self.put(state, object, id, row);
-        id
-    }
-
-    /// Writes one version, locked and with its undo.
-    fn put(&mut self, state: &mut State, object: ObjectIx, id: RecordId, row: Row) {
-        let _ = self.lock(state, &[id]);
-        let previous = state.tables[object.0].write(id, self.id, Arc::new(row));
-        self.undo.push(Undo { object, id, previous });
-    }
-
-    fn write_report(&mut self, org: &Org, state: &mut State, id: RecordId, report: &duplicates::Report) {
-        let schema = &org.schema;
-        let mut fill = |this: &mut Self, object: ObjectIx, fields: &[(&str, Value)]| {
-            let mut row = Row::default();
-            for (name, value) in fields {
-                if let Some(field) = schema.object(object).find(name) {
-                    row.set(field, value.clone());
-                }
-            }
-            this.write(org, state, object, None, row, None)
-        };
-        let set = fill(
-            self,
-            schema.duplicate_record_set,
-            &[
-                ("DuplicateRuleId", Value::String(report.rule.clone())),
-                ("RecordCount", Value::from(report.matches.len() + 1)),
-            ],
-        );
-        for record in report.matches.iter().chain([&id]) {
-            fill(
-                self,
-                schema.duplicate_record_item,
-                &[
-                    ("DuplicateRecordSetId", Value::String(set.to_string())),
-                    ("RecordId", Value::String(record.to_string())),
-                ],
-            );
-        }
-    }
-
-    fn try_delete(
-        &mut self,
-        org: &Org,
-        state: &mut State,
-        object: ObjectIx,
-        id: RecordId,
-    ) -> Result<Attempt<()>, ApiError> {
-        let schema = &org.schema;
-        if schema.object(object).event {
-            return Err(events::not_changeable(schema.object(object), "deleted"));
-        }
-        if schema.object(object).read_only {
-            return Err(ApiError::new(
-                403,
-                "INSUFFICIENT_ACCESS_OR_READONLY",
-                "insufficient access rights on object id",
-            )
-            .with_fields([""; 0]));
-        }
-        let row = self.existing(state, object, id)?;
-        if let Some((row, on)) = self.lock(state, &[id]) {
-            return Ok(Attempt::Blocked { row, on });
-        }
-        let bin = |row: &Row, object: ObjectIx| {
-            let mut row = row.clone();
-            row.deleted = true;
-            if let Some(field) = schema.object(object).find("IsDeleted") {
-                row.set(field, Value::Bool(true));
-            }
-            row
-        };
-        if object == schema.account
-            && let Some(contact) = person_accounts::contact_of(schema, &row)
-            && let Some(contact_row) = state.table(schema.contact).get(contact, Some(self.id)).cloned()
-        {
-            self.put(state, schema.contact, contact, bin(&contact_row, schema.contact));
-        }
-        self.put(state, object, id, bin(&row, object));
-        Ok(Attempt::Done(()))
     }
 }
 

@@ -1,0 +1,131 @@
+//! Writing and deleting versions, each locked and with its undo.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Attempt, Transaction, Undo};
+use crate::api_error::ApiError;
+use crate::duplicates;
+use crate::events;
+use crate::ids::RecordId;
+use crate::org::{Org, State, stamp};
+use crate::person_accounts;
+use crate::records::Row;
+use crate::schema::ObjectIx;
+
+impl Transaction {
+    pub(super) fn write(
+        &mut self,
+        org: &Org,
+        state: &mut State,
+        object: ObjectIx,
+        existing: Option<RecordId>,
+        mut row: Row,
+        before: Option<&Row>,
+    ) -> RecordId {
+        let schema = &org.schema;
+        let now = org.clock.now_text();
+        let user = state.defaults.user;
+        let id = existing.unwrap_or_else(|| {
+            let (id, number) = state.next_id(schema, object);
+            let definition = schema.object(object);
+            if let (Some(prefix), Some(name)) = (&definition.auto_number, definition.find("Name")) {
+                row.set(name, Value::String(format!("{prefix}{number:06}")));
+            }
+            id
+        });
+        if object == schema.account
+            && let Some((contact, contact_row)) =
+                person_accounts::hidden_contact(schema, state, self.id, id, &mut row, &now)
+        {
+            self.put(state, schema.contact, contact, contact_row);
+        }
+        if before.is_none() && object == schema.contact {
+            person_accounts::mark_plain_contact(schema, &mut row);
+        }
+        stamp(&mut row, schema, object, id, user, &now);
+        self.put(state, object, id, row);
+        id
+    }
+
+    /// Writes one version, locked and with its undo.
+    fn put(&mut self, state: &mut State, object: ObjectIx, id: RecordId, row: Row) {
+        let _ = self.lock(state, &[id]);
+        let previous = state.tables[object.0].write(id, self.id, Arc::new(row));
+        self.undo.push(Undo { object, id, previous });
+    }
+
+    pub(super) fn write_report(&mut self, org: &Org, state: &mut State, id: RecordId, report: &duplicates::Report) {
+        let schema = &org.schema;
+        let mut fill = |this: &mut Self, object: ObjectIx, fields: &[(&str, Value)]| {
+            let mut row = Row::default();
+            for (name, value) in fields {
+                if let Some(field) = schema.object(object).find(name) {
+                    row.set(field, value.clone());
+                }
+            }
+            this.write(org, state, object, None, row, None)
+        };
+        let set = fill(
+            self,
+            schema.duplicate_record_set,
+            &[
+                ("DuplicateRuleId", Value::String(report.rule.clone())),
+                ("RecordCount", Value::from(report.matches.len() + 1)),
+            ],
+        );
+        for record in report.matches.iter().chain([&id]) {
+            fill(
+                self,
+                schema.duplicate_record_item,
+                &[
+                    ("DuplicateRecordSetId", Value::String(set.to_string())),
+                    ("RecordId", Value::String(record.to_string())),
+                ],
+            );
+        }
+    }
+
+    pub(super) fn try_delete(
+        &mut self,
+        org: &Org,
+        state: &mut State,
+        object: ObjectIx,
+        id: RecordId,
+    ) -> Result<Attempt<()>, ApiError> {
+        let schema = &org.schema;
+        if schema.object(object).event {
+            return Err(events::not_changeable(schema.object(object), "deleted"));
+        }
+        if schema.object(object).read_only {
+            return Err(ApiError::new(
+                403,
+                "INSUFFICIENT_ACCESS_OR_READONLY",
+                "insufficient access rights on object id",
+            )
+            .with_fields([""; 0]));
+        }
+        let row = self.existing(state, object, id)?;
+        let locks = self.rows_to_lock(schema, state, object, Some(id), Some(&row), None);
+        if let Some(blocked) = self.lock(state, &locks) {
+            return Ok(Attempt::Blocked(blocked));
+        }
+        let bin = |row: &Row, object: ObjectIx| {
+            let mut row = row.clone();
+            row.deleted = true;
+            if let Some(field) = schema.object(object).find("IsDeleted") {
+                row.set(field, Value::Bool(true));
+            }
+            row
+        };
+        if object == schema.account
+            && let Some(contact) = person_accounts::contact_of(schema, &row)
+            && let Some(contact_row) = state.table(schema.contact).get(contact, Some(self.id)).cloned()
+        {
+            self.put(state, schema.contact, contact, bin(&contact_row, schema.contact));
+        }
+        self.put(state, object, id, bin(&row, object));
+        Ok(Attempt::Done(()))
+    }
+}
