@@ -4,11 +4,18 @@ use simulator::{Fault, FaultKind};
 use testkit::fleet::{Told, failure};
 use testkit::orders::{self, order_id};
 
-use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, id_of, orders_of};
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, Writer, fault_strikes, id_of, orders_of};
 
 /// The orders that were told of as dead letters.
 fn dead(told: &[Told]) -> Vec<&str> {
     told.iter().filter(|told| told.kind == "order.dead_lettered").map(|told| told.order_id.as_str()).collect()
+}
+
+/// Lets the held call go once the writer has so many orders in hand.
+async fn let_go(stage: &Stage, writer: &Writer, orders: u8) {
+    testkit::eventually("all orders in hand", async || writer.in_hand() >= f64::from(orders)).await;
+    stage.org().until_held(1).await;
+    stage.org().release_held();
 }
 
 /// Customers with two-letter names.
@@ -37,12 +44,13 @@ async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
     let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_IN_FLIGHT", "1");
     let customers = customers(76);
     let orders: Vec<_> = customers.iter().flat_map(|customer| orders_of(customer, 1)).collect();
-    // While the first order is under way, the others come together, however slowly this machine hands them on.
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
+    // The first order is held under way until the others have come together.
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders[..1]).await;
     testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
     stage.hand_on(&orders[1..]).await;
+    let_go(&stage, &writer, 76).await;
     stage.told.until("order.written", orders.iter().map(id_of)).await;
     let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
     assert_eq!(graphs, [1, 75]);
@@ -64,12 +72,13 @@ async fn orders_that_were_halted_because_others_failed_are_written_without_an_at
         };
         stage.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
     }
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
     testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
     let orders: Vec<_> = bad.iter().chain(&good).flat_map(|customer| orders_of(customer, 1)).collect();
     stage.hand_on(&orders).await;
+    let_go(&stage, &writer, 41).await;
     let told = stage.told.take(41).await;
     let written = told.iter().filter(|told| told.kind == "order.written").count();
     let dead = told.iter().filter(|told| told.kind == "order.dead_lettered").count();
@@ -91,7 +100,7 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
         message: "Unexpected character".into(),
         status: 400,
     };
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     stage.org().arm(Fault::always(refusal).on_path("/composite/graph").containing(orders::identity("culprit")));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;
@@ -100,6 +109,7 @@ async fn an_order_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     let mut orders: Vec<_> = innocent.iter().flat_map(|customer| orders_of(customer, 1)).collect();
     orders.insert(3, orders_of("culprit", 1).remove(0));
     stage.hand_on(&orders).await;
+    let_go(&stage, &writer, 10).await;
     let told = stage.told.take(10).await;
     assert_eq!(dead(&told), [order_id("culprit", 1)]);
     let letters = stage.fleet.letters().await;
@@ -120,7 +130,7 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
         message: "Unexpected character".into(),
         status: 400,
     };
-    stage.org().arm(Fault::once(FaultKind::Slow { ms: 8_000 }).on_path("/composite/graph"));
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     let culprit = orders::reference("culprit", 1);
     stage.org().arm(Fault::always(refusal).on_path("/composite/sobjects").containing(culprit));
     let writer = stage.writer();
@@ -129,6 +139,7 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     let mut orders: Vec<_> = customers(8).iter().flat_map(|customer| orders_of(customer, 1)).collect();
     orders.insert(3, orders_of("culprit", 1).remove(0));
     stage.hand_on(&orders).await;
+    let_go(&stage, &writer, 10).await;
     let told = stage.told.take(10).await;
     assert_eq!(dead(&told), [order_id("culprit", 1)]);
     assert_eq!((stage.order_records().len(), stage.events().len()), (10, 9), "its records are safe");
