@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod collections;
 mod composite;
+mod conformance_cases;
 mod control;
 mod duplicates;
 mod events;
