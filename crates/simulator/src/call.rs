@@ -35,6 +35,8 @@ impl Call {
 pub(crate) struct DuplicateOptions {
     pub(crate) allow_save: bool,
     pub(crate) include_record_details: bool,
+    /// Records that sharing hides from the user do not count as matches.
+    pub(crate) run_as_current_user: bool,
     /// Rules are not looked at; only seeding does that.
     pub(crate) bypass: bool,
 }
@@ -48,6 +50,7 @@ impl DuplicateOptions {
             match key.trim().to_ascii_lowercase().as_str() {
                 "allowsave" => options.allow_save = on,
                 "includerecorddetails" => options.include_record_details = on,
+                "runascurrentuser" => options.run_as_current_user = on,
                 _ => {}
             }
         }

@@ -55,7 +55,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::config::{Config, ConnectedApp};
 pub use crate::control::{Control, ControlError};
-pub use crate::duplicates::{DuplicateAction, DuplicateRule, MatchField, RuleResponse};
+pub use crate::duplicates::{
+    BlankValues, DuplicateAction, DuplicateRule, FilterItem, FilterOperator, KeyField, KeyForm, MatchField,
+    MatchMethod, MatchingRule, RuleResponse,
+};
 pub use crate::events::{PublishedBy, PublishedEvent};
 pub use crate::faults::{ArmedFault, Fault, FaultKind};
 pub use crate::ids::RecordId;
@@ -63,7 +66,9 @@ pub use crate::limits::UsageReport;
 pub use crate::oauth::{PASSWORD, USERNAME};
 pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;
-pub use crate::settings::{DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, PublishBehavior, Settings};
+pub use crate::settings::{
+    DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, PublishBehavior, Settings, UnseenRecord,
+};
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]

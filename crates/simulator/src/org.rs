@@ -196,6 +196,7 @@ impl Org {
     pub(crate) fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), String> {
         let mut state = self.state();
         let compiled = Rules::compile(&self.schema, &mut state.tables, rules)?;
+        compiled.store(&self.schema, &mut state, &self.clock.now_text());
         state.rules = compiled;
         Ok(())
     }
@@ -212,7 +213,7 @@ impl State {
                 object
                     .each_field()
                     .filter(|(_, field)| field.unique || field.external_id)
-                    .map(|(ix, _)| (ix, table.add_index(vec![KeyPart { field: ix, fold: true }])))
+                    .map(|(ix, _)| (ix, table.add_index(vec![KeyPart::folded(ix)])))
                     .collect()
             })
             .collect();
@@ -264,6 +265,9 @@ impl State {
             table.last_number = table.last_number.max(10);
             table.seed(id, row);
         }
+        let rules = std::mem::take(&mut state.rules);
+        rules.store(schema, &mut state, &clock.now_text());
+        state.rules = rules;
         state
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::duplicates::KeyForm;
 use crate::ids::RecordId;
 use crate::schema::FieldIx;
 
@@ -79,8 +80,15 @@ impl Slot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyPart {
     pub(crate) field: FieldIx,
-    /// Compare without case.
-    pub(crate) fold: bool,
+    /// What of its value counts.
+    pub(crate) form: KeyForm,
+}
+
+impl KeyPart {
+    /// The text without case.
+    pub(crate) fn folded(field: FieldIx) -> Self {
+        Self { field, form: KeyForm::Folded }
+    }
 }
 
 /// Rows by the joined text of some fields; rows where one of them is blank are left out.
@@ -92,16 +100,27 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn key_of(&self, row: &Row) -> Option<String> {
-        if row.deleted {
-            return None;
-        }
+        if row.deleted { None } else { self.key_from(row, Some) }
+    }
+
+    /// The key a row of another object would have here; `source` says where each field is found in it.
+    pub(crate) fn key_from(&self, row: &Row, source: impl Fn(FieldIx) -> Option<FieldIx>) -> Option<String> {
         let mut key = String::new();
         for part in &self.key {
-            let text = row.text(part.field).filter(|text| !text.is_empty())?;
+            let value = row.get(source(part.field)?)?;
             if !key.is_empty() {
                 key.push('\u{1f}');
             }
-            push_folded(&mut key, text, part.fold);
+            let start = key.len();
+            match value {
+                Value::String(text) => part.form.push(&mut key, text),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    part.form.push(&mut key, &value.to_string());
+                }
+            }
+            if key.len() == start {
+                return None;
+            }
         }
         Some(key)
     }
@@ -152,6 +171,12 @@ impl Table {
             self.get(*id, reader).is_some_and(|row| index.key_of(row).is_some_and(|found| found == key))
         };
         ids.iter().copied().filter(carries).collect()
+    }
+
+    /// Rows that may carry `key`, at most `limit`; whoever asks looks at them anyway.
+    pub(crate) fn candidates(&self, index: usize, key: &str, limit: usize) -> &[RecordId] {
+        let ids = self.indexes.get(index).and_then(|index| index.entries.get(key)).map_or(&[][..], Vec::as_slice);
+        ids.get(ids.len().saturating_sub(limit)..).unwrap_or_default()
     }
 
     /// A row that another transaction is giving or taking `key`, if any: its fate is not known yet.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::RecordId;
+
 /// How a failed graph words the nodes that were not at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +44,18 @@ pub enum GraphDuplicateBody {
     Full,
     /// Code and message only.
     Short,
+}
+
+/// What a duplicate result says of a match that sharing hides from the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnseenRecord {
+    /// `"record": null`.
+    Null,
+    /// No `record` key.
+    Absent,
+    /// Type, URL and id, as of a record that is seen.
+    Id,
 }
 
 /// When a platform event reaches the bus (Platform Events Developer Guide, "Publish Behavior").
@@ -105,6 +119,10 @@ pub struct Settings {
     pub graph_header_propagation: bool,
     /// Spelling of the duplicate result's key.
     pub duplicate_key: DuplicateKey,
+    /// Ids of records that sharing hides from the integration user.
+    pub unshared_records: Vec<String>,
+    /// What a duplicate result says of a match that sharing hides.
+    pub duplicate_unseen_record: UnseenRecord,
     /// Whether rows rolled back by `allOrNone` still print the id they would have had.
     pub collections_rolled_back_rows_keep_id: bool,
     /// When events reach the bus, if not as their definitions say.
@@ -169,6 +187,8 @@ impl Default for Settings {
             graph_events_allowed: true,
             graph_header_propagation: true,
             duplicate_key: DuplicateKey::Misspelt,
+            unshared_records: Vec::new(),
+            duplicate_unseen_record: UnseenRecord::Null,
             collections_rolled_back_rows_keep_id: true,
             publish_behavior: PublishBehavior::AsDefined,
             event_delay_ms: 0,
@@ -221,6 +241,11 @@ impl Settings {
 
     pub(crate) fn lock_wait(&self) -> Duration {
         Duration::from_millis(self.lock_wait_ms)
+    }
+
+    /// Whether sharing hides the record from the integration user.
+    pub(crate) fn hides_record(&self, id: RecordId) -> bool {
+        !self.unshared_records.is_empty() && self.unshared_records.iter().any(|text| RecordId::parse(text) == Some(id))
     }
 
     pub(crate) fn hides(&self, object: &str, field: &str) -> bool {

@@ -163,7 +163,7 @@ async fn a_duplicate_names_its_rule_and_its_match_in_either_spelling() {
             ..Config::default()
         };
         let (org, client) = org(config).await;
-        let name = fields(json!({ "Name": "Acme a", "BillingCity": "Bern", "Website": "https://acme.example" }));
+        let name = fields(json!({ "Name": "Acme a", "BillingCity": "Bern", "BillingPostalCode": "3011" }));
         let existing = org.control().seed("Account", std::slice::from_ref(&name)).await.expect("seeded").remove(0);
         let mut duplicate = order("a");
         duplicate.nodes[0].body = name.clone();

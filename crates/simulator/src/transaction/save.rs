@@ -80,13 +80,14 @@ impl Transaction {
         validation::check_required(definition, &row, before.is_some(), &changes)?;
         validation::check_addresses(schema, object, &mut row, &changes, &call.settings)?;
         person_accounts::name_row(schema, object, &mut row);
-        let report = duplicates::check(org, state, self.id, object, existing, &row, &changes, call)?;
+        let saved = duplicates::Saved { object, existing, row: &row, reader: self.id };
+        let reports = duplicates::check(org, state, saved, &changes, call)?;
         if let Some(blocked) = self.check_unique(org, state, object, existing, &row)? {
             return Ok(blocked);
         }
         let id = self.write(org, state, object, existing, row, before.as_deref());
-        if let Some(report) = report {
-            self.write_report(org, state, id, &report);
+        for report in &reports {
+            self.write_report(org, state, id, report);
         }
         Ok(Attempt::Done(Saved::Row { id, created: existing.is_none() }))
     }

@@ -56,34 +56,39 @@ impl Transaction {
         self.undo.push(Undo { object, id, previous });
     }
 
+    /// Adds the saved row and its matches to their set, which is made if there is none.
     pub(super) fn write_report(&mut self, org: &Org, state: &mut State, id: RecordId, report: &duplicates::Report) {
         let schema = &org.schema;
-        let mut fill = |this: &mut Self, object: ObjectIx, fields: &[(&str, Value)]| {
-            let mut row = Row::default();
+        let (sets, items) = (schema.duplicate_record_set, schema.duplicate_record_item);
+        let fill = |object: ObjectIx, mut row: Row, fields: &[(&str, Value)]| {
             for (name, value) in fields {
                 if let Some(field) = schema.object(object).find(name) {
                     row.set(field, value.clone());
                 }
             }
-            this.write(org, state, object, None, row, None)
+            row
         };
-        let set = fill(
-            self,
-            schema.duplicate_record_set,
-            &[
-                ("DuplicateRuleId", Value::String(report.rule.clone())),
-                ("RecordCount", Value::from(report.matches.len() + 1)),
-            ],
-        );
-        for record in report.matches.iter().chain([&id]) {
-            fill(
-                self,
-                schema.duplicate_record_item,
-                &[
-                    ("DuplicateRecordSetId", Value::String(set.to_string())),
-                    ("RecordId", Value::String(record.to_string())),
-                ],
-            );
+        // A set that another transaction is writing is not waited for; a report is not worth that.
+        let found = duplicates::record_set(schema, state, self.id, report);
+        let (found, members) = found.filter(|(set, _)| self.lock(state, &[*set]).is_none()).unzip();
+        let members = members.unwrap_or_default();
+        let added: Vec<RecordId> =
+            report.matches.iter().chain([&id]).copied().filter(|record| !members.contains(record)).collect();
+        if added.is_empty() {
+            return;
+        }
+        let before = found.and_then(|set| state.table(sets).get(set, Some(self.id)).cloned());
+        let row = before.as_deref().cloned().unwrap_or_default();
+        let count = Value::from(members.len() + added.len());
+        let rule = Value::String(report.rule.to_string());
+        let row = fill(sets, row, &[("DuplicateRuleId", rule), ("RecordCount", count)]);
+        let set = self.write(org, state, sets, found, row, before.as_deref());
+        for record in added {
+            let fields = [
+                ("DuplicateRecordSetId", Value::String(set.to_string())),
+                ("RecordId", Value::String(record.to_string())),
+            ];
+            self.write(org, state, items, None, fill(items, Row::default(), &fields), None);
         }
     }
 

@@ -15,6 +15,7 @@ mod faults;
 mod graph;
 mod limits;
 mod locks;
+mod matching;
 mod oauth;
 mod orgs;
 mod process;
