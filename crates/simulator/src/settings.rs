@@ -125,6 +125,11 @@ pub struct Settings {
     pub duplicate_unseen_record: UnseenRecord,
     /// Whether rows rolled back by `allOrNone` still print the id they would have had.
     pub collections_rolled_back_rows_keep_id: bool,
+    /// Query cursors a user may hold; the oldest goes first. Nothing means any number, as since API version 56; 10 is
+    /// the earlier rule.
+    pub query_cursor_limit: Option<usize>,
+    /// First three characters of a query locator: `01g` is recorded, Help names `0r8`.
+    pub query_locator_prefix: String,
     /// When events reach the bus, if not as their definitions say.
     pub publish_behavior: PublishBehavior,
     /// Milliseconds an accepted event takes from its commit to the bus.
@@ -190,6 +195,8 @@ impl Default for Settings {
             unshared_records: Vec::new(),
             duplicate_unseen_record: UnseenRecord::Null,
             collections_rolled_back_rows_keep_id: true,
+            query_cursor_limit: None,
+            query_locator_prefix: "01g".to_owned(),
             publish_behavior: PublishBehavior::AsDefined,
             event_delay_ms: 0,
             event_max_bytes: 1_048_576,
@@ -235,6 +242,9 @@ impl Settings {
         }
         if !matches!(merged.storage_limit_status, 400 | 403) {
             return Err("storage_limit_status must be 400 or 403".to_owned());
+        }
+        if !matches!(merged.query_locator_prefix.as_str(), "01g" | "0r8") {
+            return Err("query_locator_prefix must be 01g or 0r8".to_owned());
         }
         Ok(merged)
     }

@@ -1,47 +1,128 @@
-//! A small, real SOQL: one object with parent fields, filters, order and limits. No grouping, no child queries.
+//! SOQL: a statement is parsed into the types here, bound to the schema, run against the rows, and printed.
 //!
-//! Source: SOQL and SOSL Reference, "SOQL SELECT Syntax".
+//! Source: SOQL and SOSL Reference; error texts recorded where the README says so. Statement length: Salesforce
+//! Developer Limits Quick Reference, "SOQL and SOSL Limits for Search Queries".
 
-mod evaluate;
-mod lexer;
+mod aggregate;
+mod bind;
+mod condition;
+mod dates;
+mod message;
 mod parser;
+mod plan;
+mod print;
+mod relationships;
+mod run;
+#[cfg(test)]
+mod tests;
+mod values;
 
-pub(crate) use evaluate::{Answer, run};
 pub(crate) use parser::parse;
+pub(crate) use run::{Answer, Found, run};
 
-use crate::api_error::ApiError;
-
-/// Longest statement the org reads.
+/// Longest statement the org reads, in characters.
 const LONGEST: usize = 100_000;
-/// Deepest nesting of parentheses and `NOT`.
+/// Longest text in a condition.
+const LONGEST_TEXT: usize = 4_000;
+/// Deepest nesting of parentheses.
 const DEEPEST: usize = 50;
+
+/// Byte offset in the statement. It says where something stands, not what it is, so all places are equal.
+#[derive(Debug, Clone, Copy)]
+struct Place(usize);
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
 
 /// A statement after parsing; names are not looked up yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Query {
-    /// Paths to print; empty for `COUNT()`.
-    select: Vec<Path>,
-    count: bool,
-    object: Path,
+    select: Vec<Selected>,
+    /// An object, or in a child query a relationship.
+    source: Path,
+    alias: Option<String>,
+    scope: Option<(String, Place)>,
     filter: Option<Filter>,
+    group: Vec<Path>,
+    having: Option<Filter>,
     order: Vec<Order>,
     limit: Option<usize>,
-    offset: usize,
+    offset: Option<usize>,
+    /// `ALL ROWS`, which only Apex may say.
+    all_rows: bool,
+    for_update: bool,
 }
 
-/// `Owner.Name`, with where it stands in the statement.
+/// One entry of the field list.
+#[derive(Debug, Clone, PartialEq)]
+enum Selected {
+    Field { path: Path, alias: Option<String> },
+    Fields { set: FieldSet, place: Place },
+    Aggregate { aggregate: Aggregate, alias: Option<String> },
+    Child(Box<Query>),
+}
+
+/// The groups of `FIELDS()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FieldSet {
+    All,
+    Standard,
+    Custom,
+}
+
+/// `Owner.Name`.
 #[derive(Debug, Clone, PartialEq)]
 struct Path {
     names: Vec<String>,
-    /// Characters before it.
-    at: usize,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Aggregate {
+    function: Function,
+    /// Nothing for `COUNT()`.
+    path: Option<Path>,
+    place: Place,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Count,
+    CountDistinct,
+    Min,
+    Max,
+    Sum,
+    Avg,
+}
+
+impl Function {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Count => "COUNT",
+            Self::CountDistinct => "COUNT_DISTINCT",
+            Self::Min => "MIN",
+            Self::Max => "MAX",
+            Self::Sum => "SUM",
+            Self::Avg => "AVG",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Order {
-    path: Path,
+    subject: Subject,
     descending: bool,
     nulls_last: bool,
+}
+
+/// What is compared or ordered by.
+#[derive(Debug, Clone, PartialEq)]
+enum Subject {
+    Path(Path),
+    Aggregate(Aggregate),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +130,17 @@ enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
     Not(Box<Filter>),
-    Compare { path: Path, operator: Operator, values: Vec<Literal> },
+    Compare {
+        subject: Subject,
+        operator: Operator,
+        values: Vec<Literal>,
+    },
+    /// `AccountId IN (SELECT …)`.
+    Join {
+        subject: Subject,
+        negated: bool,
+        query: Box<Query>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,31 +154,19 @@ enum Operator {
     Like,
     In,
     NotIn,
+    Includes,
+    Excludes,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Literal {
+    /// As written between the quotes, escapes and all: what `\%` means depends on the operator.
     Text(String),
     Number(f64),
     Flag(bool),
     Null,
-    /// `2026-02-03`.
-    Date(String),
+    Date(jiff::civil::Date),
     /// Milliseconds since the Unix epoch.
     Instant(i64),
-    /// `TODAY`, `YESTERDAY`, `TOMORROW`: days from today.
-    Day(i64),
-    /// `LAST_N_DAYS:7`.
-    LastDays(i64),
-}
-
-fn unexpected(token: &str) -> ApiError {
-    ApiError::bad_request("MALFORMED_QUERY", format!("unexpected token: {token}"))
-}
-
-/// Points at a place of the statement, as the org's messages do.
-fn pointed(code: &str, statement: &str, at: usize, message: &str) -> ApiError {
-    let line = statement.replace(['\n', '\r'], " ");
-    let message = format!("\n{line}\n{}^\nERROR at Row:1:Column:{}\n{message}", " ".repeat(at), at + 1);
-    ApiError::bad_request(code, message)
+    Relative(dates::Relative),
 }

@@ -1,6 +1,8 @@
 //! `/query` and `/queryAll`: SOQL with paging by cursor.
 //!
-//! Source: REST API Developer Guide, "Query" and "Query More Results".
+//! Source: REST API Developer Guide, "Query", "Query More Results" and "Query Options Header"; Salesforce
+//! Developer Limits Quick Reference, "API Query Cursor Limits": cursors live two days, and their number is not
+//! limited any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,26 +16,46 @@ use crate::ids::RecordId;
 use crate::org::Org;
 use crate::records::TransactionId;
 use crate::reply::Reply;
-use crate::soql;
+use crate::soql::{self, Answer, Found};
 
-/// Cursors kept at once; the oldest goes first.
-const OPEN: usize = 10;
 /// A cursor lives for two days.
 const TTL_MS: i64 = 2 * 24 * 3_600_000;
+/// Rows that all cursors hold together; the oldest cursor goes first. The bound is ours, for memory.
+const HELD: usize = 2_000_000;
 
 /// Results that did not fit on one page.
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
     open: VecDeque<Cursor>,
+    held: usize,
     last: u64,
 }
 
 #[derive(Debug)]
 struct Cursor {
-    locator: String,
+    id: RecordId,
     expires_at_ms: i64,
     page: usize,
-    records: Arc<Vec<Value>>,
+    found: Arc<Found>,
+}
+
+impl Cursors {
+    fn open(&mut self, found: &Arc<Found>, page: usize, call: &Call, now_ms: i64) -> RecordId {
+        let limit = call.settings.query_cursor_limit.unwrap_or(usize::MAX).max(1);
+        self.held += found.len();
+        while self.open.front().is_some_and(|oldest| oldest.expires_at_ms <= now_ms)
+            || self.open.len() >= limit
+            || (self.held > HELD && !self.open.is_empty())
+        {
+            let gone = self.open.pop_front();
+            self.held -= gone.map_or(0, |gone| gone.found.len());
+        }
+        self.last += 1;
+        let id = RecordId::new(&call.settings.query_locator_prefix, self.last);
+        let expires_at_ms = now_ms.saturating_add(TTL_MS);
+        self.open.push_back(Cursor { id, expires_at_ms, page, found: Arc::clone(found) });
+        id
+    }
 }
 
 /// Answers a statement in `q`, or the next page of a locator.
@@ -55,60 +77,59 @@ pub(crate) fn handle(
                 .filled("q")
                 .ok_or_else(|| ApiError::bad_request("MALFORMED_QUERY", "A query string has to be specified"))?;
             let query = soql::parse(statement)?;
-            let answer = soql::run(org, reader, statement, &query, all, call)?;
-            Ok(first_page(org, answer, call))
+            let complete = |total: usize, records: Vec<Value>| {
+                Reply::json(200, json!({ "totalSize": total, "done": true, "records": records }))
+            };
+            Ok(match soql::run(org, reader, statement, &query, all, call)? {
+                Answer::Total(total) => complete(total, Vec::new()),
+                Answer::Groups(groups) => complete(groups.len(), groups),
+                Answer::Rows(found) if found.len() <= call.batch_size => {
+                    complete(found.len(), found.print(org, reader, call, 0..found.len()))
+                }
+                Answer::Rows(found) => {
+                    let found: Arc<Found> = Arc::from(found);
+                    let id = org.cursors().open(&found, call.batch_size, call, org.clock.now_ms());
+                    page(org, reader, &found, id, 0, call.batch_size, call)
+                }
+            })
         }
-        [locator] => next_page(org, locator, call),
+        [locator] => next_page(org, reader, locator, call),
         _ => Err(ApiError::not_found()),
     }
 }
 
-fn first_page(org: &Org, answer: soql::Answer, call: &Call) -> Reply {
-    let soql::Answer { total, records } = answer;
-    if records.len() <= call.batch_size {
-        return Reply::json(200, json!({ "totalSize": total, "done": true, "records": records }));
-    }
-    let now = org.clock.now_ms();
-    let records = Arc::new(records);
-    let mut cursors = org.cursors();
-    cursors.last += 1;
-    let locator = RecordId::new("01g", cursors.last).to_string();
-    if cursors.open.len() == OPEN {
-        cursors.open.pop_front();
-    }
-    cursors.open.push_back(Cursor {
-        locator: locator.clone(),
-        expires_at_ms: now.saturating_add(TTL_MS),
-        page: call.batch_size,
-        records: Arc::clone(&records),
-    });
-    drop(cursors);
-    page(&records, &locator, 0, call.batch_size, call)
-}
-
-fn next_page(org: &Org, locator: &str, call: &Call) -> Result<Reply, ApiError> {
+fn next_page(org: &Org, reader: Option<TransactionId>, locator: &str, call: &Call) -> Result<Reply, ApiError> {
     let invalid = || ApiError::bad_request("INVALID_QUERY_LOCATOR", "invalid query locator");
     let (name, offset) = locator.rsplit_once('-').ok_or_else(invalid)?;
+    let id = RecordId::parse(name).ok_or_else(invalid)?;
     let offset: usize = offset.parse().map_err(|_| invalid())?;
     let now = org.clock.now_ms();
     let cursors = org.cursors();
-    let cursor = cursors.open.iter().find(|cursor| cursor.locator == name && cursor.expires_at_ms > now);
-    let cursor = cursor.filter(|cursor| offset < cursor.records.len()).ok_or_else(invalid)?;
-    let (records, size) = (Arc::clone(&cursor.records), cursor.page);
+    let cursor = cursors.open.iter().find(|cursor| cursor.id == id && cursor.expires_at_ms > now);
+    let cursor = cursor.filter(|cursor| offset < cursor.found.len()).ok_or_else(invalid)?;
+    let (found, size) = (Arc::clone(&cursor.found), cursor.page);
     drop(cursors);
-    Ok(page(&records, name, offset, size, call))
+    Ok(page(org, reader, &found, id, offset, size, call))
 }
 
-fn page(records: &[Value], locator: &str, offset: usize, size: usize, call: &Call) -> Reply {
-    let end = offset.saturating_add(size).min(records.len());
-    let done = end == records.len();
+fn page(
+    org: &Org,
+    reader: Option<TransactionId>,
+    found: &Found,
+    id: RecordId,
+    offset: usize,
+    size: usize,
+    call: &Call,
+) -> Reply {
+    let end = offset.saturating_add(size).min(found.len());
+    let done = end == found.len();
     let mut body = Map::new();
-    body.insert("totalSize".into(), json!(records.len()));
+    body.insert("totalSize".into(), json!(found.len()));
     body.insert("done".into(), json!(done));
     if !done {
-        let next = format!("/services/data/v{}/query/{locator}-{end}", call.version);
+        let next = format!("/services/data/v{}/query/{id}-{end}", call.version);
         body.insert("nextRecordsUrl".into(), json!(next));
     }
-    body.insert("records".into(), Value::Array(records[offset..end].to_vec()));
+    body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end)));
     Reply::json(200, Value::Object(body))
 }

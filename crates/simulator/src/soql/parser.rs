@@ -1,261 +1,321 @@
-//! Tokens to a statement, by recursive descent.
+//! Statement text to [`Query`], by the grammar in `soql.pest`.
 
-use super::lexer::{Token, tokens};
-use super::{DEEPEST, Filter, Literal, Operator, Order, Path, Query, unexpected};
+use pest::Parser;
+use pest::error::InputLocation;
+use pest::iterators::{Pair, Pairs};
+
+use super::message::{malformed, unexpected_at};
+use super::{
+    Aggregate, DEEPEST, FieldSet, Filter, Function, LONGEST, LONGEST_TEXT, Literal, Operator, Order, Path, Place,
+    Query, Selected, Subject, dates,
+};
 use crate::api_error::ApiError;
 use crate::clock::parse_datetime;
 
+#[derive(pest_derive::Parser)]
+#[grammar = "soql/soql.pest"]
+struct Grammar;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
 /// Reads one statement.
-pub(crate) fn parse(statement: &str) -> Result<Query, ApiError> {
-    let mut parser = Parser { tokens: tokens(statement)?, next: 0 };
-    let query = parser.query()?;
-    match parser.peek() {
-        None => Ok(query),
-        Some(token) => Err(unexpected(&token.shown())),
+pub(crate) fn parse(statement: &str) -> Result<Query> {
+    if statement.chars().nth(LONGEST).is_some() {
+        return Err(malformed("SOQL statements cannot be longer than 100,000 characters."));
     }
+    if depth(statement) > DEEPEST {
+        return Err(malformed(format!("The statement nests more than {DEEPEST} parentheses.")));
+    }
+    let mut pairs = Grammar::parse(Rule::statement, statement).map_err(|error| {
+        let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
+        unexpected_at(statement, at)
+    })?;
+    let reader = Reader { statement };
+    let query = pairs.next().and_then(|statement| statement.into_inner().next());
+    reader.query(query.ok_or_else(|| unexpected_at(statement, 0))?)
 }
 
-struct Parser {
-    tokens: Vec<(usize, Token)>,
-    next: usize,
+/// Deepest level of parentheses outside quotes.
+fn depth(statement: &str) -> usize {
+    let (mut level, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in statement.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'\'' => quoted = !quoted,
+            b'(' if !quoted => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b')' if !quoted => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
-impl Parser {
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.next).map(|(_, token)| token)
+struct Reader<'s> {
+    statement: &'s str,
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "below a rule stand only the few that the grammar puts there")]
+impl Reader<'_> {
+    fn refuse(&self, pair: &Pair<'_, Rule>) -> ApiError {
+        unexpected_at(self.statement, pair.as_span().start())
     }
 
-    fn take(&mut self) -> Result<(usize, Token), ApiError> {
-        let token = self.tokens.get(self.next).cloned().ok_or_else(|| unexpected("'<EOF>'"))?;
-        self.next += 1;
-        Ok(token)
+    /// The next pair of a rule that the grammar puts there.
+    fn next<'p>(&self, pairs: &mut Pairs<'p, Rule>) -> Result<Pair<'p, Rule>> {
+        pairs.next().ok_or_else(|| unexpected_at(self.statement, self.statement.len()))
     }
 
-    fn is_word(&self, word: &str) -> bool {
-        matches!(self.peek(), Some(Token::Word(text)) if text.eq_ignore_ascii_case(word))
-    }
-
-    fn accept(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        self.next += usize::from(found);
-        found
-    }
-
-    fn accept_symbol(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Symbol(text)) if *text == symbol);
-        self.next += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), ApiError> {
-        if self.accept(word) { Ok(()) } else { Err(self.here()) }
-    }
-
-    fn expect_symbol(&mut self, symbol: &str) -> Result<(), ApiError> {
-        if self.accept_symbol(symbol) { Ok(()) } else { Err(self.here()) }
-    }
-
-    fn here(&self) -> ApiError {
-        self.peek().map_or_else(|| unexpected("'<EOF>'"), |token| unexpected(&token.shown()))
-    }
-
-    fn query(&mut self) -> Result<Query, ApiError> {
-        self.expect("SELECT")?;
-        let mut select = Vec::new();
-        let mut count = false;
-        if self.is_word("COUNT") && matches!(self.tokens.get(self.next + 1), Some((_, Token::Symbol("(")))) {
-            self.next += 2;
-            self.expect_symbol(")")?;
-            count = true;
-        } else {
-            select.push(self.path()?);
-            while self.accept_symbol(",") {
-                select.push(self.path()?);
-            }
-        }
-        self.expect("FROM")?;
-        let object = self.path()?;
-        let filter = if self.accept("WHERE") { Some(self.filter(0)?) } else { None };
-        let mut order = Vec::new();
-        if self.accept("ORDER") {
-            self.expect("BY")?;
-            order.push(self.order()?);
-            while self.accept_symbol(",") {
-                order.push(self.order()?);
-            }
-        }
-        let limit = if self.accept("LIMIT") { Some(self.whole()?) } else { None };
-        let offset = if self.accept("OFFSET") { self.whole()? } else { 0 };
-        if offset > 2_000 {
-            return Err(ApiError::bad_request("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
-        }
-        Ok(Query { select, count, object, filter, order, limit, offset })
-    }
-
-    fn path(&mut self) -> Result<Path, ApiError> {
-        let (at, token) = self.take()?;
-        if let Token::Word(text) = &token
-            && !text.contains(':')
-            && text.split('.').all(|name| !name.is_empty())
-        {
-            return Ok(Path { names: text.split('.').map(str::to_owned).collect(), at });
-        }
-        Err(unexpected(&token.shown()))
-    }
-
-    fn whole(&mut self) -> Result<usize, ApiError> {
-        let (_, token) = self.take()?;
-        let Token::Number(text) = &token else { return Err(unexpected(&token.shown())) };
-        text.parse().map_err(|_| unexpected(text))
-    }
-
-    fn order(&mut self) -> Result<Order, ApiError> {
-        let path = self.path()?;
-        let descending = !self.accept("ASC") && self.accept("DESC");
-        let mut nulls_last = false;
-        if self.accept("NULLS") {
-            nulls_last = self.accept("LAST");
-            if !nulls_last {
-                self.expect("FIRST")?;
-            }
-        }
-        Ok(Order { path, descending, nulls_last })
-    }
-
-    /// Terms joined by `AND` or by `OR`; mixing the two needs parentheses, as in the org.
-    fn filter(&mut self, depth: usize) -> Result<Filter, ApiError> {
-        let first = self.term(depth)?;
-        let (word, join): (_, fn(Vec<Filter>) -> Filter) = if self.is_word("AND") {
-            ("AND", Filter::All)
-        } else if self.is_word("OR") {
-            ("OR", Filter::Any)
-        } else {
-            return Ok(first);
+    fn query(&self, pair: Pair<'_, Rule>) -> Result<Query> {
+        let mut query = Query {
+            select: Vec::new(),
+            source: Path { names: Vec::new(), place: Place(0) },
+            alias: None,
+            scope: None,
+            filter: None,
+            group: Vec::new(),
+            having: None,
+            order: Vec::new(),
+            limit: None,
+            offset: None,
+            all_rows: false,
+            for_update: false,
         };
-        let mut terms = vec![first];
-        while self.accept(word) {
-            terms.push(self.term(depth)?);
-        }
-        if self.is_word("AND") || self.is_word("OR") {
-            return Err(self.here());
-        }
-        Ok(join(terms))
-    }
-
-    fn term(&mut self, depth: usize) -> Result<Filter, ApiError> {
-        if depth > DEEPEST {
-            return Err(ApiError::bad_request("MALFORMED_QUERY", "the filter is nested too deeply"));
-        }
-        if self.accept("NOT") {
-            return Ok(Filter::Not(Box::new(self.term(depth + 1)?)));
-        }
-        if self.accept_symbol("(") {
-            let filter = self.filter(depth + 1)?;
-            self.expect_symbol(")")?;
-            return Ok(filter);
-        }
-        let path = self.path()?;
-        let operator = self.operator()?;
-        let values = match operator {
-            Operator::In | Operator::NotIn => {
-                self.expect_symbol("(")?;
-                let mut values = vec![self.literal()?];
-                while self.accept_symbol(",") {
-                    values.push(self.literal()?);
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::selected => query.select.push(self.selected(part)?),
+                Rule::source => {
+                    for piece in part.into_inner() {
+                        match piece.as_rule() {
+                            Rule::path => query.source = path(&piece),
+                            Rule::alias => query.alias = Some(piece.as_str().to_owned()),
+                            _ => {}
+                        }
+                    }
                 }
-                self.expect_symbol(")")?;
-                values
+                Rule::scope => {
+                    let name = part.into_inner().find(|piece| piece.as_rule() == Rule::name);
+                    query.scope = name.map(|name| (name.as_str().to_owned(), Place(name.as_span().start())));
+                }
+                Rule::filtered => query.filter = self.conditions(part)?,
+                Rule::grouped => {
+                    for piece in part.into_inner() {
+                        match piece.as_rule() {
+                            Rule::path => query.group.push(path(&piece)),
+                            Rule::condition => query.having = Some(self.condition(piece)?),
+                            _ => {}
+                        }
+                    }
+                }
+                Rule::ordered => {
+                    for piece in part.into_inner().filter(|piece| piece.as_rule() == Rule::order) {
+                        query.order.push(self.order(piece)?);
+                    }
+                }
+                Rule::limited => query.limit = Some(self.whole(part)?),
+                Rule::skipped => query.offset = Some(self.whole(part)?),
+                Rule::purpose => {
+                    let mut words = part.into_inner();
+                    query.for_update |= words.next().is_some_and(|word| word.as_rule() == Rule::FOR)
+                        && words.next().is_some_and(|word| word.as_rule() == Rule::UPDATE);
+                }
+                Rule::all_rows => query.all_rows = true,
+                _ => {}
             }
-            Operator::Equal
-            | Operator::NotEqual
-            | Operator::Less
-            | Operator::LessOrEqual
-            | Operator::Greater
-            | Operator::GreaterOrEqual
-            | Operator::Like => vec![self.literal()?],
+        }
+        Ok(query)
+    }
+
+    fn selected(&self, pair: Pair<'_, Rule>) -> Result<Selected> {
+        let place = Place(pair.as_span().start());
+        let mut inner = pair.into_inner();
+        let first = self.next(&mut inner)?;
+        let alias = inner.next().map(|alias| alias.as_str().to_owned());
+        Ok(match first.as_rule() {
+            Rule::child => {
+                let query = self.next(&mut first.into_inner())?;
+                Selected::Child(Box::new(self.query(query)?))
+            }
+            Rule::fields => {
+                let set = first.into_inner().find(|piece| piece.as_rule() == Rule::field_set);
+                let set = match set.map(|set| set.as_str().to_ascii_lowercase()).as_deref() {
+                    Some("standard") => FieldSet::Standard,
+                    Some("custom") => FieldSet::Custom,
+                    _ => FieldSet::All,
+                };
+                Selected::Fields { set, place }
+            }
+            Rule::aggregate => Selected::Aggregate { aggregate: self.aggregate(first)?, alias },
+            _ => Selected::Field { path: path(&first), alias },
+        })
+    }
+
+    fn aggregate(&self, pair: Pair<'_, Rule>) -> Result<Aggregate> {
+        let place = Place(pair.as_span().start());
+        let end = pair.as_span().end().saturating_sub(1);
+        let mut inner = pair.into_inner();
+        let function = match self.next(&mut inner)?.as_str().to_ascii_uppercase().as_str() {
+            "COUNT_DISTINCT" => Function::CountDistinct,
+            "MIN" => Function::Min,
+            "MAX" => Function::Max,
+            "SUM" => Function::Sum,
+            "AVG" => Function::Avg,
+            _ => Function::Count,
         };
-        Ok(Filter::Compare { path, operator, values })
-    }
-
-    fn operator(&mut self) -> Result<Operator, ApiError> {
-        let (_, token) = self.take()?;
-        match &token {
-            Token::Symbol("=") => Ok(Operator::Equal),
-            Token::Symbol("!=" | "<>") => Ok(Operator::NotEqual),
-            Token::Symbol("<") => Ok(Operator::Less),
-            Token::Symbol("<=") => Ok(Operator::LessOrEqual),
-            Token::Symbol(">") => Ok(Operator::Greater),
-            Token::Symbol(">=") => Ok(Operator::GreaterOrEqual),
-            Token::Word(word) if word.eq_ignore_ascii_case("LIKE") => Ok(Operator::Like),
-            Token::Word(word) if word.eq_ignore_ascii_case("IN") => Ok(Operator::In),
-            Token::Word(word) if word.eq_ignore_ascii_case("NOT") => {
-                self.expect("IN")?;
-                Ok(Operator::NotIn)
-            }
-            Token::Word(_) | Token::Text(_) | Token::Number(_) | Token::Symbol(_) => Err(unexpected(&token.shown())),
+        let path = inner.next().map(|piece| path(&piece));
+        if path.is_none() && function != Function::Count {
+            return Err(unexpected_at(self.statement, end));
         }
+        Ok(Aggregate { function, path, place })
     }
 
-    fn literal(&mut self) -> Result<Literal, ApiError> {
-        let (_, token) = self.take()?;
-        match &token {
-            Token::Text(text) => Ok(Literal::Text(text.clone())),
-            Token::Number(text) => {
-                let number = text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Literal::Number);
-                let date = || text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == 10);
-                number
-                    .or_else(|| date().map(|date| Literal::Date(date.to_string())))
-                    .or_else(|| {
-                        let zoned = text.ends_with('Z') || text.len() > 19;
-                        parse_datetime(text).filter(|_| zoned).map(Literal::Instant)
-                    })
-                    .ok_or_else(|| unexpected(text))
+    fn order(&self, pair: Pair<'_, Rule>) -> Result<Order> {
+        let mut inner = pair.into_inner();
+        let subject = self.subject(self.next(&mut inner)?)?;
+        let mut order = Order { subject, descending: false, nulls_last: false };
+        for word in inner {
+            match word.as_rule() {
+                Rule::DESC => order.descending = true,
+                Rule::LAST => order.nulls_last = true,
+                _ => {}
             }
-            Token::Word(word) => match word.to_ascii_uppercase().as_str() {
-                "TRUE" => Ok(Literal::Flag(true)),
-                "FALSE" => Ok(Literal::Flag(false)),
-                "NULL" => Ok(Literal::Null),
-                "TODAY" => Ok(Literal::Day(0)),
-                "YESTERDAY" => Ok(Literal::Day(-1)),
-                "TOMORROW" => Ok(Literal::Day(1)),
-                other => match other.strip_prefix("LAST_N_DAYS:").and_then(|days| days.parse::<u16>().ok()) {
-                    Some(days) => Ok(Literal::LastDays(i64::from(days))),
-                    None => Err(unexpected(word)),
-                },
+        }
+        Ok(order)
+    }
+
+    fn whole(&self, pair: Pair<'_, Rule>) -> Result<usize> {
+        let number = pair.into_inner().find(|piece| piece.as_rule() == Rule::whole);
+        let number = number.ok_or_else(|| unexpected_at(self.statement, self.statement.len()))?;
+        number.as_str().parse().map_err(|_| self.refuse(&number))
+    }
+
+    fn conditions(&self, pair: Pair<'_, Rule>) -> Result<Option<Filter>> {
+        let condition = pair.into_inner().find(|piece| piece.as_rule() == Rule::condition);
+        condition.map(|condition| self.condition(condition)).transpose()
+    }
+
+    fn condition(&self, pair: Pair<'_, Rule>) -> Result<Filter> {
+        let mut any = false;
+        let mut terms = Vec::new();
+        for piece in pair.into_inner() {
+            match piece.as_rule() {
+                Rule::OR => any = true,
+                Rule::term => terms.push(self.term(piece)?),
+                _ => {}
+            }
+        }
+        Ok(match terms.len() {
+            1 => terms.remove(0),
+            _ if any => Filter::Any(terms),
+            _ => Filter::All(terms),
+        })
+    }
+
+    fn term(&self, pair: Pair<'_, Rule>) -> Result<Filter> {
+        let mut negated = false;
+        let mut inner = pair.into_inner();
+        let mut operand = self.next(&mut inner)?;
+        if operand.as_rule() == Rule::NOT {
+            negated = true;
+            operand = self.next(&mut inner)?;
+        }
+        let filter = match operand.as_rule() {
+            Rule::nested => self.condition(self.next(&mut operand.into_inner())?)?,
+            _ => self.comparison(operand)?,
+        };
+        Ok(if negated { Filter::Not(Box::new(filter)) } else { filter })
+    }
+
+    fn comparison(&self, pair: Pair<'_, Rule>) -> Result<Filter> {
+        let mut inner = pair.into_inner();
+        let subject = self.subject(self.next(&mut inner)?)?;
+        let word = self.next(&mut inner)?;
+        let operator = match word.as_rule() {
+            Rule::not_in => Operator::NotIn,
+            Rule::IN => Operator::In,
+            Rule::LIKE => Operator::Like,
+            Rule::INCLUDES => Operator::Includes,
+            Rule::EXCLUDES => Operator::Excludes,
+            _ => match word.as_str() {
+                "=" => Operator::Equal,
+                "!=" | "<>" => Operator::NotEqual,
+                "<" => Operator::Less,
+                "<=" => Operator::LessOrEqual,
+                ">" => Operator::Greater,
+                _ => Operator::GreaterOrEqual,
             },
-            Token::Symbol(_) => Err(unexpected(&token.shown())),
+        };
+        let mut values = Vec::new();
+        for piece in inner {
+            if piece.as_rule() == Rule::query {
+                let query = Box::new(self.query(piece)?);
+                return Ok(Filter::Join { subject, negated: operator == Operator::NotIn, query });
+            }
+            values.push(self.literal(piece)?);
         }
+        Ok(Filter::Compare { subject, operator, values })
+    }
+
+    fn subject(&self, pair: Pair<'_, Rule>) -> Result<Subject> {
+        let inner = self.next(&mut pair.into_inner())?;
+        Ok(match inner.as_rule() {
+            Rule::aggregate => Subject::Aggregate(self.aggregate(inner)?),
+            _ => Subject::Path(path(&inner)),
+        })
+    }
+
+    fn literal(&self, pair: Pair<'_, Rule>) -> Result<Literal> {
+        let value = self.next(&mut pair.into_inner())?;
+        let text = value.as_str();
+        let read = match value.as_rule() {
+            Rule::text => {
+                let raw = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text);
+                return quoted(raw);
+            }
+            Rule::instant => parse_datetime(&spelled(text)).map(Literal::Instant),
+            Rule::date => text.parse().ok().map(Literal::Date),
+            Rule::number => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Literal::Number),
+            _ => match text.to_ascii_uppercase().as_str() {
+                "TRUE" => Some(Literal::Flag(true)),
+                "FALSE" => Some(Literal::Flag(false)),
+                "NULL" => Some(Literal::Null),
+                _ => dates::Relative::parse(text).map(Literal::Relative),
+            },
+        };
+        read.ok_or_else(|| self.refuse(&value))
     }
 }
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-mod tests {
-    use super::parse;
+/// A date-time in the one spelling the clock reads: seconds are there, `T` and `Z` are capitals.
+fn spelled(text: &str) -> String {
+    let text = text.to_ascii_uppercase();
+    match text.split_at_checked(16) {
+        Some((head, tail)) if !tail.starts_with(':') => format!("{head}:00{tail}"),
+        _ => text,
+    }
+}
 
-    #[test]
-    fn statements_of_the_grammar_are_read() {
-        for statement in [
-            "SELECT Id FROM Account",
-            "select id, Owner.Name from Account where Name = 'O\\'Neil' and (not (Phone = null)) order by Name desc nulls last limit 5 offset 2",
-            "SELECT COUNT() FROM Account WHERE LimioId__c IN ('a', 'b') OR Name LIKE 'A%'",
-            "SELECT Id FROM Account WHERE CreatedDate >= 2026-01-01T00:00:00Z AND CreatedDate = LAST_N_DAYS:3",
-        ] {
-            assert!(parse(statement).is_ok(), "{statement}: {:?}", parse(statement));
+fn quoted(raw: &str) -> Result<Literal> {
+    if raw.chars().nth(LONGEST_TEXT).is_some() {
+        return Err(malformed(format!("A text in a condition cannot be longer than {LONGEST_TEXT} characters.")));
+    }
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\'
+            && let Some(escaped) = chars.next()
+            && !"nNrRtTbBfF\"'\\%_".contains(escaped)
+        {
+            let message =
+                format!("Invalid string literal '{raw}'. Illegal character sequence '\\{escaped}' in string literal.");
+            return Err(malformed(message));
         }
     }
+    Ok(Literal::Text(raw.to_owned()))
+}
 
-    #[test]
-    fn what_is_not_soql_names_the_token() {
-        for (statement, token) in [
-            ("SELEKT Id FROM Account", "SELEKT"),
-            ("SELECT Id FROM Account WHERE Name = 'x' AND Phone = 'y' OR Fax = 'z'", "OR"),
-            ("SELECT Id FROM", "'<EOF>'"),
-            ("SELECT Id FROM Account LIMIT x", "x"),
-            ("SELECT Id FROM Account WHERE Name = 'open", "'<EOF>'"),
-        ] {
-            let error = parse(statement).unwrap_err();
-            assert_eq!((error.code.as_str(), error.message), ("MALFORMED_QUERY", format!("unexpected token: {token}")));
-        }
-    }
+fn path(pair: &Pair<'_, Rule>) -> Path {
+    Path { names: pair.as_str().split('.').map(str::to_owned).collect(), place: Place(pair.as_span().start()) }
 }

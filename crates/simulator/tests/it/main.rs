@@ -20,5 +20,6 @@ mod oauth;
 mod orgs;
 mod process;
 mod query;
+mod query_pages;
 mod random;
 mod records;
