@@ -98,6 +98,12 @@ impl Clock {
         datetime_text(self.now_ms())
     }
 
+    /// The time as the system fields of rows have it: in whole seconds.
+    pub(crate) fn stamp_text(&self) -> String {
+        let now = self.now_ms();
+        datetime_text(now - now.rem_euclid(1000))
+    }
+
     /// Moves the clock forward and wakes whoever waited for a moment up to then.
     pub(crate) fn advance(&self, by: Duration) {
         self.face.send_modify(|face| {

@@ -196,7 +196,7 @@ impl Org {
     pub(crate) fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), String> {
         let mut state = self.state();
         let compiled = Rules::compile(&self.schema, &mut state.tables, rules)?;
-        compiled.store(&self.schema, &mut state, &self.clock.now_text());
+        compiled.store(&self.schema, &mut state, &self.clock.stamp_text());
         state.rules = compiled;
         Ok(())
     }
@@ -260,13 +260,13 @@ impl State {
                     row.set(field, value.clone());
                 }
             }
-            stamp(&mut row, schema, object, id, defaults.user, &clock.now_text());
+            stamp(&mut row, schema, object, id, defaults.user, &clock.stamp_text());
             let table = &mut state.tables[object.0];
             table.last_number = table.last_number.max(10);
             table.seed(id, row);
         }
         let rules = std::mem::take(&mut state.rules);
-        rules.store(schema, &mut state, &clock.now_text());
+        rules.store(schema, &mut state, &clock.stamp_text());
         state.rules = rules;
         state
     }

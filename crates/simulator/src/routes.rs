@@ -9,6 +9,7 @@ pub(crate) mod graph;
 pub(crate) mod oauth;
 pub(crate) mod page;
 pub(crate) mod query;
+pub(crate) mod soap;
 pub(crate) mod sobjects;
 
 use std::sync::Arc;
@@ -180,6 +181,9 @@ async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
     let path = incoming.uri.path();
     if path.starts_with("/services/oauth2/") || path.starts_with("/id/") || path.starts_with("/.well-known/") {
         return oauth::handle(org, &incoming);
+    }
+    if path.starts_with("/services/Soap/") {
+        return soap::handle(org, &incoming);
     }
     data::handle(org, incoming, size).await
 }

@@ -170,6 +170,8 @@ pub struct Settings {
     pub invalid_client_status: u16,
     /// Whether the authorize endpoint approves without asking.
     pub auto_approve: bool,
+    /// Whether `login()` of the SOAP API is enabled; in new orgs it is not.
+    pub soap_login: bool,
     /// Answered as `instance_url` instead of the listening address.
     pub instance_url: Option<String>,
 }
@@ -217,6 +219,7 @@ impl Default for Settings {
             app_installed: true,
             invalid_client_status: 400,
             auto_approve: false,
+            soap_login: true,
             instance_url: None,
         }
     }

@@ -25,7 +25,7 @@ impl Transaction {
         before: Option<&Row>,
     ) -> RecordId {
         let schema = &org.schema;
-        let now = org.clock.now_text();
+        let now = org.clock.stamp_text();
         let user = state.defaults.user;
         let id = existing.unwrap_or_else(|| {
             let (id, number) = state.next_id(schema, object);

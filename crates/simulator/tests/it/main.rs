@@ -23,3 +23,4 @@ mod query;
 mod query_pages;
 mod random;
 mod records;
+mod soap;
