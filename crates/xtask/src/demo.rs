@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: the whole way of an order, on this machine, with a count at the end that can fail.
 
 mod bodies;
-mod build;
-mod console;
+pub(crate) mod build;
+pub(crate) mod console;
 mod customers;
 mod drain;
 mod expectation;

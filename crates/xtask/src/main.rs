@@ -9,6 +9,7 @@
 
 mod check;
 mod child;
+mod conformance;
 mod demo;
 mod services;
 mod test;
@@ -30,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Demo(demo::Demo),
+    Conformance(conformance::Conformance),
     #[command(subcommand)]
     Services(services::Services),
     Test(test::Test),
@@ -40,6 +42,7 @@ enum Task {
 async fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Demo(demo) => demo.run().await,
+        Task::Conformance(conformance) => conformance.run().await,
         Task::Services(services) => services.run().await,
         Task::Test(test) => test.run().await,
         Task::Check(check) => check.run(),

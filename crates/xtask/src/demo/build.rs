@@ -35,30 +35,41 @@ impl Programs {
     /// # Errors
     /// Something does not compile; cargo has said what.
     pub(crate) async fn build() -> Result<Self> {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
-        for name in NAMES {
-            command.args(["--package", name, "--bin", name]);
-        }
-        let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-        let output = command
-            .current_dir(workspace)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot run cargo")?
-            .wait_with_output()
-            .await
-            .context("cannot run cargo")?;
-        ensure!(output.status.success(), "the programs do not build; cargo says why above");
-        let mut built: HashMap<String, PathBuf> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
-            .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
-            .collect();
-        let [simulator, ingest, writer, replayer] =
-            NAMES.map(|name| built.remove(name).with_context(|| format!("cargo did not say where {name} is")));
-        Ok(Self { simulator: simulator?, ingest: ingest?, writer: writer?, replayer: replayer? })
+        let [simulator, ingest, writer, replayer] = executables(NAMES, &["--release"]).await?;
+        Ok(Self { simulator, ingest, writer, replayer })
     }
+}
+
+/// Builds programs that are named like their packages; tells where each one is.
+///
+/// # Errors
+/// Something does not compile; cargo has said what.
+pub(crate) async fn executables<const N: usize>(names: [&str; N], options: &[&str]) -> Result<[PathBuf; N]> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--message-format=json-render-diagnostics"]).args(options);
+    for name in names {
+        command.args(["--package", name, "--bin", name]);
+    }
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let output = command
+        .current_dir(workspace)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot run cargo")?
+        .wait_with_output()
+        .await
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the programs do not build; cargo says why above");
+    let mut built: HashMap<String, PathBuf> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
+        .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
+        .collect();
+    let mut paths = Vec::with_capacity(N);
+    for name in names {
+        paths.push(built.remove(name).with_context(|| format!("cargo did not say where {name} is"))?);
+    }
+    paths.try_into().ok().context("each program has one place")
 }

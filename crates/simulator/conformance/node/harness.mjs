@@ -1,0 +1,80 @@
+// What the Node runners have in common: scenario ids come in on stdin, one a line, and each is answered by one JSON
+// line on stdout. The org's control plane is reached by plain fetch; everything else goes through the client.
+
+import { createInterface } from 'node:readline';
+import { readFileSync } from 'node:fs';
+
+export const BASE = process.env.CONFORMANCE_HTTP;
+export const TLS = process.env.CONFORMANCE_HTTPS;
+export const KEY = readFileSync(process.env.CONFORMANCE_KEY, 'utf8');
+export const APP = { clientId: 'causeway-dev', clientSecret: 'causeway-dev-secret' };
+export const USER = { username: 'integration@causeway.test', password: 'causeway' };
+export const CALLBACK = 'http://localhost:1717/callback';
+export const VERSION = '62.0';
+export const EVENT = 'i42as__OrderEvent__e';
+
+/** Posts to the control plane, or reads from it when there is no body. */
+export async function control(path, body) {
+  const answer = await fetch(`${BASE}/_sim/${path}`, body === undefined ? {} : {
+    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
+  });
+  if (!answer.ok) throw new Error(`control plane, ${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+
+/** Allows the app as a person would, on the page that an authorize URL leads to; gives the URL of the way back. */
+export async function allow(authorizeUrl) {
+  const url = new URL(authorizeUrl);
+  const form = new URLSearchParams(url.search);
+  form.set('username', USER.username);
+  form.set('password', USER.password);
+  form.set('decision', 'allow');
+  const page = await fetch(url);
+  if (page.status !== 200) throw new Error(`the authorize page answers ${page.status}: ${await page.text()}`);
+  const answer = await fetch(url.origin + url.pathname, { method: 'POST', body: form, redirect: 'manual' });
+  const back = answer.headers.get('location');
+  if (answer.status !== 302 || !back) throw new Error(`the page answers ${answer.status}: ${await answer.text()}`);
+  return new URL(back);
+}
+
+/** The error of a call that has to fail. */
+export async function failure(call) {
+  let value;
+  try {
+    value = await call();
+  } catch (error) {
+    return error;
+  }
+  throw new Error(`was not refused: ${JSON.stringify(value)}`);
+}
+
+/** Runs scenarios until stdin ends. */
+export async function serve(scenarios) {
+  // Libraries write what they please; stdout is for the answers.
+  console.log = console.info = console.debug = console.error;
+  for await (const line of createInterface({ input: process.stdin })) {
+    const id = line.trim();
+    if (!id) continue;
+    const started = performance.now();
+    let ok = true;
+    let detail = '';
+    try {
+      const run = scenarios[id];
+      if (!run) throw new Error('this runner has no such scenario');
+      detail = (await run()) ?? '';
+    } catch (error) {
+      ok = false;
+      detail = describe(error);
+    }
+    process.stdout.write(`${JSON.stringify({ id, ok, millis: Math.round(performance.now() - started), detail })}\n`);
+  }
+  process.exit(0);
+}
+
+function describe(error) {
+  const frames = String(error?.stack ?? error).split('\n');
+  const place = frames.map((frame) => frame.match(/([\w-]+\.mjs:\d+)/)?.[1]).find(Boolean);
+  const cause = error?.cause ? ` (cause: ${error.cause.message ?? error.cause})` : '';
+  const code = error?.errorCode ? ` [${error.errorCode}]` : '';
+  return `${error?.message ?? error}${code}${cause}${place ? `, at ${place}` : ''}`;
+}

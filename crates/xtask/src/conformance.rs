@@ -1,0 +1,185 @@
+//! `cargo xtask conformance`: unmodified public clients against the simulated org.
+//!
+//! The list of scenarios lies in `crates/simulator/conformance`, with a runner for each client. Clients run one after
+//! the other, so that each has the org to itself.
+
+mod install;
+mod job;
+mod org;
+mod plan;
+mod report;
+mod session;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use self::install::{Installed, install};
+use self::org::Org;
+use self::plan::{Client, Plan, Runner};
+use self::report::{Column, Outcome, Report, Row, UNAVAILABLE};
+use self::session::Session;
+use crate::child::Signals;
+use crate::demo::build::executables;
+use crate::demo::console::Console;
+
+/// Run unmodified public clients against the simulated org, each through the same scenarios.
+///
+/// The clients are installed from npm, PyPI and crates.io as their lock files pin them, below target/conformance, and
+/// only when these changed. It ends in a table and target/conformance/report.json; what clients and runners wrote is in
+/// target/conformance/logs.
+///
+/// Exit codes: 0 all agree; 1 a client and the org disagree; 69 nothing disagrees, but a registry was out of reach or
+/// a tool is not installed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Conformance {
+    /// Only these clients, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "CLIENTS")]
+    only: Vec<String>,
+    /// Only these scenarios, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "IDS")]
+    scenario: Vec<String>,
+    /// Print the report as JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Fetch nothing: use what an earlier run installed.
+    #[arg(long)]
+    offline: bool,
+}
+
+impl Conformance {
+    pub(crate) async fn run(self) -> Result<ExitCode> {
+        let plan = Plan::read(&list())?.select(&self.only, &self.scenario)?;
+        let mut signals = Signals::listen()?;
+        // What is dropped here kills its processes.
+        let report = tokio::select! {
+            report = carry_out(&plan, self.offline) => report?,
+            signal = signals.next() => return Ok(signal.exit_code()),
+        };
+        let json = serde_json::to_string_pretty(&report)?;
+        let path = target().join("report.json");
+        fs::write(&path, &json).with_context(|| format!("cannot write {}", path.display()))?;
+        if self.json {
+            println!("{json}");
+        } else {
+            println!("{}", report.text());
+        }
+        let code = report.exit_code();
+        if code == UNAVAILABLE {
+            eprintln!("conformance: something could not be run (see above); exit code {UNAVAILABLE}");
+        }
+        Ok(ExitCode::from(code))
+    }
+}
+
+async fn carry_out(plan: &Plan, offline: bool) -> Result<Report> {
+    let began = Instant::now();
+    let console = Console::new();
+    let logs = target().join("logs");
+    fs::create_dir_all(&logs).with_context(|| format!("cannot write below {}", target().display()))?;
+    let build = executables(["causeway-simulator"], &[]);
+    let [simulator] = console.step("the simulator is built", build).await?;
+    let source = list().parent().map(Path::to_path_buf).unwrap_or_default();
+    let into = target();
+    let mut installed: BTreeMap<Runner, Installed> = BTreeMap::new();
+    for client in &plan.clients {
+        if let Entry::Vacant(place) = installed.entry(client.runner) {
+            let what = format!("{} clients are installed", client.runner.folder());
+            let put = install(client.runner, &source, &into, offline);
+            place.insert(console.step(&what, put).await?);
+        }
+    }
+    let keys = crate::root().join("crates/simulator/tests/it/keys");
+    let private_key = keys.join("app.pem");
+    let public_key = fs::read_to_string(keys.join("app.pub.pem")).context("cannot read the app's public key")?;
+    let org = Org::start(&simulator, public_key, &logs.join("simulator.log")).await?;
+    let mut report = Report::default();
+    report.scenarios.extend(plan.scenarios.iter().map(|scenario| Row {
+        id: scenario.id.clone(),
+        title: scenario.title.clone(),
+        proves: scenario.proves.clone(),
+        results: BTreeMap::new(),
+    }));
+    for client in &plan.clients {
+        let pins = fs::read_to_string(source.join(client.runner.folder()).join(client.runner.pins()))?;
+        let version = client.version(&pins).unwrap_or_default();
+        report.clients.push(Column { id: client.id.clone(), package: client.package.clone(), version });
+        let outcomes = match installed.get(&client.runner) {
+            Some(Installed::At(at)) => {
+                let work = through(plan, client, at, &org, &private_key);
+                console.step(&client.id, work).await?
+            }
+            Some(Installed::NotHere(reason)) => without(plan, client, reason),
+            None => without(plan, client, "it was not installed"),
+        };
+        for (row, outcome) in report.scenarios.iter_mut().zip(outcomes) {
+            row.results.insert(client.id.clone(), outcome);
+        }
+    }
+    org.stop().await;
+    report.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// All scenarios through one client, in the order of the list.
+async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path) -> Result<Vec<Outcome>> {
+    if client.needs_tls && org.https().is_none() {
+        return Ok(without(plan, client, "the org offers no TLS"));
+    }
+    let log = target().join("logs").join(format!("{}.log", client.id));
+    let _ = fs::remove_file(&log);
+    let start = || {
+        let mut command = client.runner.command(client, at);
+        command.env("CONFORMANCE_HTTP", org.http()).env("CONFORMANCE_KEY", key);
+        command.env("CONFORMANCE_HTTPS", org.https().unwrap_or_default());
+        Session::start(&mut command, &log)
+    };
+    let mut session = None;
+    let mut outcomes = Vec::with_capacity(plan.scenarios.len());
+    for scenario in &plan.scenarios {
+        if let Some(reason) = scenario.reason(client) {
+            outcomes.push(Outcome::NotOffered { reason: reason.to_owned() });
+            continue;
+        }
+        org.prepare(scenario).await.with_context(|| format!("scenario {} cannot be prepared", scenario.id))?;
+        let mut running = match session.take() {
+            Some(running) => running,
+            None => start()?,
+        };
+        let (outcome, goes_on) = running.run(&scenario.id).await;
+        outcomes.push(outcome);
+        if goes_on {
+            session = Some(running);
+        } else {
+            running.stop().await;
+        }
+    }
+    if let Some(session) = session {
+        session.stop().await;
+    }
+    Ok(outcomes)
+}
+
+/// The outcomes of a client that cannot be run here.
+fn without(plan: &Plan, client: &Client, why: &str) -> Vec<Outcome> {
+    let outcome = |scenario: &plan::Scenario| match scenario.reason(client) {
+        Some(reason) => Outcome::NotOffered { reason: reason.to_owned() },
+        None => Outcome::NotRun { reason: why.to_owned() },
+    };
+    plan.scenarios.iter().map(outcome).collect()
+}
+
+/// The list of scenarios.
+fn list() -> PathBuf {
+    crate::root().join("crates/simulator/conformance/scenarios.toml")
+}
+
+/// What is installed and written.
+fn target() -> PathBuf {
+    crate::target().join("conformance")
+}

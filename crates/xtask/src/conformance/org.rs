@@ -1,0 +1,104 @@
+//! The running simulator, and its control plane.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+use super::job::Job;
+use super::plan::Scenario;
+
+/// How long it may take until it is ready.
+const START: Duration = Duration::from_secs(30);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take to end after SIGTERM.
+const STOP: Duration = Duration::from_secs(5);
+
+/// The program `causeway-simulator`, on ports of its own.
+#[derive(Debug)]
+pub(crate) struct Org {
+    ready: Ready,
+    public_key: String,
+    client: Client,
+    job: Job,
+}
+
+/// What it says when it is ready.
+#[derive(Debug, Clone, Deserialize)]
+struct Ready {
+    base_url: String,
+    #[serde(default)]
+    tls_url: Option<String>,
+}
+
+impl Org {
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends or is not ready in time; its log has the reason.
+    pub(crate) async fn start(program: &Path, public_key: String, log: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["--listen", "127.0.0.1:0"]);
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("CAUSEWAY_") {
+                command.env_remove(variable);
+            }
+        }
+        let stderr = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut job = Job::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr))?;
+        let stdout = job.child.stdout.take().context("the simulator has no output")?;
+        let mut line = String::new();
+        let read = tokio::time::timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
+        read.context("the simulator is not ready in time")??;
+        let ready =
+            serde_json::from_str(&line).with_context(|| format!("the simulator ended; see {}", log.display()))?;
+        let client = Client::builder().no_proxy().timeout(ANSWER).build()?;
+        Ok(Self { ready, public_key, client, job })
+    }
+
+    /// Where clients find it without TLS.
+    pub(crate) fn http(&self) -> &str {
+        &self.ready.base_url
+    }
+
+    /// Where clients find it with TLS, if it offers that.
+    pub(crate) fn https(&self) -> Option<&str> {
+        self.ready.tls_url.as_deref()
+    }
+
+    /// Back to the start, with the app's key and what the scenario wants.
+    ///
+    /// # Errors
+    /// The org refuses; the list is wrong then.
+    pub(crate) async fn prepare(&self, scenario: &Scenario) -> Result<()> {
+        self.post("reset", &json!({})).await?;
+        let app = json!({
+            "client_id": "causeway-dev", "client_secret": "causeway-dev-secret", "public_key_pem": self.public_key,
+        });
+        self.post("apps", &app).await?;
+        for step in &scenario.prepare {
+            self.post(&step.post, &step.body).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends it in good order.
+    pub(crate) async fn stop(self) {
+        self.job.stop(STOP).await;
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let answer = self.client.post(format!("{}/_sim/{path}", self.ready.base_url)).json(body).send().await;
+        let answer = answer.with_context(|| format!("the org does not answer /_sim/{path}"))?;
+        let status = answer.status();
+        ensure!(status.is_success(), "/_sim/{path} answers {status}: {}", answer.text().await.unwrap_or_default());
+        Ok(())
+    }
+}
