@@ -142,6 +142,20 @@ await serve({
     assert.equal(error.message, 'The requested resource does not exist');
   },
 
+  async 'row-changes'() {
+    const conn = await connect();
+    const contacts = conn.sobject('Contact');
+    const [kept, gone] = await contacts.create([{ LastName: 'Kept' }, { LastName: 'Gone' }]);
+    await contacts.destroy(gone.id);
+    const [from, to] = [new Date(Date.now() - 3_600_000), new Date(Date.now() + 60_000)];
+    const updated = await contacts.updated(from, to);
+    assert.deepEqual(updated.ids, [kept.id]);
+    assert.ok(updated.latestDateCovered);
+    const deleted = await contacts.deleted(from, to);
+    assert.deepEqual(deleted.deletedRecords.map((row) => row.id), [gone.id]);
+    assert.ok(deleted.earliestDateAvailable && deleted.latestDateCovered && deleted.deletedRecords[0].deletedDate);
+  },
+
   async 'row-upsert'() {
     const conn = await connect();
     const account = await conn.sobject('Account').create({ Name: 'Acme' });
@@ -236,6 +250,26 @@ await serve({
     assert.equal(none.records[0].Account, null);
   },
 
+  async 'query-groups'() {
+    const conn = await connect();
+    await control('records/Opportunity', [[1, 'Prospecting'], [2, 'Closed Won'], [4, 'Closed Won']].map(([Amount, StageName]) => (
+      { Name: 'A', CloseDate: '2026-12-31', Amount, StageName })));
+    const { records } = await conn.query(
+      'SELECT StageName, COUNT(Id) n, SUM(Amount) FROM Opportunity GROUP BY StageName HAVING COUNT(Id) > 0 ORDER BY StageName');
+    assert.deepEqual(records.map((row) => [row.StageName, row.n, row.expr0]), [['Closed Won', 2, 6], ['Prospecting', 1, 1]]);
+    assert.equal(records[0].attributes.type, 'AggregateResult');
+  },
+
+  async 'query-children'() {
+    const conn = await connect();
+    const [full] = await conn.sobject('Account').create([{ Name: 'Full' }, { Name: 'Sole' }]);
+    await conn.sobject('Contact').create([{ LastName: 'A', AccountId: full.id }, { LastName: 'B', AccountId: full.id }]);
+    const accounts = await conn.sobject('Account').find({}, 'Name').sort('Name').include('Contacts').select('LastName')
+      .sort('LastName').end().execute();
+    assert.deepEqual(accounts.map((row) => row.Contacts?.records.map((contact) => contact.LastName) ?? null), [['A', 'B'], null]);
+    assert.deepEqual([accounts[0].Contacts.totalSize, accounts[0].Contacts.done], [2, true]);
+  },
+
   async 'query-deleted'() {
     const conn = await connect();
     const { id } = await conn.sobject('Account').create({ Name: 'Gone' });
@@ -325,6 +359,36 @@ await serve({
     assert.equal((await control('records/Account')).length, 1);
   },
 
+  async 'composite-tree'() {
+    const conn = await connect();
+    const tree = (contact) => ({ records: [{
+      attributes: { type: 'Account', referenceId: 'account' }, Name: 'Acme',
+      Contacts: { records: [{ attributes: { type: 'Contact', referenceId: 'contact' }, ...contact }] },
+    }] });
+    const good = await conn.requestPost('/composite/tree/Account', tree({ LastName: 'A' }));
+    assert.equal(good.hasErrors, false);
+    assert.deepEqual(good.results.map((row) => row.referenceId), ['account', 'contact']);
+    const [contact] = await control('records/Contact');
+    assert.deepEqual([contact.AccountId, contact.Id], good.results.map((row) => row.id));
+    const error = await failure(() => conn.requestPost('/composite/tree/Account', tree({ FirstName: 'A' })));
+    assert.equal(JSON.parse(error.content ?? JSON.stringify(error.data)).hasErrors, true, error.message);
+    assert.equal((await control('records/Account')).length, 1);
+  },
+
+  async 'composite-batch'() {
+    const conn = await connect();
+    const { id } = await conn.sobject('Account').create({ Name: 'Acme' });
+    const answer = await conn.requestPost('/composite/batch', { batchRequests: [
+      { method: 'PATCH', url: `v${VERSION}/sobjects/Account/${id}`, richInput: { Name: 'New' } },
+      { method: 'GET', url: `v${VERSION}/sobjects/Account/${id}?fields=Name` },
+      { method: 'GET', url: `v${VERSION}/sobjects/Account/001000000000000AAA` },
+    ] });
+    assert.equal(answer.hasErrors, true);
+    assert.deepEqual(answer.results.map((part) => part.statusCode), [204, 200, 404]);
+    assert.equal(answer.results[1].result.Name, 'New');
+    assert.equal(answer.results[2].result[0].errorCode, 'NOT_FOUND');
+  },
+
   async 'composite-graph'() {
     const conn = await connect();
     const url = (object) => `/services/data/v${VERSION}/sobjects/${object}`;
@@ -385,6 +449,19 @@ await serve({
     const conn = await connect();
     code('INVALID_FIELD')(await failure(() => conn.sobject(EVENT).create({ OrderNumber: 'SO-1' })));
     assert.deepEqual(await control('events'), []);
+  },
+
+  async 'bulk-ingest'() {
+    const conn = await connect();
+    conn.bulk2.pollInterval = 50;
+    const input = [{ LastName: 'A, "B"', Email: 'a@example.org' }, { LastName: '', Email: 'b@example.org' }, { LastName: 'C' }];
+    const results = await conn.bulk2.loadAndWaitForResults({ object: 'Contact', operation: 'insert', input });
+    assert.deepEqual([results.successfulResults.length, results.failedResults.length, results.unprocessedRecords.length], [2, 1, 0]);
+    assert.match(results.successfulResults[0].sf__Id, /^003/);
+    assert.equal(results.successfulResults[0].sf__Created, 'true');
+    assert.match(results.failedResults[0].sf__Error, /^REQUIRED_FIELD_MISSING:/);
+    assert.equal(results.failedResults[0].Email, 'b@example.org');
+    assert.deepEqual((await control('records/Contact')).map((row) => row.LastName), ['A, "B"', 'C']);
   },
 
   async 'session-expired'() {

@@ -1,6 +1,7 @@
 """The scenarios through simple-salesforce."""
 
 import re
+from datetime import datetime, timedelta, timezone
 
 from harness import (
     CLIENT_ID, CLIENT_SECRET, EVENT, KEY, PASSWORD, USERNAME, VERSION, control, equal, failure, org_session, serve,
@@ -95,6 +96,17 @@ def row_life():
 
 
 @scenario
+def row_changes():
+    sf = connect()
+    kept, gone = (sf.Contact.create({"LastName": name})["id"] for name in ("Kept", "Gone"))
+    sf.Contact.delete(gone)
+    now = datetime.now(timezone.utc)
+    period = (now - timedelta(hours=1), now + timedelta(minutes=1))
+    equal(sf.Contact.updated(*period)["ids"], [kept])
+    equal([row["id"] for row in sf.Contact.deleted(*period)["deletedRecords"]], [gone])
+
+
+@scenario
 def row_upsert():
     sf = connect()
     equal(sf.LimioOrder__c.upsert("LimioId__c/O-1ä", {"OrderType__c": "new"}), 201)
@@ -165,6 +177,30 @@ def query_parents():
     rows = sf.query(soql)["records"]
     equal([(row["LastName"], row["Account"]["Name"]) for row in rows], [("Alpha", "Acme"), ("Beta", "Acme")])
     equal(sf.query("SELECT COUNT() FROM Contact WHERE LastName IN ('Alpha', 'Gamma')")["totalSize"], 2)
+
+
+@scenario
+def query_groups():
+    sf = connect()
+    rows = [(1, "Prospecting"), (2, "Closed Won"), (4, "Closed Won")]
+    fields = {"Name": "A", "CloseDate": "2026-12-31"}
+    control("records/Opportunity", [{**fields, "Amount": amount, "StageName": stage} for amount, stage in rows])
+    soql = "SELECT StageName, COUNT(Id) n, SUM(Amount) FROM Opportunity GROUP BY StageName ORDER BY StageName"
+    found = [(row["StageName"], row["n"], row["expr0"]) for row in sf.query_all(soql)["records"]]
+    equal(found, [("Closed Won", 2, 6), ("Prospecting", 1, 1)])
+
+
+@scenario
+def query_children():
+    sf = connect()
+    full = sf.Account.create({"Name": "Full"})["id"]
+    sf.Account.create({"Name": "Sole"})
+    for name in ("A", "B"):
+        sf.Contact.create({"LastName": name, "AccountId": full})
+    soql = "SELECT Name, (SELECT LastName FROM Contacts ORDER BY LastName) FROM Account ORDER BY Name"
+    first, second = sf.query(soql)["records"]
+    equal([row["LastName"] for row in first["Contacts"]["records"]], ["A", "B"])
+    equal((first["Contacts"]["totalSize"], first["Contacts"]["done"], second["Contacts"]), (2, True, None))
 
 
 @scenario
@@ -250,6 +286,34 @@ def composite_references():
 
 
 @scenario
+def composite_tree():
+    sf = connect()
+
+    def tree(**contact):
+        below = {"records": [{"attributes": {"type": "Contact", "referenceId": "contact"}, **contact}]}
+        return {"records": [{"attributes": {"type": "Account", "referenceId": "account"}, "Name": "Acme", "Contacts": below}]}
+
+    good = sf.restful("composite/tree/Account", method="POST", json=tree(LastName="A"))
+    equal((good["hasErrors"], [row["referenceId"] for row in good["results"]]), (False, ["account", "contact"]))
+    error = failure(lambda: sf.restful("composite/tree/Account", method="POST", json=tree(FirstName="A")), SalesforceError)
+    equal((error.status, error.content["hasErrors"]), (400, True))
+    equal(sf.query("SELECT COUNT() FROM Account")["totalSize"], 1)
+
+
+@scenario
+def composite_batch():
+    sf = connect()
+    account = sf.Account.create({"Name": "Acme"})["id"]
+    body = {"batchRequests": [
+        {"method": "PATCH", "url": f"v{VERSION}/sobjects/Account/{account}", "richInput": {"Name": "New"}},
+        {"method": "GET", "url": f"v{VERSION}/sobjects/Account/{account}?fields=Name"},
+    ]}
+    answer = sf.restful("composite/batch", method="POST", json=body)
+    equal((answer["hasErrors"], [part["statusCode"] for part in answer["results"]]), (False, [204, 200]))
+    equal(answer["results"][1]["result"]["Name"], "New")
+
+
+@scenario
 def composite_graph():
     sf = connect()
     base = f"/services/data/v{VERSION}/sobjects"
@@ -302,6 +366,18 @@ def event_refused():
     sf = connect()
     refused(lambda: getattr(sf, EVENT).create({"OrderNumber": "SO-1"}), "INVALID_FIELD")
     equal(control("events"), [])
+
+
+@scenario
+def bulk_ingest():
+    sf = connect()
+    rows = [{"LastName": 'A, "B"', "Email": "a@example.org"}, {"LastName": "", "Email": "b@example.org"}]
+    (done,) = sf.bulk2.Contact.insert(records=rows)
+    equal((done["numberRecordsProcessed"], done["numberRecordsFailed"]), (2, 1))
+    results = sf.bulk2.Contact.get_all_ingest_records(done["job_id"])
+    equal([row["LastName"] for row in results["successfulRecords"]], ['A, "B"'])
+    assert results["failedRecords"][0]["sf__Error"].startswith("REQUIRED_FIELD_MISSING:"), results
+    equal(results["unprocessedRecords"], [])
 
 
 @scenario

@@ -26,16 +26,21 @@ pub(crate) async fn run(id: &str, org: &Org) -> Verdict {
         "versions-and-limits" => versions_and_limits(org).await,
         "query-paging" => query_paging(org).await,
         "query-parents" => query_parents(org).await,
+        "query-groups" => query_groups(org).await,
+        "query-children" => query_children(org).await,
         "query-deleted" => query_deleted(org).await,
         "query-refused" => query_refused(org).await,
         "collection-partial" => collection_partial(org).await,
         "collection-all-or-none" => collection_all_or_none(org).await,
         "collection-upsert" => collection_upsert(org).await,
         "composite-references" => composite_references(org).await,
+        "composite-tree" => composite_tree(org).await,
+        "composite-batch" => composite_batch(org).await,
         "composite-graph" => composite_graph(org).await,
         "duplicate-blocked" => duplicate_blocked(org).await,
         "duplicate-allowed" => duplicate_allowed(org).await,
         "event-publish" => event_publish(org).await,
+        "bulk-ingest" => bulk_ingest(org).await,
         "event-refused" => event_refused(org).await,
         "session-expired" => session_expired(org).await,
         "api-limit" => api_limit(org).await,
@@ -201,6 +206,31 @@ async fn query_parents(org: &Org) -> Verdict {
     same(found, [(Some("Alpha"), Some("Ac'me")), (Some("Beta"), Some("Ac'me"))])
 }
 
+async fn query_groups(org: &Org) -> Verdict {
+    let row = |amount: u32, stage: &str| json!({ "Name": "A", "CloseDate": "2026-12-31", "Amount": amount, "StageName": stage });
+    let rows = json!([row(1, "Prospecting"), row(2, "Closed Won"), row(4, "Closed Won")]);
+    org.tell("records/Opportunity", rows).await?;
+    let soql = "SELECT StageName, COUNT(Id) n, SUM(Amount) FROM Opportunity GROUP BY StageName ORDER BY StageName";
+    let rows = org.connect()?.query(soql).await?.records;
+    let found: Vec<_> =
+        rows.iter().map(|row| (row["StageName"].as_str(), row["n"].as_i64(), row["expr0"].as_f64())).collect();
+    same(found, [(Some("Closed Won"), Some(2), Some(6.0)), (Some("Prospecting"), Some(1), Some(1.0))])
+}
+
+async fn query_children(org: &Org) -> Verdict {
+    let sf = org.connect()?;
+    let full = sf.sobject("Account").create(&json!({ "Name": "Full" })).await?.id;
+    sf.sobject("Account").create(&json!({ "Name": "Sole" })).await?;
+    for name in ["A", "B"] {
+        sf.sobject("Contact").create(&json!({ "LastName": name, "AccountId": full })).await?;
+    }
+    let soql = "SELECT Name, (SELECT LastName FROM Contacts ORDER BY LastName) FROM Account ORDER BY Name";
+    let rows = sf.query(soql).await?.records;
+    let inner: cirrus::QueryResult<Value> = serde_json::from_value(rows.first().ok_or("no row")?["Contacts"].clone())?;
+    same(inner.records.iter().map(|row| row["LastName"].as_str()).collect::<Vec<_>>(), [Some("A"), Some("B")])?;
+    same(rows.get(1).map(|row| row["Contacts"].is_null()), Some(true))
+}
+
 async fn query_deleted(org: &Org) -> Verdict {
     let sf = org.connect()?;
     let gone = sf.sobject("Account").create(&json!({ "Name": "Gone" })).await?.id;
@@ -287,6 +317,33 @@ async fn composite_references(org: &Org) -> Verdict {
     same(count(&sf, "Account").await?, 1)
 }
 
+async fn composite_tree(org: &Org) -> Verdict {
+    let sf = org.connect()?;
+    let tree = |mut contact: Value| {
+        contact["attributes"] = json!({ "type": "Contact", "referenceId": "contact" });
+        let account = json!({ "type": "Account", "referenceId": "account" });
+        json!({ "records": [{ "attributes": account, "Name": "Acme", "Contacts": { "records": [contact] } }] })
+    };
+    let good = sf.composite().tree("Account", &tree(json!({ "LastName": "A" }))).await?;
+    same((good.has_errors, good.results.iter().all(|row| row.is_success())), (false, true))?;
+    let bad = sf.composite().tree("Account", &tree(json!({ "FirstName": "A" }))).await;
+    same(bad.is_err(), true)?;
+    same(count(&sf, "Account").await?, 1)
+}
+
+async fn composite_batch(org: &Org) -> Verdict {
+    let sf = org.connect()?;
+    let id = sf.sobject("Account").create(&json!({ "Name": "Acme" })).await?.id;
+    let requests = json!([
+        { "method": "PATCH", "url": format!("v62.0/sobjects/Account/{id}"), "richInput": { "Name": "New" } },
+        { "method": "GET", "url": format!("v62.0/sobjects/Account/{id}?fields=Name") },
+        { "method": "GET", "url": "v62.0/sobjects/Account/001000000000000AAA" },
+    ]);
+    let answer = sf.composite().batch(&json!({ "batchRequests": requests })).await?;
+    same(answer.has_errors, true)?;
+    same(answer.results.iter().map(|part| part.status_code).collect::<Vec<_>>(), [204, 200, 404])
+}
+
 async fn composite_graph(org: &Org) -> Verdict {
     let sf = org.connect()?;
     let graph = |name: &str, mut contact: Value| {
@@ -333,9 +390,15 @@ async fn duplicate_allowed(org: &Org) -> Verdict {
 
 async fn event_publish(org: &Org) -> Verdict {
     let sf = org.connect()?;
-    let sent = sf.sobject(EVENT).create(&json!({ "i42as__OrderNumber__c": "SO-1" })).await?;
-    same((sent.success, sent.id.starts_with("e")), (true, true))?;
+    // By the collection: the library reads the errors of a single create as REST errors, which have another key, and so
+    // cannot read the answer to an event that was published.
+    let rows = [json!({ "i42as__OrderNumber__c": "SO-1" })];
+    let sent = sf.composite().sobjects().create_records(EVENT, &rows, false).await?;
+    let first = sent.first().ok_or("no result")?;
+    let note = first.errors.first().ok_or("no UUID")?;
+    same((first.success, note.status_code.as_str()), (true, "OPERATION_ENQUEUED"))?;
     let events = org.ask("events").await?;
+    same(events.first().map(|event| &event["event_uuid"]), Some(&json!(note.message)))?;
     same(events.first().map(|event| &event["payload"]["i42as__OrderNumber__c"]), Some(&json!("SO-1")))
 }
 
@@ -343,6 +406,29 @@ async fn event_refused(org: &Org) -> Verdict {
     let sf = org.connect()?;
     same(code(sf.sobject(EVENT).create(&json!({ "OrderNumber": "SO-1" })).await)?, "INVALID_FIELD")?;
     same(org.ask("events").await?.len(), 0)
+}
+
+async fn bulk_ingest(org: &Org) -> Verdict {
+    let sf = org.connect()?;
+    let ingest = sf.bulk().ingest();
+    let spec = cirrus::BulkIngestSpec::new("Contact", cirrus::BulkOperation::Insert);
+    let job = ingest.create(&spec).await?;
+    let csv = "LastName,Email\n\"A, \"\"B\"\"\",a@example.org\n,b@example.org\n";
+    ingest.upload(&job.id, csv.into()).await?;
+    ingest.close(&job.id).await?;
+    let mut state = ingest.get(&job.id).await?;
+    while !state.state.is_terminal() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        state = ingest.get(&job.id).await?;
+    }
+    same(state.state, cirrus::BulkJobState::JobComplete)?;
+    same((state.number_records_processed, state.number_records_failed), (Some(2), Some(1)))?;
+    let good = String::from_utf8(ingest.successful_results(&job.id).await?.to_vec())?;
+    same(good.lines().nth(1).map(|line| line.starts_with("\"003")), Some(true))?;
+    let bad = String::from_utf8(ingest.failed_results(&job.id).await?.to_vec())?;
+    same(bad.contains("REQUIRED_FIELD_MISSING:"), true)?;
+    ingest.delete(&job.id).await?;
+    Ok(())
 }
 
 async fn session_expired(org: &Org) -> Verdict {
