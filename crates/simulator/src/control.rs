@@ -248,7 +248,9 @@ impl Control {
 
     /// Ends all sessions; returns how many there were. Refresh tokens stay good.
     pub fn expire_sessions(&self) -> usize {
-        self.org.oauth.expire_sessions()
+        let ended = self.org.oauth.expire_sessions();
+        self.org.bus().tell();
+        ended
     }
 
     /// Sessions that are good now.

@@ -34,6 +34,7 @@ mod oauth;
 mod org;
 mod orgs;
 mod person_accounts;
+mod pubsub;
 mod records;
 mod references;
 mod reply;
@@ -48,6 +49,7 @@ mod validation;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -96,6 +98,9 @@ pub enum Error {
     #[error("connected app: {0}")]
     ConnectedApp(ControlError),
 }
+
+/// How long an ended stream may take to get its last message out.
+const STALLED: Duration = Duration::from_secs(3);
 
 /// The result of starting an org.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -189,15 +194,39 @@ impl Simulator {
         self.orgs.add(config)
     }
 
+    fn end_streams(&self) {
+        for org in self.orgs.all() {
+            org.org.streams.close();
+        }
+    }
+
     /// Stops listening and waits until running requests are answered and idle connections closed.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
         // What a fault holds would hold the shutdown.
         self.control.clear_faults();
-        if let Err(error) = (&mut self.server).await
+        self.end_streams();
+        let ended = tokio::select! {
+            ended = &mut self.server => ended,
+            () = stalled(Arc::clone(&self.orgs)) => {
+                self.server.abort();
+                (&mut self.server).await
+            }
+        };
+        if let Err(error) = ended
             && error.is_panic()
         {
             tracing::error!(%error, "the simulator's server ended in a panic");
+        }
+    }
+}
+
+/// Ends once a stream of an org stays open though all were ended: its client reads nothing more.
+async fn stalled(orgs: Arc<orgs::Orgs>) {
+    loop {
+        tokio::time::sleep(STALLED).await;
+        if orgs.all().iter().any(|org| org.org.streams.is_stalled()) {
+            return;
         }
     }
 }
@@ -206,6 +235,7 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
         self.control.clear_faults();
+        self.end_streams();
         self.server.abort();
     }
 }

@@ -16,6 +16,7 @@ use crate::ids::RecordId;
 use crate::limits::Usage;
 use crate::oauth::OAuth;
 use crate::orgs::Reached;
+use crate::pubsub::Streams;
 use crate::records::{KeyPart, Row, Table, TransactionId};
 use crate::request_log::RequestLog;
 use crate::routes::query::Cursors;
@@ -30,6 +31,7 @@ pub(crate) struct Org {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) oauth: OAuth,
+    pub(crate) streams: Streams,
     state: Mutex<State>,
     bus: Mutex<EventBus>,
     usage: Mutex<Usage>,
@@ -86,6 +88,7 @@ impl Org {
             settings: RwLock::new(Arc::new(config.settings.clone())),
             faults: Faults::new(config.seed),
             oauth: OAuth::new(&config.apps),
+            streams: Streams::default(),
             initial: config,
             own_url: OnceLock::new(),
             number,

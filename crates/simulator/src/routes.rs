@@ -19,7 +19,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
@@ -29,6 +29,7 @@ use crate::faults::armed::Trouble;
 use crate::faults::{FaultKind, refusals};
 use crate::org::Org;
 use crate::orgs::Reached;
+use crate::pubsub;
 use crate::request_log::LoggedRequest;
 
 /// Salesforce refuses larger bodies; so does this org.
@@ -59,6 +60,7 @@ pub(crate) fn router(org: Arc<Org>) -> Router {
     Router::new()
         .route("/", get(page::show))
         .nest("/_sim", control::router())
+        .route(pubsub::PATH, any(pubsub::serve))
         .fallback(front)
         .layer(RequestDecompressionLayer::new())
         .layer(CompressionLayer::new())
@@ -170,7 +172,7 @@ async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &C
 }
 
 /// Waits until the fault lets go, at most as long as Salesforce lets a call run.
-async fn hold(org: &Org, trouble: &Trouble) {
+pub(crate) async fn hold(org: &Org, trouble: &Trouble) {
     let end = org.clock.now().plus(LONGEST_CALL);
     let _held = org.faults.hold(trouble);
     // At the end of its time the call goes on; whoever made it has gone by then.

@@ -142,6 +142,10 @@ pub struct Settings {
     pub event_bus_max_bytes: usize,
     /// Largest gap between the replay ids of two events; 0 makes them contiguous.
     pub replay_gap: u32,
+    /// Length of a replay id on the wire: 10 as recorded, or 8.
+    pub replay_id_bytes: u8,
+    /// Streams of the Pub/Sub API that may be open at once.
+    pub pubsub_max_streams: usize,
     /// Event objects the user has no Create permission on.
     pub unpublishable_events: Vec<String>,
     /// Event objects the user has no Read permission on.
@@ -205,6 +209,8 @@ impl Default for Settings {
             event_daily_delivery_limit: 25_000,
             event_bus_max_bytes: 512 * 1024 * 1024,
             replay_gap: 3,
+            replay_id_bytes: 10,
+            pubsub_max_streams: 1_000,
             unpublishable_events: Vec::new(),
             unreadable_events: Vec::new(),
             person_accounts: true,
@@ -248,6 +254,9 @@ impl Settings {
         }
         if !matches!(merged.query_locator_prefix.as_str(), "01g" | "0r8") {
             return Err("query_locator_prefix must be 01g or 0r8".to_owned());
+        }
+        if !matches!(merged.replay_id_bytes, 8 | 10) {
+            return Err("replay_id_bytes must be 8 or 10".to_owned());
         }
         Ok(merged)
     }

@@ -21,6 +21,28 @@ const CAPACITY: usize = 1_000_000;
 /// What an event takes beside its payload.
 const OVERHEAD: usize = 400;
 
+/// Events looked at in one go, so that the bus is never held for long.
+const SCAN: usize = 10_000;
+
+/// Events for one subscriber.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<PublishedEvent>,
+    /// Everything up to this replay id has been looked at.
+    pub(crate) position: u64,
+    /// There is more to look at.
+    pub(crate) more: bool,
+    /// The delivery allocation holds the next event back.
+    pub(crate) exhausted: bool,
+}
+
+/// The ends of the bus.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    pub(crate) last: u64,
+    pub(crate) forgotten: u64,
+}
+
 #[derive(Debug)]
 struct Stored {
     at_ms: i64,
@@ -106,6 +128,22 @@ impl EventBus {
         }
     }
 
+    /// Stores an event whose place is reserved, at once; its replay id.
+    pub(crate) fn publish(&mut self, event: Event, now_ms: i64, settings: &Settings) -> u64 {
+        self.settle(now_ms, settings);
+        self.release(1);
+        self.published.add(now_ms, 1);
+        if event.fate == Fate::Lost {
+            self.last_replay_id += self.step(settings);
+            return self.last_replay_id;
+        }
+        self.bytes += event.size + OVERHEAD;
+        self.store(event, PublishedBy::PubSub, now_ms, settings);
+        self.trim(now_ms, settings);
+        self.tell();
+        self.last_replay_id
+    }
+
     /// Moves what is due to the bus, and drops what is too old.
     pub(crate) fn settle(&mut self, now_ms: i64, settings: &Settings) {
         let mut moved = false;
@@ -122,7 +160,8 @@ impl EventBus {
         }
     }
 
-    fn tell(&self) {
+    /// Wakes the subscribers, who then look at the bus and at their sessions.
+    pub(crate) fn tell(&self) {
         if self.news.receiver_count() > 0 {
             self.news.send_replace(());
         }
@@ -181,6 +220,57 @@ impl EventBus {
     pub(crate) fn after(&self, replay_id: u64) -> impl DoubleEndedIterator<Item = &PublishedEvent> {
         let first = self.stored.partition_point(|stored| stored.event.replay_id <= replay_id);
         self.stored.range(first..).map(|stored| &stored.event)
+    }
+
+    /// Up to `most` events of an object after a replay id, within `bytes` but at least one, counted as delivered.
+    pub(crate) fn deliver(
+        &mut self,
+        object: &str,
+        after: u64,
+        most: usize,
+        bytes: usize,
+        now_ms: i64,
+        settings: &Settings,
+    ) -> Batch {
+        self.settle(now_ms, settings);
+        let left = settings.event_daily_delivery_limit.saturating_sub(self.delivered.total(now_ms));
+        let first = self.stored.partition_point(|stored| stored.event.replay_id <= after);
+        let mut batch = Batch { events: Vec::new(), position: after, more: true, exhausted: false };
+        let mut size = 0;
+        for stored in self.stored.range_mut(first..).take(SCAN) {
+            if stored.event.object == object {
+                batch.exhausted = batch.events.len() as u64 >= left;
+                size += stored.size;
+                if batch.exhausted || batch.events.len() >= most || (size > bytes && !batch.events.is_empty()) {
+                    break;
+                }
+                stored.event.deliveries += 1;
+                batch.events.push(stored.event.clone());
+            }
+            batch.position = stored.event.replay_id;
+        }
+        batch.more = self.stored.back().is_some_and(|newest| newest.event.replay_id > batch.position);
+        if !batch.more {
+            batch.position = batch.position.max(self.last_replay_id);
+        }
+        self.delivered.add(now_ms, batch.events.len() as u64);
+        batch
+    }
+
+    /// What a replay id can point at.
+    pub(crate) fn position(&mut self, now_ms: i64, settings: &Settings) -> Position {
+        self.settle(now_ms, settings);
+        Position { last: self.last_replay_id, forgotten: self.forgotten }
+    }
+
+    /// When the next accepted event reaches the bus, in milliseconds.
+    pub(crate) fn next_due(&self) -> Option<i64> {
+        self.waiting.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Wakes with each change of the bus; an error once the bus is replaced.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     pub(crate) fn len(&self) -> usize {
