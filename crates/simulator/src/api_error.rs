@@ -70,7 +70,10 @@ impl ApiError {
             object.insert(duplicate.0.to_owned(), duplicate.1.clone());
             object.insert("errorCode".into(), json!(self.code));
             object.insert("message".into(), json!(self.message));
-        } else if matches!(self.code.as_str(), "NOT_FOUND" | "PROCESSING_HALTED" | "METHOD_NOT_ALLOWED") {
+        } else if matches!(
+            self.code.as_str(),
+            "NOT_FOUND" | "PROCESSING_HALTED" | "METHOD_NOT_ALLOWED" | "INVALIDJOBSTATE"
+        ) {
             object.insert("errorCode".into(), json!(self.code));
             object.insert("message".into(), json!(self.message));
         } else {

@@ -18,6 +18,7 @@
 //! - It depends on nothing of Causeway.
 
 mod api_error;
+mod bulk;
 mod call;
 mod clock;
 mod config;

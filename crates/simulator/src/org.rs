@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::bulk::Jobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::duplicates::{DuplicateRule, Rules};
@@ -37,6 +38,7 @@ pub(crate) struct Org {
     usage: Mutex<Usage>,
     log: Mutex<RequestLog>,
     cursors: Mutex<Cursors>,
+    bulk: Mutex<Jobs>,
     rng: Mutex<StdRng>,
     settings: RwLock<Arc<Settings>>,
     initial: Config,
@@ -84,6 +86,7 @@ impl Org {
             usage: Mutex::new(Usage::default()),
             log: Mutex::new(RequestLog::default()),
             cursors: Mutex::new(Cursors::default()),
+            bulk: Mutex::new(Jobs::default()),
             rng: Mutex::new(StdRng::seed_from_u64(config.seed)),
             settings: RwLock::new(Arc::new(config.settings.clone())),
             faults: Faults::new(config.seed),
@@ -105,6 +108,7 @@ impl Org {
         *guard(&self.usage) = Usage::default();
         *guard(&self.log) = RequestLog::default();
         *guard(&self.cursors) = Cursors::default();
+        *guard(&self.bulk) = Jobs::default();
         *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
         self.set_settings(self.initial.settings.clone());
         self.faults.clear();
@@ -125,6 +129,10 @@ impl Org {
 
     pub(crate) fn log(&self) -> MutexGuard<'_, RequestLog> {
         guard(&self.log)
+    }
+
+    pub(crate) fn bulk(&self) -> MutexGuard<'_, Jobs> {
+        guard(&self.bulk)
     }
 
     pub(crate) fn cursors(&self) -> MutexGuard<'_, Cursors> {

@@ -10,15 +10,17 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
     pub(crate) body: Option<Value>,
+    /// A body in CSV instead.
+    pub(crate) csv: Option<String>,
 }
 
 impl Reply {
     pub(crate) fn json(status: u16, body: Value) -> Self {
-        Self { status, location: None, body: Some(body) }
+        Self { status, location: None, body: Some(body), csv: None }
     }
 
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, location: None, body: None }
+        Self { status, location: None, body: None, csv: None }
     }
 
     pub(crate) fn is_success(&self) -> bool {
@@ -28,7 +30,7 @@ impl Reply {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
-        Self { status: error.status, location: None, body: Some(error.body()) }
+        Self { status: error.status, location: None, body: Some(error.body()), csv: None }
     }
 }
 

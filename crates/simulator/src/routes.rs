@@ -1,5 +1,6 @@
 //! From HTTP to the org and back: sign-in, counting, faults, latency, and the headers every answer carries.
 
+pub(crate) mod bulk;
 pub(crate) mod collections;
 pub(crate) mod composite;
 pub(crate) mod control;
@@ -34,6 +35,8 @@ use crate::request_log::LoggedRequest;
 
 /// Salesforce refuses larger bodies; so does this org.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
+/// Data of a bulk job ("Bulk API and Bulk API 2.0 Limits and Allocations").
+const BULK_LIMIT: usize = 150 * 1024 * 1024;
 
 /// Salesforce ends calls that run for ten minutes (REST API Developer Guide, "API Request Limits and Allocations").
 const LONGEST_CALL: Duration = Duration::from_mins(10);
@@ -77,7 +80,8 @@ async fn front(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+    let limit = if parts.uri.path().contains("/jobs/ingest") { BULK_LIMIT } else { BODY_LIMIT };
+    let Ok(body) = to_bytes(body, limit).await else {
         return json_response(
             StatusCode::BAD_REQUEST,
             &crate::api_error::ApiError::json("The request body could not be read").body(),

@@ -125,6 +125,10 @@ pub struct Settings {
     pub duplicate_unseen_record: UnseenRecord,
     /// Whether rows rolled back by `allOrNone` still print the id they would have had.
     pub collections_rolled_back_rows_keep_id: bool,
+    /// Milliseconds a closed bulk job waits before it is worked on.
+    pub bulk_delay_ms: u64,
+    /// Batches of ten thousand rows that bulk jobs may use in a rolling 24 hours.
+    pub bulk_batch_limit: u64,
     /// Query cursors a user may hold; the oldest goes first. Nothing means any number, as since API version 56; 10 is
     /// the earlier rule.
     pub query_cursor_limit: Option<usize>,
@@ -201,6 +205,8 @@ impl Default for Settings {
             unshared_records: Vec::new(),
             duplicate_unseen_record: UnseenRecord::Null,
             collections_rolled_back_rows_keep_id: true,
+            bulk_delay_ms: 0,
+            bulk_batch_limit: 15_000,
             query_cursor_limit: None,
             query_locator_prefix: "01g".to_owned(),
             publish_behavior: PublishBehavior::AsDefined,

@@ -7,7 +7,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::{Incoming, Size, collections, composite, graph, json_response, limit_info, query, sobjects};
+use super::{
+    Incoming, Size, bulk, collections, composite, graph, json_response, limit_info, query, sobjects, text_response,
+};
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
 use crate::form::{Form, segments};
@@ -92,6 +94,8 @@ fn respond(reply: Reply, used: u64, limit: u64) -> Response {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = if let Some(body) = &reply.body {
         json_response(status, body)
+    } else if let Some(csv) = reply.csv {
+        text_response(reply.status, "text/csv", csv)
     } else {
         let mut response = Response::new(axum::body::Body::empty());
         *response.status_mut() = status;
@@ -117,6 +121,11 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
         Some(method) => method.to_ascii_uppercase(),
         None => incoming.method.to_string(),
     };
+    if let [jobs, ingest, ..] = segments.as_slice()
+        && (jobs.as_str(), ingest.as_str()) == ("jobs", "ingest")
+    {
+        return bulk::handle(org, incoming, &method, &segments, &query, &call).await.into();
+    }
     let body = if incoming.body.is_empty() || method == "GET" {
         None
     } else {
@@ -204,7 +213,7 @@ fn versions() -> Value {
 }
 
 fn resources(call: &Call) -> Value {
-    let all = ["sobjects", "query", "queryAll", "limits", "composite"];
+    let all = ["sobjects", "query", "queryAll", "limits", "composite", "jobs"];
     let entries =
         all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
     Value::Object(entries.collect())
@@ -217,11 +226,12 @@ fn limits(org: &Org, call: &Call) -> Value {
         let mut bus = org.bus();
         (bus.published_last_hour(now), bus.delivered_last_day(now))
     };
+    let batches = org.bulk().batches_last_day(now);
     let left = |max: u64, used: u64| json!({ "Max": max, "Remaining": max.saturating_sub(used) });
     let settings = &call.settings;
     json!({
         "DailyApiRequests": left(settings.api_limit, used),
-        "DailyBulkApiBatches": left(15_000, 0),
+        "DailyBulkApiBatches": left(settings.bulk_batch_limit, batches),
         "DailyBulkV2QueryJobs": left(10_000, 0),
         "DataStorageMB": left(1_073, 0),
         "FileStorageMB": left(1_073, 0),

@@ -26,13 +26,14 @@ pub(super) fn passes<'v, S>(test: &Test<S>, value: &impl Fn(&S) -> Option<&'v Va
 fn compare(value: Option<&Value>, operator: Operator, wanted: &[Wanted]) -> bool {
     let value = value.filter(|value| !value.is_null());
     let any = |holds: fn(Ordering) -> bool| wanted.iter().any(|wanted| against(value, wanted).is_some_and(holds));
+    let ordered = |holds: fn(Ordering) -> bool| value.is_some() && any(holds);
     match operator {
         Operator::Equal | Operator::In | Operator::Like | Operator::Includes => any(Ordering::is_eq),
         Operator::NotEqual | Operator::NotIn | Operator::Excludes => !any(Ordering::is_eq),
-        Operator::Less => any(Ordering::is_lt),
-        Operator::LessOrEqual => any(Ordering::is_le),
-        Operator::Greater => any(Ordering::is_gt),
-        Operator::GreaterOrEqual => any(Ordering::is_ge),
+        Operator::Less => ordered(Ordering::is_lt),
+        Operator::LessOrEqual => ordered(Ordering::is_le),
+        Operator::Greater => ordered(Ordering::is_gt),
+        Operator::GreaterOrEqual => ordered(Ordering::is_ge),
     }
 }
 

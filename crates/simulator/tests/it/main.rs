@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best handed over")]
 
+mod bulk;
 mod client;
 mod clock;
 mod collections;
@@ -23,6 +24,7 @@ mod pubsub;
 mod query;
 mod query_pages;
 mod random;
+mod random_soql;
 mod records;
 mod soap;
 mod subscriber;
