@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::duplicates::DuplicateRule;
+use crate::schema::source::SchemaSource;
 use crate::settings::Settings;
 
 /// What [`crate::Simulator::start`] needs. The default suits tests: a free port, no latency, no rules.
@@ -22,6 +23,8 @@ pub struct Config {
     pub name: String,
     /// A sandbox signs in at the login host `test`, other orgs at `login`.
     pub sandbox: bool,
+    /// Objects, fields and rules beyond those every org has; a later source has the last word.
+    pub schema: Vec<SchemaSource>,
 }
 
 impl Default for Config {
@@ -34,6 +37,7 @@ impl Default for Config {
             apps: vec![ConnectedApp::development()],
             name: "causeway".to_owned(),
             sandbox: false,
+            schema: Vec::new(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Control {
 
     fn call(&self) -> Call {
         Call {
-            settings: self.org.settings(),
+            settings: Arc::new(self.org.settings().without_security()),
             version: "62.0".to_owned(),
             path: "/_sim/records".to_owned(),
             duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },

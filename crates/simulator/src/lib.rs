@@ -34,6 +34,7 @@ mod localised;
 mod oauth;
 mod org;
 mod orgs;
+mod permissions;
 mod person_accounts;
 mod pubsub;
 mod records;
@@ -69,8 +70,10 @@ pub use crate::limits::UsageReport;
 pub use crate::oauth::{PASSWORD, USERNAME};
 pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;
+pub use crate::schema::source::{SchemaError, SchemaSource};
 pub use crate::settings::{
-    DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, PublishBehavior, Settings, UnseenRecord,
+    BusinessFields, DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, MissingCreate, ObjectPermission,
+    PersonContactWrites, PublishBehavior, Reparenting, Settings, UnseenRecord,
 };
 
 /// Why an org did not start.
@@ -92,6 +95,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A source of the schema cannot be used.
+    #[error("schema: {0}")]
+    Schema(#[from] SchemaError),
     /// A duplicate rule of the config names an object or field the org does not have.
     #[error("duplicate rules: {0}")]
     DuplicateRules(ControlError),
@@ -108,7 +114,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// An org with what its config asks for, not yet reachable.
 fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
-    let org = Arc::new(org::Org::new(config.clone(), number));
+    let org = Arc::new(org::Org::new(config.clone(), number, schema::Schema::load(&config.schema)?));
     let control = Control::new(Arc::clone(&org));
     control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
     for app in config.apps {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use causeway_simulator::{Config, DuplicateRule, PublishBehavior, RuleResponse, Settings, Simulator};
+use causeway_simulator::{Config, DuplicateRule, PublishBehavior, RuleResponse, SchemaSource, Settings, Simulator};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 /// Settings were understood but cannot be used.
@@ -21,7 +21,7 @@ const USAGE: u8 = 64;
 #[command(
     name = "causeway-simulator",
     version,
-    after_help = "Exit codes: 0 ok, 1 failed, 64 usage, 78 an address that cannot be listened on."
+    after_help = "Exit codes: 0 ok, 1 failed, 64 usage, 78 an address that cannot be listened on, or a schema that cannot be used."
 )]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one.
@@ -66,6 +66,16 @@ struct Arguments {
     /// Activate the standard duplicate rules for person accounts, accounts and contacts.
     #[arg(long, env = "CAUSEWAY_SIMULATOR_DUPLICATE_RULES", value_enum, default_value = "none", value_name = "ACTION")]
     duplicate_rules: Rules,
+    /// Objects, fields and rules from a .toml file, or from Salesforce source-format metadata (a file, or a folder such
+    /// as force-app); NAMESPACE= puts custom names without a namespace into one. May be given several times.
+    #[arg(
+        long,
+        env = "CAUSEWAY_SIMULATOR_SCHEMA",
+        value_name = "[NAMESPACE=]PATH",
+        value_delimiter = ',',
+        action = clap::ArgAction::Append
+    )]
+    schema: Vec<SchemaSource>,
 }
 
 fn pace(text: &str) -> Result<f64, String> {
@@ -115,7 +125,14 @@ impl Arguments {
                 DuplicateRule::standard_contact(response),
             ]
         });
-        Config { listen: self.listen, seed: self.seed, settings, duplicate_rules, ..Config::default() }
+        Config {
+            listen: self.listen,
+            seed: self.seed,
+            settings,
+            duplicate_rules,
+            schema: self.schema.clone(),
+            ..Config::default()
+        }
     }
 }
 

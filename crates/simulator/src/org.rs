@@ -69,6 +69,9 @@ pub(crate) struct Defaults {
     pub(crate) business_record_type: RecordId,
 }
 
+/// A user who has left: no row can be given to them.
+const FORMER_USER: &str = "former@causeway.test";
+
 /// Locks a mutex; what a panicking holder left behind is still consistent enough to report.
 pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,8 +79,7 @@ pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Org {
     /// The `number`th org of the process; it is told apart by its id.
-    pub(crate) fn new(config: Config, number: u64) -> Self {
-        let schema = Schema::seed();
+    pub(crate) fn new(config: Config, number: u64, schema: Schema) -> Self {
         let clock = Clock::new(config.settings.pace);
         let state = State::seeded(&schema, &clock, &config, number);
         Self {
@@ -224,7 +226,7 @@ impl State {
                 object
                     .each_field()
                     .filter(|(_, field)| field.unique || field.external_id)
-                    .map(|(ix, _)| (ix, table.add_index(vec![KeyPart::folded(ix)])))
+                    .map(|(ix, field)| (ix, table.add_index(vec![KeyPart::unique(ix, field.case_sensitive)])))
                     .collect()
             })
             .collect();
@@ -241,7 +243,7 @@ impl State {
             business_record_type: RecordId::new("012", 2),
         };
         let mut state = Self { tables, locks: LockTable::default(), rules: compiled, unique, locking, defaults };
-        let seeds: [(ObjectIx, RecordId, Value); 4] = [
+        let seeds: [(ObjectIx, RecordId, Value); 5] = [
             (
                 schema.organization,
                 defaults.organization,
@@ -252,6 +254,12 @@ impl State {
                 defaults.user,
                 json!({ "Username": crate::oauth::USERNAME, "FirstName": "Integration", "LastName": "User", "Name": "Integration User",
                         "Email": crate::oauth::USERNAME, "IsActive": true }),
+            ),
+            (
+                schema.user,
+                RecordId::new("005", 2),
+                json!({ "Username": FORMER_USER, "FirstName": "Former", "LastName": "User", "Name": "Former User",
+                        "Email": FORMER_USER, "IsActive": false }),
             ),
             (
                 schema.record_type,
@@ -294,6 +302,22 @@ impl State {
         let table = self.table_mut(object);
         table.last_number += 1;
         (RecordId::new(&schema.object(object).key_prefix, table.last_number), table.last_number)
+    }
+
+    /// The index of a unique or external-id field, and the key under which it has `value`.
+    pub(crate) fn unique_key(
+        &self,
+        schema: &Schema,
+        object: ObjectIx,
+        field: FieldIx,
+        value: &str,
+    ) -> Option<(usize, String)> {
+        let index = self.unique_index(object, field)?;
+        let numeric = schema.object(object).field(field).kind.is_numeric();
+        let number = value.trim().parse().ok().filter(|_| numeric).and_then(serde_json::Number::from_f64);
+        let shown = number.map(|number| number.to_string());
+        let key = self.table(object).indexes[index].key_for(shown.as_deref().unwrap_or(value));
+        Some((index, key))
     }
 
     /// The index of a unique or external-id field.

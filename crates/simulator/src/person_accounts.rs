@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::api_error::ApiError;
 use crate::ids::RecordId;
 use crate::org::{State, stamp};
+use crate::permissions::insufficient;
 use crate::records::{Row, TransactionId};
-use crate::schema::{Feature, FieldType, Object, ObjectIx, Schema};
-use crate::settings::Settings;
-use crate::validation::{Changes, required};
+use crate::schema::{FieldIx, FieldType, Object, ObjectIx, Schema, addresses};
+use crate::settings::{BusinessFields, PersonContactWrites, Settings};
+use crate::validation::{Changes, no_record_type, required};
 
 /// Decides person or business, refuses the other kind's fields, and sets what follows from the kind.
 pub(crate) fn prepare(
@@ -33,17 +34,25 @@ pub(crate) fn prepare(
         (Some(row), chosen) => {
             let person = flag.is_some_and(|flag| row.flag(flag));
             if chosen.is_some_and(|chosen| chosen != person) {
-                return Err(ApiError::bad_request(
-                    "INVALID_PERSON_ACCOUNT_OPERATION",
-                    "Record type does not match the kind of the account",
-                ));
+                return Err(conversion(account, changes));
             }
             person
         }
         (None, Some(chosen)) => chosen && settings.person_accounts,
         (None, None) => settings.person_accounts && !changes.fills(name) && names_a_person(account, changes),
     };
+    if before.is_none() && person && !settings.person_record_type_assigned {
+        let chosen = record_type.and_then(|ix| changes.get(ix)).and_then(Value::as_str);
+        return Err(chosen.map_or_else(
+            || {
+                let message = "Unable to find default record type";
+                ApiError::bad_request("UNAVAILABLE_RECORDTYPE_EXCEPTION", message).with_fields([""; 0])
+            },
+            no_record_type,
+        ));
+    }
     if person {
+        business_fields(account, changes, settings)?;
         if name.is_some_and(|name| changes.get(name).is_some()) {
             return Err(bad_names(&["Name"]));
         }
@@ -54,7 +63,7 @@ pub(crate) fn prepare(
     } else {
         let foreign: Vec<&str> = changes
             .iter()
-            .filter(|(ix, value)| !value.is_null() && account.field(*ix).needs == Some(Feature::PersonAccounts))
+            .filter(|(ix, value)| names_person(account, *ix, value))
             .map(|(ix, _)| account.field(*ix).name.as_str())
             .collect();
         if !foreign.is_empty() {
@@ -79,7 +88,41 @@ pub(crate) fn prepare(
 
 /// Without a record type, person fields and no `Name` mean the default person record type.
 fn names_a_person(account: &Object, changes: &Changes) -> bool {
-    changes.iter().any(|(ix, value)| !value.is_null() && account.field(*ix).needs == Some(Feature::PersonAccounts))
+    changes.iter().any(|(ix, value)| names_person(account, *ix, value))
+}
+
+/// A value that only a person can have; a box that is not ticked says nothing.
+fn names_person(account: &Object, ix: FieldIx, value: &Value) -> bool {
+    account.field(ix).is_personal() && !value.is_null() && *value != Value::Bool(false)
+}
+
+/// Fields that say something about a company (Help, "Considerations for Using Person Accounts"; the list is a guess).
+const OF_BUSINESSES: [&str; 5] = ["ParentId", "Site", "NumberOfEmployees", "Ownership", "TickerSymbol"];
+
+fn business_fields(account: &Object, changes: &mut Changes, settings: &Settings) -> Result<(), ApiError> {
+    let of_business = |ix: FieldIx| OF_BUSINESSES.contains(&account.field(ix).name.as_str());
+    match settings.person_account_business_fields {
+        BusinessFields::Kept => {}
+        BusinessFields::Ignored => changes.retain(|ix| !of_business(ix)),
+        BusinessFields::Refused => {
+            let written = changes.iter().filter(|(ix, value)| of_business(*ix) && !value.is_null());
+            let written: Vec<&str> = written.map(|(ix, _)| account.field(*ix).name.as_str()).collect();
+            if !written.is_empty() {
+                return Err(bad_names(&written));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An account stays a person or a business; the first text is recorded.
+fn conversion(account: &Object, changes: &Changes) -> ApiError {
+    if changes.iter().any(|(ix, _)| account.field(*ix).name != "RecordTypeId") {
+        let message = "Cannot specify any additional fields when marrying or separating a Person-Account";
+        return ApiError::bad_request("INVALID_FIELD_FOR_INSERT_UPDATE", message).with_fields([""; 0]);
+    }
+    let message = "Record type does not match the kind of the account";
+    ApiError::bad_request("INVALID_PERSON_ACCOUNT_OPERATION", message).with_fields([""; 0])
 }
 
 fn bad_names(fields: &[&str]) -> ApiError {
@@ -141,6 +184,9 @@ pub(crate) fn hidden_contact(
         }
     }
     name_row(schema, schema.contact, &mut row);
+    let picklists =
+        contact.addresses.iter().any(|address| address.country_code.is_some_and(|ix| row.get(ix).is_some()));
+    addresses::compose(contact, &mut row, |_| true, picklists);
     stamp(&mut row, schema, schema.contact, id, state.defaults.user, now);
     if let Some(field) = account.find("PersonContactId") {
         account_row.set(field, Value::String(id.to_string()));
@@ -159,4 +205,41 @@ pub(crate) fn mark_plain_contact(schema: &Schema, row: &mut Row) {
     if let Some(flag) = schema.object(schema.contact).find("IsPersonAccount") {
         row.set(flag, Value::Bool(false));
     }
+}
+
+/// The hidden Contact belongs to its account (Help, "`RecordTypeId` cannot be updated on the Person Contact entity").
+pub(crate) fn guard_contact(schema: &Schema, before: Option<&Row>, settings: &Settings) -> Result<(), ApiError> {
+    let flag = schema.object(schema.contact).find("IsPersonAccount");
+    let hidden = before.zip(flag).is_some_and(|(row, flag)| row.flag(flag));
+    if hidden && settings.person_contact_writes == PersonContactWrites::Refused {
+        return Err(insufficient(settings));
+    }
+    Ok(())
+}
+
+/// The person account as a write to its hidden Contact leaves it.
+pub(crate) fn account_of(
+    schema: &Schema,
+    state: &State,
+    reader: TransactionId,
+    contact_row: &Row,
+    now: &str,
+) -> Option<(RecordId, Row)> {
+    let (account, contact) = (schema.object(schema.account), schema.object(schema.contact));
+    if !contact_row.flag(contact.find("IsPersonAccount")?) {
+        return None;
+    }
+    let id = RecordId::parse(contact_row.text(contact.find("AccountId")?)?)?;
+    let mut row = Row::clone(state.table(schema.account).get(id, Some(reader))?);
+    for (to, field) in account.each_field() {
+        if let Some(from) = field.person.as_deref().and_then(|name| contact.find(name)) {
+            row.set(to, contact_row.get(from).cloned().unwrap_or(Value::Null));
+        }
+    }
+    name_row(schema, schema.account, &mut row);
+    let picklists =
+        contact.addresses.iter().any(|address| address.country_code.is_some_and(|ix| contact_row.get(ix).is_some()));
+    addresses::compose(account, &mut row, |_| true, picklists);
+    stamp(&mut row, schema, schema.account, id, state.defaults.user, now);
+    Some((id, row))
 }

@@ -85,6 +85,12 @@ pub(crate) struct KeyPart {
 }
 
 impl KeyPart {
+    /// The text as a unique field compares it.
+    pub(crate) fn unique(field: FieldIx, case_sensitive: bool) -> Self {
+        let form = if case_sensitive { KeyForm::Exact } else { KeyForm::Folded };
+        Self { field, form }
+    }
+
     /// The text without case.
     pub(crate) fn folded(field: FieldIx) -> Self {
         Self { field, form: KeyForm::Folded }
@@ -124,14 +130,14 @@ impl Index {
         }
         Some(key)
     }
-}
 
-/// Appends `text`, in lower case if `fold`.
-pub(crate) fn push_folded(key: &mut String, text: &str, fold: bool) {
-    if fold {
-        key.extend(text.chars().flat_map(char::to_lowercase));
-    } else {
-        key.push_str(text);
+    /// The key of a row whose one indexed field has the value that `text` says.
+    pub(crate) fn key_for(&self, text: &str) -> String {
+        let mut key = String::new();
+        if let Some(part) = self.key.first() {
+            part.form.push(&mut key, text);
+        }
+        key
     }
 }
 

@@ -1,23 +1,24 @@
 //! Which objects and fields the org has; everything else is refused as the org would refuse it.
 //!
-//! The seed lies in `schema/*.toml`. A new object is a new table there and a line in [`SEEDS`].
+//! The metadata every org has lies in `schema/*.toml`; [`source`] adds what a file brings. Field names, types, lengths
+//! and labels follow the Object Reference and the Salesforce Field Reference Guide.
+
+pub(crate) mod addresses;
+pub(crate) mod automation;
+pub(crate) mod build;
+pub(crate) mod metadata_xml;
+pub(crate) mod source;
+mod system_fields;
+pub(crate) mod toml_file;
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::settings::{PublishBehavior, Settings};
-
-const SEEDS: [&str; 6] = [
-    include_str!("../schema/account.toml"),
-    include_str!("../schema/contact.toml"),
-    include_str!("../schema/limio_order.toml"),
-    include_str!("../schema/opportunity.toml"),
-    include_str!("../schema/order_event.toml"),
-    include_str!("../schema/setup.toml"),
-];
-
-const COUNTRIES: &str = include_str!("../schema/countries.toml");
+use addresses::{AddressFields, Country};
+use automation::{Trigger, ValidationRule};
 
 /// Place of an object in [`Schema::objects`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,80 +46,123 @@ pub(crate) struct Schema {
 }
 
 /// One sObject type.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) name: String,
     pub(crate) label: String,
     pub(crate) label_plural: String,
     pub(crate) key_prefix: String,
-    #[serde(default)]
     pub(crate) custom: bool,
     /// A platform event: published, never stored.
-    #[serde(default)]
     pub(crate) event: bool,
-    /// When its events are published; only a platform event has it.
-    #[serde(default)]
+    /// When a platform event reaches the bus; the setting decides where this is absent.
     pub(crate) publish_behavior: Option<PublishBehavior>,
     /// Rows cannot be written through the API.
-    #[serde(default)]
     pub(crate) read_only: bool,
-    /// `Name` is this text and a running number.
-    #[serde(default)]
-    pub(crate) auto_number: Option<String>,
     pub(crate) fields: Vec<Field>,
-    #[serde(skip)]
+    pub(crate) rules: Vec<ValidationRule>,
+    pub(crate) triggers: Vec<Trigger>,
+    /// Fields without which a row is not stored.
+    pub(crate) required: Vec<FieldIx>,
+    /// Values a new row starts with.
+    pub(crate) defaults: Vec<(FieldIx, Value)>,
+    /// Fields with a running number.
+    pub(crate) auto_numbers: Vec<FieldIx>,
+    /// The address groups, with the places of their parts.
+    pub(crate) addresses: Vec<AddressFields>,
     by_name: HashMap<String, FieldIx>,
 }
 
 /// One field, with what its validation needs.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(crate) struct Field {
     pub(crate) name: String,
-    #[serde(default)]
     pub(crate) label: String,
-    #[serde(rename = "type")]
     pub(crate) kind: FieldType,
-    #[serde(default)]
     pub(crate) length: usize,
-    #[serde(default)]
     pub(crate) precision: u32,
-    #[serde(default)]
     pub(crate) scale: u32,
-    #[serde(default)]
     pub(crate) required: bool,
-    #[serde(default)]
+    /// Never written through the API.
     pub(crate) read_only: bool,
-    #[serde(default)]
+    /// Written on create only.
+    pub(crate) create_only: bool,
     pub(crate) defaulted: bool,
-    #[serde(default)]
     pub(crate) unique: bool,
-    #[serde(default)]
+    pub(crate) case_sensitive: bool,
     pub(crate) external_id: bool,
-    #[serde(default)]
     pub(crate) id_lookup: bool,
-    #[serde(default)]
     pub(crate) restricted: bool,
-    #[serde(default)]
-    pub(crate) values: Vec<String>,
-    #[serde(default)]
+    pub(crate) values: Vec<PicklistValue>,
     pub(crate) to: Vec<String>,
-    #[serde(default)]
     pub(crate) relationship: Option<String>,
+    /// Name of the relationship from the parent to these rows.
+    pub(crate) children: Option<String>,
+    /// The parent owns these rows.
+    pub(crate) master_detail: bool,
+    pub(crate) on_delete: OnDelete,
     /// A write of this lookup also locks the row it names.
-    #[serde(default)]
     pub(crate) locks_parent: bool,
-    #[serde(default)]
     pub(crate) needs: Option<Feature>,
     /// The field of the hidden Contact that follows this one on a person account.
-    #[serde(default)]
     pub(crate) person: Option<String>,
+    pub(crate) auto_number: Option<AutoNumber>,
+    /// Text with markup.
+    pub(crate) html: bool,
+    pub(crate) help: Option<String>,
+    /// The compound field this one is a part of.
+    pub(crate) compound: Option<String>,
+    /// A field every object has; security settings do not reach it.
+    pub(crate) system: bool,
+}
+
+/// One value of a picklist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PicklistValue {
+    pub(crate) value: String,
+    pub(crate) label: String,
+    pub(crate) active: bool,
+    pub(crate) default: bool,
+}
+
+/// What happens to a row when the row its lookup names is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnDelete {
+    /// The lookup is emptied.
+    SetNull,
+    /// The deletion is refused.
+    Restrict,
+    /// The row is deleted too.
+    Cascade,
+}
+
+/// The pattern of a running number: `LO-{000000}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AutoNumber {
+    pub(crate) before: String,
+    pub(crate) digits: usize,
+    pub(crate) after: String,
+}
+
+impl AutoNumber {
+    /// Reads a display format; one without braces is a prefix in front of six digits.
+    pub(crate) fn parse(format: &str) -> Self {
+        let parts = format.split_once("{0").and_then(|(before, rest)| {
+            let (zeros, after) = rest.split_once('}')?;
+            zeros.chars().all(|c| c == '0').then(|| (before, zeros.len() + 1, after))
+        });
+        let (before, digits, after) = parts.unwrap_or((format, 6, ""));
+        Self { before: before.to_owned(), digits: digits.min(10), after: after.to_owned() }
+    }
+
+    pub(crate) fn text(&self, number: u64) -> String {
+        format!("{}{number:0width$}{}", self.before, self.after, width = self.digits)
+    }
 }
 
 /// Field types, by the names a describe call uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldType {
     Id,
     String,
@@ -127,13 +171,16 @@ pub(crate) enum FieldType {
     Phone,
     Url,
     Picklist,
+    Multipicklist,
     Reference,
     Boolean,
     Date,
     Datetime,
     Double,
     Currency,
+    Percent,
     Int,
+    Address,
 }
 
 impl FieldType {
@@ -146,14 +193,22 @@ impl FieldType {
             Self::Phone => "phone",
             Self::Url => "url",
             Self::Picklist => "picklist",
+            Self::Multipicklist => "multipicklist",
             Self::Reference => "reference",
             Self::Boolean => "boolean",
             Self::Date => "date",
             Self::Datetime => "datetime",
             Self::Double => "double",
             Self::Currency => "currency",
+            Self::Percent => "percent",
             Self::Int => "int",
+            Self::Address => "address",
         }
+    }
+
+    /// A number of any kind.
+    pub(crate) fn is_numeric(self) -> bool {
+        matches!(self, Self::Double | Self::Currency | Self::Percent | Self::Int)
     }
 }
 
@@ -163,68 +218,11 @@ impl FieldType {
 pub(crate) enum Feature {
     PersonAccounts,
     StateCountryPicklists,
-}
-
-/// A country of the address picklists.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Country {
-    pub(crate) code: String,
-    pub(crate) name: String,
-    /// Pairs of code and name.
-    #[serde(default)]
-    pub(crate) states: Vec<(String, String)>,
-}
-
-#[derive(Deserialize)]
-struct Countries {
-    country: Vec<Country>,
-}
-
-#[derive(Deserialize)]
-struct Several {
-    object: Vec<Object>,
+    /// Address codes of people.
+    PersonStateCountryPicklists,
 }
 
 impl Schema {
-    /// Reads the embedded seed.
-    pub(crate) fn seed() -> Self {
-        let mut objects: Vec<Object> = Vec::new();
-        for seed in SEEDS {
-            match toml::from_str::<Several>(seed) {
-                Ok(several) => objects.extend(several.object),
-                Err(_) => objects.push(toml::from_str(seed).expect("the embedded schema is read by a unit test")),
-            }
-        }
-        let mut by_name = HashMap::new();
-        let mut by_prefix = HashMap::new();
-        for (place, object) in objects.iter_mut().enumerate() {
-            object.finish();
-            by_name.insert(object.name.to_ascii_lowercase(), ObjectIx(place));
-            let mut prefix = [b'0'; 3];
-            for (to, from) in prefix.iter_mut().zip(object.key_prefix.bytes()) {
-                *to = from;
-            }
-            by_prefix.insert(prefix, ObjectIx(place));
-        }
-        let countries: Countries = toml::from_str(COUNTRIES).expect("the embedded countries are read by a unit test");
-        let known = |name: &str| {
-            *by_name.get(&name.to_ascii_lowercase()).expect("the embedded schema holds the standard objects")
-        };
-        Self {
-            account: known("Account"),
-            contact: known("Contact"),
-            user: known("User"),
-            record_type: known("RecordType"),
-            organization: known("Organization"),
-            duplicate_record_set: known("DuplicateRecordSet"),
-            duplicate_record_item: known("DuplicateRecordItem"),
-            objects,
-            countries: countries.country,
-            by_name,
-            by_prefix,
-        }
-    }
-
     pub(crate) fn object(&self, ix: ObjectIx) -> &Object {
         &self.objects[ix.0]
     }
@@ -233,64 +231,17 @@ impl Schema {
         self.by_name.get(&name.to_ascii_lowercase()).copied()
     }
 
+    /// The object of that name, if the user may read it; to anyone else it does not exist.
+    pub(crate) fn find_readable(&self, name: &str, settings: &Settings) -> Option<ObjectIx> {
+        self.find(name).filter(|ix| settings.permission(&self.object(*ix).name).read)
+    }
+
     pub(crate) fn by_prefix(&self, prefix: [u8; 3]) -> Option<ObjectIx> {
         self.by_prefix.get(&prefix).copied()
     }
 }
 
 impl Object {
-    /// Adds the system fields and the name index.
-    fn finish(&mut self) {
-        let system = |name: &str, label: &str, kind, length| Field {
-            name: name.to_owned(),
-            label: label.to_owned(),
-            kind,
-            length,
-            precision: 0,
-            scale: 0,
-            required: false,
-            read_only: true,
-            defaulted: true,
-            unique: false,
-            external_id: false,
-            id_lookup: name == "Id",
-            restricted: false,
-            values: Vec::new(),
-            to: if name.ends_with("ById") { vec!["User".to_owned()] } else { Vec::new() },
-            relationship: name.strip_suffix("Id").filter(|_| name.ends_with("ById")).map(str::to_owned),
-            locks_parent: false,
-            needs: None,
-            person: None,
-        };
-        let mut fields = Vec::with_capacity(self.fields.len() + 7);
-        if self.event {
-            fields.push(system("ReplayId", "Replay ID", FieldType::String, 1000));
-            fields.push(system("EventUuid", "Event UUID", FieldType::String, 36));
-        } else {
-            fields.push(system("Id", &format!("{} ID", self.label), FieldType::Id, 18));
-            fields.push(system("IsDeleted", "Deleted", FieldType::Boolean, 0));
-        }
-        fields.push(system("CreatedDate", "Created Date", FieldType::Datetime, 0));
-        fields.push(system("CreatedById", "Created By ID", FieldType::Reference, 18));
-        if !self.event {
-            fields.push(system("LastModifiedDate", "Last Modified Date", FieldType::Datetime, 0));
-            fields.push(system("LastModifiedById", "Last Modified By ID", FieldType::Reference, 18));
-            fields.push(system("SystemModstamp", "System Modstamp", FieldType::Datetime, 0));
-        }
-        fields.append(&mut self.fields);
-        for field in &mut fields {
-            if field.label.is_empty() {
-                field.label.clone_from(&field.name);
-            }
-            if field.kind == FieldType::Reference {
-                field.length = 18;
-            }
-        }
-        self.by_name =
-            fields.iter().enumerate().map(|(ix, field)| (field.name.to_ascii_lowercase(), FieldIx(ix))).collect();
-        self.fields = fields;
-    }
-
     pub(crate) fn field(&self, ix: FieldIx) -> &Field {
         &self.fields[ix.0]
     }
@@ -305,14 +256,26 @@ impl Object {
         self.find(name).filter(|ix| self.is_visible(*ix, settings))
     }
 
-    pub(crate) fn is_visible(&self, ix: FieldIx, settings: &Settings) -> bool {
-        let field = self.field(ix);
-        let exists = match field.needs {
+    /// The org's features include what the field needs.
+    pub(crate) fn exists(&self, ix: FieldIx, settings: &Settings) -> bool {
+        match self.field(ix).needs {
             None => true,
             Some(Feature::PersonAccounts) => settings.person_accounts,
             Some(Feature::StateCountryPicklists) => settings.state_country_picklists,
-        };
-        exists && (settings.hidden_fields.is_empty() || !settings.hides(&self.name, &field.name))
+            Some(Feature::PersonStateCountryPicklists) => settings.person_accounts && settings.state_country_picklists,
+        }
+    }
+
+    pub(crate) fn is_visible(&self, ix: FieldIx, settings: &Settings) -> bool {
+        let field = self.field(ix);
+        self.exists(ix, settings)
+            && (settings.hidden_fields.is_empty() || field.system || !settings.hides(&self.name, &field.name))
+    }
+
+    /// The field may be written on create: neither its nature nor field-level security forbids it.
+    pub(crate) fn is_writable(&self, ix: FieldIx, settings: &Settings) -> bool {
+        let field = self.field(ix);
+        !field.read_only && (settings.read_only_fields.is_empty() || !settings.forbids_writing(&self.name, &field.name))
     }
 
     /// The reference field whose relationship has that name.
@@ -329,24 +292,27 @@ impl Object {
     }
 }
 
+impl Field {
+    /// A field only people have.
+    pub(crate) fn is_personal(&self) -> bool {
+        matches!(self.needs, Some(Feature::PersonAccounts | Feature::PersonStateCountryPicklists))
+    }
+
+    /// The refusal names this field.
+    pub(crate) fn refuse(&self, code: &str, message: impl std::fmt::Display) -> crate::api_error::ApiError {
+        crate::api_error::ApiError::bad_request(code, format!("{}: {message}", self.label))
+            .with_fields([self.name.clone()])
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Schema;
+    use super::AutoNumber;
 
     #[test]
-    fn the_embedded_seed_is_read_and_names_only_objects_it_has() {
-        let schema = Schema::seed();
-        for object in &schema.objects {
-            for field in &object.fields {
-                for target in &field.to {
-                    assert!(schema.find(target).is_some(), "{}.{} refers to {target}", object.name, field.name);
-                }
-                if let Some(person) = &field.person {
-                    let contact = schema.object(schema.contact);
-                    assert!(contact.find(person).is_some(), "{} follows no Contact field", field.name);
-                }
-            }
-        }
-        assert!(schema.countries.iter().any(|country| country.code == "US" && !country.states.is_empty()));
+    fn running_numbers_are_padded_between_their_texts() {
+        assert_eq!(AutoNumber::parse("LO-{000000}").text(7), "LO-000007");
+        assert_eq!(AutoNumber::parse("A-{0}/x").text(12), "A-12/x");
+        assert_eq!(AutoNumber::parse("DRS-").text(1), "DRS-000001");
     }
 }

@@ -1,5 +1,6 @@
 //! Everything about the org that may be changed while it runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,77 @@ pub enum Language {
     Portuguese,
 }
 
+/// What the integration user may do with the rows of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectPermission {
+    /// See that the object exists, describe it, query it and read its rows.
+    pub read: bool,
+    /// Create rows.
+    pub create: bool,
+    /// Change rows.
+    pub edit: bool,
+    /// Delete rows.
+    pub delete: bool,
+}
+
+impl ObjectPermission {
+    /// Everything.
+    pub const ALL: Self = Self { read: true, create: true, edit: true, delete: true };
+    /// Reading only.
+    pub const READ: Self = Self { read: true, create: false, edit: false, delete: false };
+    /// Nothing: the object does not exist for the user.
+    pub const NONE: Self = Self { read: false, create: false, edit: false, delete: false };
+}
+
+impl Default for ObjectPermission {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// How a create without the Create permission is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingCreate {
+    /// `INSUFFICIENT_ACCESS_OR_READONLY`.
+    InsufficientAccess,
+    /// `CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY`, "entity type cannot be inserted".
+    CannotInsert,
+}
+
+/// What a write to the hidden Contact of a person account comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonContactWrites {
+    /// `INSUFFICIENT_ACCESS_OR_READONLY`.
+    Refused,
+    /// The account follows.
+    Through,
+}
+
+/// What becomes of fields that only business accounts use, when they are written on a person account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusinessFields {
+    /// `INVALID_FIELD_FOR_INSERT_UPDATE`.
+    Refused,
+    /// They are dropped in silence.
+    Ignored,
+    /// They are stored.
+    Kept,
+}
+
+/// How moving a row to another master is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reparenting {
+    /// `INVALID_FIELD_FOR_INSERT_UPDATE`: the field is not updateable.
+    NotUpdateable,
+    /// `CANNOT_REPARENT_RECORD`.
+    CannotReparent,
+}
+
 /// Settings of the org. `POST /_sim/settings` takes any subset of these keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,6 +236,22 @@ pub struct Settings {
     pub language: Language,
     /// HTTP status of `STORAGE_LIMIT_EXCEEDED`: 400 or 403.
     pub storage_limit_status: u16,
+    /// Fields the integration user may read but not write, as `Object.Field`.
+    pub read_only_fields: Vec<String>,
+    /// What the integration user may do with each object; objects that are not named allow everything.
+    pub object_permissions: BTreeMap<String, ObjectPermission>,
+    /// Status of `INSUFFICIENT_ACCESS_OR_READONLY`: 403 or 400.
+    pub insufficient_access_status: u16,
+    /// How a create without the Create permission is refused.
+    pub missing_create: MissingCreate,
+    /// Writes to the hidden Contact of a person account.
+    pub person_contact_writes: PersonContactWrites,
+    /// Business-only fields on person accounts.
+    pub person_account_business_fields: BusinessFields,
+    /// Whether the user's profile has a person account record type.
+    pub person_record_type_assigned: bool,
+    /// How moving a row to another master is refused.
+    pub reparenting: Reparenting,
     /// Seconds an access token lives after its last use.
     pub session_ttl_s: u64,
     /// Whether a refresh hands out a new refresh token and retires the old one.
@@ -224,6 +312,14 @@ impl Default for Settings {
             hidden_fields: Vec::new(),
             language: Language::English,
             storage_limit_status: 400,
+            read_only_fields: Vec::new(),
+            object_permissions: BTreeMap::new(),
+            insufficient_access_status: 403,
+            missing_create: MissingCreate::InsufficientAccess,
+            person_contact_writes: PersonContactWrites::Refused,
+            person_account_business_fields: BusinessFields::Refused,
+            person_record_type_assigned: true,
+            reparenting: Reparenting::NotUpdateable,
             session_ttl_s: 7_200,
             refresh_rotation: false,
             refresh_reuse_detection: true,
@@ -252,6 +348,9 @@ impl Settings {
         if !matches!(merged.invalid_client_status, 400 | 401) {
             return Err("invalid_client_status must be 400 or 401".to_owned());
         }
+        if !matches!(merged.insufficient_access_status, 400 | 403) {
+            return Err("insufficient_access_status must be 400 or 403".to_owned());
+        }
         if !(0.0..=crate::clock::FASTEST).contains(&merged.pace) {
             return Err(format!("pace must be from 0 to {}", crate::clock::FASTEST));
         }
@@ -277,8 +376,34 @@ impl Settings {
     }
 
     pub(crate) fn hides(&self, object: &str, field: &str) -> bool {
-        self.hidden_fields.iter().any(|hidden| {
-            hidden.split_once('.').is_some_and(|(o, f)| o.eq_ignore_ascii_case(object) && f.eq_ignore_ascii_case(field))
-        })
+        names(&self.hidden_fields, object, field)
     }
+
+    /// Field-level security lets the user read the field only.
+    pub(crate) fn forbids_writing(&self, object: &str, field: &str) -> bool {
+        names(&self.read_only_fields, object, field)
+    }
+
+    /// What the user may do with the rows of an object.
+    pub(crate) fn permission(&self, object: &str) -> ObjectPermission {
+        let mut named = self.object_permissions.iter();
+        named.find(|(name, _)| name.eq_ignore_ascii_case(object)).map_or(ObjectPermission::ALL, |(_, found)| *found)
+    }
+
+    /// The same org for somebody who may do everything.
+    pub(crate) fn without_security(&self) -> Self {
+        Self {
+            hidden_fields: Vec::new(),
+            read_only_fields: Vec::new(),
+            object_permissions: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Whether a list of `Object.Field` has that field.
+fn names(list: &[String], object: &str, field: &str) -> bool {
+    list.iter().any(|name| {
+        name.split_once('.').is_some_and(|(o, f)| o.eq_ignore_ascii_case(object) && f.eq_ignore_ascii_case(field))
+    })
 }

@@ -20,6 +20,7 @@ use crate::events::{self, Event, PublishedBy};
 use crate::faults::refusals::RowTrouble;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
+use crate::permissions;
 use crate::records::{Pending, TransactionId};
 use crate::schema::{FieldIx, ObjectIx};
 pub(crate) use crate::transaction::locks::LockTable;
@@ -221,6 +222,7 @@ impl Transaction {
 
     /// Moves one row to the recycle bin.
     pub(crate) async fn delete(&mut self, object: ObjectIx, id: RecordId, call: &Call) -> Result<(), ApiError> {
+        permissions::check_delete(self.org.schema.object(object), &call.settings)?;
         self.rows += 1;
         let org = Arc::clone(&self.org);
         self.step(call, |this, state| this.try_delete(&org, state, object, id)).await

@@ -125,7 +125,7 @@ impl EventSchema {
 fn avro_type(kind: FieldType) -> &'static str {
     match kind {
         FieldType::Boolean => "boolean",
-        FieldType::Double | FieldType::Currency | FieldType::Int => "double",
+        FieldType::Double | FieldType::Currency | FieldType::Percent | FieldType::Int => "double",
         FieldType::Date | FieldType::Datetime => "long",
         FieldType::Id
         | FieldType::String
@@ -134,6 +134,8 @@ fn avro_type(kind: FieldType) -> &'static str {
         | FieldType::Phone
         | FieldType::Url
         | FieldType::Picklist
+        | FieldType::Multipicklist
+        | FieldType::Address
         | FieldType::Reference => "string",
     }
 }
@@ -142,7 +144,7 @@ fn avro_type(kind: FieldType) -> &'static str {
 fn data_type(kind: FieldType) -> &'static str {
     match kind {
         FieldType::Boolean => "Boolean",
-        FieldType::Double | FieldType::Currency | FieldType::Int => "Double",
+        FieldType::Double | FieldType::Currency | FieldType::Percent | FieldType::Int => "Double",
         FieldType::Date => "DateOnly",
         FieldType::Datetime => "DateTime",
         FieldType::Textarea => "StringPlusClob",
@@ -150,6 +152,8 @@ fn data_type(kind: FieldType) -> &'static str {
         FieldType::Phone => "Phone",
         FieldType::Url => "Url",
         FieldType::Picklist => "DynamicEnum",
+        FieldType::Multipicklist => "MultiEnum",
+        FieldType::Address => "Address",
         FieldType::Id | FieldType::Reference => "EntityId",
         FieldType::String => "Text",
     }

@@ -71,7 +71,7 @@ async fn upsert(
     field: &str,
     call: &Call,
 ) -> Result<Reply, ApiError> {
-    let object = org.schema.find(object).ok_or_else(ApiError::not_found)?;
+    let object = org.schema.find_readable(object, &call.settings).ok_or_else(ApiError::not_found)?;
     let definition = org.schema.object(object);
     let field = definition
         .find_visible(field, &call.settings)
@@ -110,7 +110,7 @@ async fn write(
         };
         let named = fields.get("attributes").and_then(|attributes| attributes.get("type")).and_then(Value::as_str);
         let object = match (named, kind) {
-            (Some(name), _) => org.schema.find(name).ok_or_else(|| {
+            (Some(name), _) => org.schema.find_readable(name, &call.settings).ok_or_else(|| {
                 ApiError::bad_request("INVALID_TYPE", format!("sObject type '{name}' is not supported."))
             })?,
             (None, Kind::Upsert(object, _)) => object,
@@ -283,7 +283,7 @@ fn read(
     object: &str,
     call: &Call,
 ) -> Result<Reply, ApiError> {
-    let object = org.schema.find(object).ok_or_else(ApiError::not_found)?;
+    let object = org.schema.find_readable(object, &call.settings).ok_or_else(ApiError::not_found)?;
     let definition = org.schema.object(object);
     let list = |key: &str| -> Vec<String> {
         match (&resource.body, resource.query.get(key)) {

@@ -12,7 +12,7 @@ use crate::events;
 use crate::form::encode;
 use crate::ids::RecordId;
 use crate::org::Org;
-use crate::records::{Row, push_folded};
+use crate::records::Row;
 use crate::reply::Reply;
 use crate::schema::{FieldIx, Object, ObjectIx};
 use crate::transaction::{Saved, Target, Transaction, deleted};
@@ -36,7 +36,7 @@ async fn answer(
             _ => Err(ApiError::method_not_allowed(method, "GET,HEAD")),
         };
     };
-    let object = org.schema.find(name).ok_or_else(ApiError::not_found)?;
+    let object = org.schema.find_readable(name, &call.settings).ok_or_else(ApiError::not_found)?;
     let definition = org.schema.object(object);
     match (method, &parts[1..]) {
         ("GET", []) => Ok(Reply::json(200, describe::basic(org, object, call))),
@@ -179,9 +179,7 @@ async fn by_external_id(
 
 fn lookup(org: &Org, transaction: &Transaction, object: ObjectIx, field: FieldIx, value: &str) -> Vec<RecordId> {
     let state = org.state();
-    let Some(index) = state.unique_index(object, field) else { return Vec::new() };
-    let mut key = String::new();
-    push_folded(&mut key, value, true);
+    let Some((index, key)) = state.unique_key(&org.schema, object, field, value) else { return Vec::new() };
     state.table(object).lookup(index, &key, Some(transaction.id()))
 }
 

@@ -55,7 +55,8 @@ impl Binder<'_> {
     }
 
     fn object(&self, name: &str, place: Place) -> Result<ObjectIx, ApiError> {
-        let found = self.org.schema.find(name).filter(|ix| !self.org.schema.object(*ix).event);
+        let found =
+            self.org.schema.find_readable(name, &self.call.settings).filter(|ix| !self.org.schema.object(*ix).event);
         found.ok_or_else(|| no_such_object(self.statement, place, name))
     }
 

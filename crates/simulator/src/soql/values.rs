@@ -38,13 +38,15 @@ pub(super) fn class(kind: FieldType) -> Class {
         FieldType::Boolean => Class::Flag,
         FieldType::Date => Class::Date,
         FieldType::Datetime => Class::Instant,
-        FieldType::Double | FieldType::Currency | FieldType::Int => Class::Number,
+        FieldType::Double | FieldType::Currency | FieldType::Percent | FieldType::Int => Class::Number,
         FieldType::String
         | FieldType::Textarea
         | FieldType::Email
         | FieldType::Phone
         | FieldType::Url
-        | FieldType::Picklist => Class::Text,
+        | FieldType::Picklist
+        | FieldType::Multipicklist
+        | FieldType::Address => Class::Text,
     }
 }
 

@@ -14,10 +14,12 @@ use crate::call::Call;
 use crate::duplicates;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
+use crate::permissions;
 use crate::person_accounts;
-use crate::records::{Row, push_folded};
+use crate::records::Row;
+use crate::schema::automation::{self, Moment};
 use crate::schema::{FieldIx, FieldType, ObjectIx, Schema};
-use crate::validation::{self, Changes, Mode};
+use crate::validation::{self, Changes, Mode, Save};
 
 impl Transaction {
     pub(super) fn try_save(
@@ -31,6 +33,7 @@ impl Transaction {
     ) -> Result<Attempt<Saved>, ApiError> {
         let schema = &org.schema;
         let definition = schema.object(object);
+        permissions::check_save(definition, target, &call.settings)?;
         if definition.read_only {
             let message = format!("entity type cannot be inserted or updated: {}", definition.label);
             return Err(ApiError::bad_request("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message).with_fields([""; 0]));
@@ -60,36 +63,54 @@ impl Transaction {
                 }
             }
         };
+        permissions::check_known(definition, existing.is_some(), &call.settings)?;
         let before = match existing {
             None => None,
             Some(id) => Some(self.existing(state, object, id)?),
         };
+        if object == schema.contact {
+            person_accounts::guard_contact(schema, before.as_deref(), &call.settings)?;
+        }
         let locks = self.rows_to_lock(schema, state, object, existing, before.as_deref(), Some(&changes));
         if let Some(blocked) = self.lock(state, &locks) {
             return Ok(Attempt::Blocked(blocked));
         }
-        validation::check_references(schema, state, self.id, object, &changes)?;
-        if object == schema.account {
-            person_accounts::prepare(schema, state, before.as_deref(), &mut changes, &call.settings)?;
-        }
-        validation::check_lengths(definition, &changes)?;
-        let mut row = before.as_deref().cloned().unwrap_or_default();
-        for (field, value) in changes.iter() {
-            row.set(*field, value.clone());
-        }
-        validation::check_required(definition, &row, before.is_some(), &changes)?;
-        validation::check_addresses(schema, object, &mut row, &changes, &call.settings)?;
-        person_accounts::name_row(schema, object, &mut row);
+        let check =
+            Save { schema, state, reader: self.id, object, before: before.as_deref(), settings: &call.settings };
+        let row = check.check(&mut changes)?;
         let saved = duplicates::Saved { object, existing, row: &row, reader: self.id };
         let reports = duplicates::check(org, state, saved, &changes, call)?;
         if let Some(blocked) = self.check_unique(org, state, object, existing, &row)? {
             return Ok(blocked);
         }
+        let savepoint = self.undo.len();
         let id = self.write(org, state, object, existing, row, before.as_deref());
+        if let Err(error) = self.after(schema, state, object, id, before.as_deref()) {
+            self.undo_rows(state, savepoint);
+            return Err(error);
+        }
         for report in &reports {
             self.write_report(org, state, id, report);
         }
         Ok(Attempt::Done(Saved::Row { id, created: existing.is_none() }))
+    }
+
+    /// The triggers after the write.
+    fn after(
+        &self,
+        schema: &Schema,
+        state: &State,
+        object: ObjectIx,
+        id: RecordId,
+        before: Option<&Row>,
+    ) -> Result<(), ApiError> {
+        let definition = schema.object(object);
+        if definition.triggers.is_empty() {
+            return Ok(());
+        }
+        let Some(row) = state.table(object).get(id, Some(self.id)) else { return Ok(()) };
+        let moment = if before.is_some() { Moment::AfterUpdate } else { Moment::AfterInsert };
+        automation::run(definition, moment, before, row, Some(id))
     }
 
     fn by_external_id(
@@ -99,9 +120,8 @@ impl Transaction {
         field: FieldIx,
         value: &str,
     ) -> Result<Attempt<Vec<RecordId>>, ApiError> {
-        let index = state.unique_index(object, field).ok_or_else(ApiError::not_found)?;
-        let mut key = String::new();
-        push_folded(&mut key, value, true);
+        let found = state.unique_key(&self.org.schema, object, field, value);
+        let (index, key) = found.ok_or_else(ApiError::not_found)?;
         let table = state.table(object);
         if let Some((row, _)) = table.contested(index, &key, self.id) {
             return Ok(Attempt::Blocked(Blocked { row, takes: false }));

@@ -30,8 +30,10 @@ impl Transaction {
         let id = existing.unwrap_or_else(|| {
             let (id, number) = state.next_id(schema, object);
             let definition = schema.object(object);
-            if let (Some(prefix), Some(name)) = (&definition.auto_number, definition.find("Name")) {
-                row.set(name, Value::String(format!("{prefix}{number:06}")));
+            for ix in &definition.auto_numbers {
+                if let Some(format) = &definition.field(*ix).auto_number {
+                    row.set(*ix, Value::String(format.text(number)));
+                }
             }
             id
         });
@@ -43,6 +45,11 @@ impl Transaction {
         }
         if before.is_none() && object == schema.contact {
             person_accounts::mark_plain_contact(schema, &mut row);
+        }
+        if object == schema.contact
+            && let Some((account, account_row)) = person_accounts::account_of(schema, state, self.id, &row, &now)
+        {
+            self.put(state, schema.account, account, account_row);
         }
         stamp(&mut row, schema, object, id, user, &now);
         self.put(state, object, id, row);

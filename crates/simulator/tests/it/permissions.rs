@@ -1,0 +1,66 @@
+use causeway_simulator::{MissingCreate, ObjectPermission};
+use serde_json::json;
+
+use crate::client::{Client, code};
+
+#[tokio::test]
+async fn an_object_the_user_cannot_read_does_not_exist() {
+    let org = Client::new().await;
+    let id = org.create("Account", json!({ "Name": "Acme" })).await;
+    org.control().update_settings(|s| {
+        s.object_permissions.insert("account".to_owned(), ObjectPermission::NONE);
+    });
+    for path in [format!("sobjects/Account/{id}"), "sobjects/Account/describe".to_owned()] {
+        let (status, answer) = org.get(&path).await;
+        assert_eq!((status, code(&answer)), (404, "NOT_FOUND"));
+    }
+    let (status, answer) = org.query("SELECT Id FROM Account").await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_TYPE"));
+    let (_, global) = org.get("sobjects").await;
+    assert!(!global["sobjects"].as_array().unwrap().iter().any(|object| object["name"] == "Account"));
+}
+
+#[tokio::test]
+async fn a_permission_taken_away_refuses_the_next_write_with_the_status_of_the_setting() {
+    let org = Client::new().await;
+    let id = org.create("Account", json!({ "Name": "Acme" })).await;
+    let path = format!("sobjects/Account/{id}");
+    org.control().update_settings(|s| {
+        s.object_permissions.insert("Account".to_owned(), ObjectPermission::READ);
+    });
+    for (method, path, body) in [
+        ("POST", "sobjects/Account", Some(json!({ "Name": "B" }))),
+        ("PATCH", path.as_str(), Some(json!({ "Phone": "1" }))),
+        ("DELETE", path.as_str(), None),
+    ] {
+        let (status, answer) = org.call(method, path, body).await;
+        assert_eq!((status, code(&answer)), (403, "INSUFFICIENT_ACCESS_OR_READONLY"), "{method}");
+        assert_eq!(answer[0]["message"], "insufficient access rights on object id");
+    }
+    org.control().update_settings(|s| {
+        s.insufficient_access_status = 400;
+        s.missing_create = MissingCreate::CannotInsert;
+    });
+    let (status, answer) = org.patch(&path, json!({ "Phone": "1" })).await;
+    assert_eq!((status, code(&answer)), (400, "INSUFFICIENT_ACCESS_OR_READONLY"));
+    let (_, answer) = org.patch("sobjects/Account/LimioId__c/new", json!({ "Name": "B" })).await;
+    assert_eq!(code(&answer), "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY");
+    let (_, describe) = org.get("sobjects/Account/describe").await;
+    assert_eq!((&describe["createable"], &describe["queryable"]), (&json!(false), &json!(true)));
+    org.control().update_settings(|s| s.object_permissions.clear());
+    assert_eq!(org.patch(&path, json!({ "Phone": "1" })).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_read_only_field_is_readable_and_refused_in_writes() {
+    let org = Client::with_settings(|s| s.read_only_fields = vec!["Account.Phone".to_owned()]).await;
+    let (status, answer) = org.post("sobjects/Account", json!({ "Name": "A", "Phone": "1" })).await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_FIELD_FOR_INSERT_UPDATE"));
+    assert_eq!(answer[0]["fields"], json!(["Phone"]));
+    assert!(answer[0]["message"].as_str().unwrap().contains("Please check the security settings of this field"));
+    let (status, _) = org.query("SELECT Phone FROM Account").await;
+    assert_eq!(status, 200);
+    let (_, describe) = org.get("sobjects/Account/describe").await;
+    let phone = describe["fields"].as_array().unwrap().iter().find(|field| field["name"] == "Phone").unwrap();
+    assert_eq!((&phone["createable"], &phone["updateable"]), (&json!(false), &json!(false)));
+}

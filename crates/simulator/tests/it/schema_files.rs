@@ -1,0 +1,217 @@
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use causeway_simulator::{Config, SchemaSource, Simulator};
+use serde_json::{Value, json};
+
+use crate::client::{Client, code};
+
+async fn org_with(sources: Vec<SchemaSource>) -> Client {
+    Client::with(Config { schema: sources, ..Config::default() }).await
+}
+
+fn toml(folder: &Path, text: &str) -> SchemaSource {
+    let path = folder.join("extra.toml");
+    fs::write(&path, text).unwrap();
+    path.into()
+}
+
+const SUBSCRIPTIONS: &str = r#"
+[[object]]
+name = "Subscription__c"
+label = "Subscription"
+auto_number = "S-{0000}"
+fields = [
+  { name = "Account__c", type = "MasterDetail", to = ["Account"], children = "Subscriptions__r" },
+  { name = "Status__c", type = "Picklist", label = "Status", restricted = true, values = [{ value = "New", default = true }, "Ended", { value = "Old", active = false }] },
+  { name = "Papers__c", type = "MultiselectPicklist", label = "Papers", restricted = true, values = ["Daily", "Weekly"] },
+  { name = "Code__c", type = "Text", length = 10, label = "Code", external_id = true, unique = true, case_sensitive = true },
+  { name = "Share__c", type = "Percent", precision = 5, scale = 2, label = "Share" },
+  { name = "Active__c", type = "Checkbox", label = "Active", default = true },
+  { name = "Reason__c", type = "LongTextArea", length = 1000 },
+]
+
+[[validation_rule]]
+object = "Subscription__c"
+name = "Ended_needs_reason"
+when = [{ field = "Status__c", equals = "Ended" }]
+requires = ["Reason__c"]
+message = "Say why it ended."
+field = "Reason__c"
+
+[[trigger]]
+object = "Subscription__c"
+name = "SubscriptionTrigger"
+at = ["after insert"]
+when = [{ field = "Code__c", equals = "locked" }]
+raises = "lock"
+"#;
+
+async fn subscriptions() -> (Client, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let org = org_with(vec![toml(folder.path(), SUBSCRIPTIONS)]).await;
+    let account = org.create("Account", json!({ "Name": "Acme" })).await;
+    (org, account)
+}
+
+async fn refused(org: &Client, body: Value) -> (String, String, Value) {
+    let (status, answer) = org.post("sobjects/Subscription__c", body).await;
+    assert_eq!(status, 400, "{answer}");
+    (code(&answer).to_owned(), answer[0]["message"].as_str().unwrap().to_owned(), answer[0]["fields"].clone())
+}
+
+#[tokio::test]
+async fn an_object_of_a_file_has_defaults_and_a_running_number() {
+    let (org, account) = subscriptions().await;
+    org.create("Subscription__c", json!({ "Account__c": account })).await;
+    let row = &org.records("Subscription__c")[0];
+    assert_eq!((&row["Name"], &row["Status__c"], &row["Active__c"]), (&json!("S-0001"), &json!("New"), &json!(true)));
+    let (_, found) = org.query("SELECT Account__r.Name FROM Subscription__c").await;
+    assert_eq!(found["records"][0]["Account__r"]["Name"], "Acme");
+}
+
+#[tokio::test]
+async fn field_metadata_of_a_file_decides_what_is_refused() {
+    let (org, account) = subscriptions().await;
+    let cases = [
+        (json!({}), "REQUIRED_FIELD_MISSING", "Required fields are missing: [Account__c]"),
+        (
+            json!({ "Account__c": account, "Status__c": "Old" }),
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Status: bad value for restricted picklist field: Old",
+        ),
+        (
+            json!({ "Account__c": account, "Papers__c": "Daily;Hourly" }),
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Papers: bad value for restricted picklist field: Hourly",
+        ),
+        (
+            json!({ "Account__c": account, "Share__c": 1000 }),
+            "NUMBER_OUTSIDE_VALID_RANGE",
+            "Share: value outside of valid range on numeric field: 1000",
+        ),
+        (
+            json!({ "Account__c": account, "Active__c": null }),
+            "INVALID_TYPE_ON_FIELD_IN_RECORD",
+            "Active: value not of required type: ",
+        ),
+        (
+            json!({ "Account__c": account, "Status__c": "ended" }),
+            "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+            "Status: bad value for restricted picklist field: ended",
+        ),
+        (
+            json!({ "Account__c": account, "Status__c": "Ended" }),
+            "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+            "Say why it ended.",
+        ),
+    ];
+    for (body, expected, message) in cases {
+        let (found, said, _) = refused(&org, body).await;
+        assert_eq!((found.as_str(), said.as_str()), (expected, message));
+    }
+    assert!(org.records("Subscription__c").is_empty());
+    let body = json!({ "Account__c": account, "Status__c": "Ended", "Reason__c": "Moved", "Share__c": 12.345 });
+    org.create("Subscription__c", body).await;
+    assert_eq!(org.records("Subscription__c")[0]["Share__c"], 12.35);
+}
+
+#[tokio::test]
+async fn a_case_sensitive_external_id_tells_cases_apart() {
+    let (org, account) = subscriptions().await;
+    for name in ["abc", "ABC"] {
+        let path = format!("sobjects/Subscription__c/Code__c/{name}");
+        let (status, answer) = org.patch(&path, json!({ "Account__c": account })).await;
+        assert_eq!((status, &answer["created"]), (201, &json!(true)));
+    }
+    let (found, _, _) = refused(&org, json!({ "Account__c": account, "Code__c": "abc" })).await;
+    assert_eq!(found, "DUPLICATE_VALUE");
+}
+
+#[tokio::test]
+async fn a_detail_stays_with_its_master() {
+    let (org, account) = subscriptions().await;
+    let id = org.create("Subscription__c", json!({ "Account__c": account })).await;
+    let path = format!("sobjects/Subscription__c/{id}");
+    let (status, answer) = org.patch(&path, json!({ "Account__c": account })).await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_FIELD_FOR_INSERT_UPDATE"));
+}
+
+#[tokio::test]
+async fn a_trigger_that_meets_a_lock_wraps_it_and_writes_nothing() {
+    let (org, account) = subscriptions().await;
+    let (found, said, fields) = refused(&org, json!({ "Account__c": account, "Code__c": "locked" })).await;
+    assert_eq!((found.as_str(), fields), ("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", json!([])));
+    assert!(
+        said.starts_with("SubscriptionTrigger: execution of AfterInsert\n\ncaused by: System.DmlException"),
+        "{said}"
+    );
+    assert!(said.contains("UNABLE_TO_LOCK_ROW") && said.contains(&account), "{said}");
+    assert!(org.records("Subscription__c").is_empty());
+}
+
+#[tokio::test]
+async fn salesforce_metadata_makes_objects_and_fields_in_a_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = folder.path().join("objects");
+    for part in ["Order__c/fields", "Contact/fields"] {
+        fs::create_dir_all(objects.join(part)).unwrap();
+    }
+    let head = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
+    let write = |path: &str, body: &str| fs::write(objects.join(path), format!("{head}\n{body}")).unwrap();
+    write(
+        "Order__c/Order__c.object-meta.xml",
+        r#"<CustomObject xmlns="http://soap.sforce.com/2006/04/metadata"><label>Order</label><pluralLabel>Orders</pluralLabel>
+           <nameField><label>Order No</label><type>AutoNumber</type><displayFormat>O-{000}</displayFormat></nameField>
+           <fields><fullName>Kind__c</fullName><label>Kind</label><type>Picklist</type><valueSet><restricted>true</restricted>
+           <valueSetDefinition><sorted>false</sorted><value><fullName>a</fullName><default>true</default><label>A</label></value>
+           </valueSetDefinition></valueSet></fields></CustomObject>"#,
+    );
+    write(
+        "Order__c/fields/Ref__c.field-meta.xml",
+        r#"<CustomField xmlns="http://soap.sforce.com/2006/04/metadata"><fullName>Ref__c</fullName><externalId>true</externalId>
+           <label>Ref</label><length>20</length><required>true</required><type>Text</type><unique>true</unique></CustomField>"#,
+    );
+    write(
+        "Contact/fields/Tier__c.field-meta.xml",
+        r#"<CustomField xmlns="http://soap.sforce.com/2006/04/metadata"><fullName>Tier__c</fullName><label>Tier</label>
+           <precision>3</precision><scale>0</scale><type>Number</type></CustomField>"#,
+    );
+    let source = SchemaSource { namespace: Some("acme".to_owned()), ..folder.path().into() };
+    let org = org_with(vec![source]).await;
+    let (status, answer) = org.patch("sobjects/acme__Order__c/acme__Ref__c/r1", json!({})).await;
+    assert_eq!(status, 201, "{answer}");
+    let row = &org.records("acme__Order__c")[0];
+    assert_eq!((&row["Name"], &row["acme__Kind__c"]), (&json!("O-001"), &json!("a")));
+    org.create("Account", json!({ "LastName": "Smith", "acme__Tier__pc": 7 })).await;
+    assert_eq!(org.records("Contact")[0]["acme__Tier__c"], 7.0);
+}
+
+#[test]
+fn a_schema_that_cannot_be_used_ends_the_program_with_the_place_and_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    let run = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_causeway-simulator"));
+        let output = program.args(["--listen", "127.0.0.1:0", "--schema"]).arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = run("[[object]]\nname = \"A__c\"\nfeilds = []\n");
+    assert!(said.contains("bad.toml:3:1: unknown key `feilds`; did you mean `fields`?"), "{said}");
+    let said =
+        run("[[object]]\nname = \"A__c\"\nfields = [{ name = \"B__c\", type = \"Lookup\", to = [\"Acount\"] }]\n");
+    assert!(said.contains("A__c.B__c") && said.contains("did you mean `Account`?"), "{said}");
+    let said = run(
+        "[[validation_rule]]\nobject = \"Account\"\nname = \"R\"\nmessage = \"m\"\nwhen = [{ field = \"Phon\", blank = true }]\n",
+    );
+    assert!(said.contains("validation_rule R") && said.contains("did you mean `Phone`?"), "{said}");
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named() {
+    let error = Simulator::start(Config { schema: vec!["/no/such/file.toml".into()], ..Config::default() }).await;
+    assert!(error.unwrap_err().to_string().contains("/no/such/file.toml"));
+}
