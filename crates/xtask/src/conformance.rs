@@ -97,7 +97,14 @@ async fn carry_out(plan: &Plan, offline: bool) -> Result<Report> {
     let keys = crate::root().join("crates/simulator/tests/it/keys");
     let private_key = keys.join("app.pem");
     let public_key = fs::read_to_string(keys.join("app.pub.pem")).context("cannot read the app's public key")?;
-    let org = Org::start(&simulator, public_key, &logs.join("simulator.log")).await?;
+    let without_tls = Org::start(&simulator, public_key.clone(), None, &logs.join("simulator.log")).await?;
+    // Some clients know nothing but https. If only that org is broken, the other clients still have their say.
+    let with_tls = if plan.clients.iter().any(|client| client.needs_tls) {
+        let authority = std::path::absolute(into.join("authority.pem"))?;
+        Some(Org::start(&simulator, public_key, Some(authority), &logs.join("simulator-tls.log")).await)
+    } else {
+        None
+    };
     let mut report = Report::default();
     report.scenarios.extend(plan.scenarios.iter().map(|scenario| Row {
         id: scenario.id.clone(),
@@ -110,33 +117,38 @@ async fn carry_out(plan: &Plan, offline: bool) -> Result<Report> {
         let version = client.version(&pins).unwrap_or_default();
         report.clients.push(Column { id: client.id.clone(), package: client.package.clone(), version });
         let outcomes = match installed.get(&client.runner) {
-            Some(Installed::At(at)) => {
-                let work = through(plan, client, at, &org, &private_key);
-                console.step(&client.id, work).await?
-            }
-            Some(Installed::NotHere(reason)) => without(plan, client, reason),
-            None => without(plan, client, "it was not installed"),
+            Some(Installed::At(at)) => match with_tls.as_ref().filter(|_| client.needs_tls) {
+                Some(Err(error)) => {
+                    instead(plan, client, || Outcome::Failed { millis: 0, detail: format!("{error:#}") })
+                }
+                org => {
+                    let org = org.and_then(|org| org.as_ref().ok()).unwrap_or(&without_tls);
+                    let work = through(plan, client, at, org, &private_key);
+                    console.step(&client.id, work).await?
+                }
+            },
+            Some(Installed::NotHere(reason)) => instead(plan, client, || Outcome::NotRun { reason: reason.clone() }),
+            None => instead(plan, client, || Outcome::NotRun { reason: "it was not installed".to_owned() }),
         };
         for (row, outcome) in report.scenarios.iter_mut().zip(outcomes) {
             row.results.insert(client.id.clone(), outcome);
         }
     }
-    org.stop().await;
+    for org in with_tls.and_then(Result::ok).into_iter().chain([without_tls]) {
+        org.stop().await;
+    }
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)
 }
 
 /// All scenarios through one client, in the order of the list.
 async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path) -> Result<Vec<Outcome>> {
-    if client.needs_tls && org.https().is_none() {
-        return Ok(without(plan, client, "the org offers no TLS"));
-    }
     let log = target().join("logs").join(format!("{}.log", client.id));
     let _ = fs::remove_file(&log);
     let start = || {
         let mut command = client.runner.command(client, at);
-        command.env("CONFORMANCE_HTTP", org.http()).env("CONFORMANCE_KEY", key);
-        command.env("CONFORMANCE_HTTPS", org.https().unwrap_or_default());
+        command.env("CONFORMANCE_KEY", key);
+        org.tell(&mut command);
         Session::start(&mut command, &log)
     };
     let mut session = None;
@@ -165,13 +177,13 @@ async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path)
     Ok(outcomes)
 }
 
-/// The outcomes of a client that cannot be run here.
-fn without(plan: &Plan, client: &Client, why: &str) -> Vec<Outcome> {
-    let outcome = |scenario: &plan::Scenario| match scenario.reason(client) {
+/// The outcomes of a client that is not run: the same for each scenario that it takes part in.
+fn instead(plan: &Plan, client: &Client, outcome: impl Fn() -> Outcome) -> Vec<Outcome> {
+    let of = |scenario: &plan::Scenario| match scenario.reason(client) {
         Some(reason) => Outcome::NotOffered { reason: reason.to_owned() },
-        None => Outcome::NotRun { reason: why.to_owned() },
+        None => outcome(),
     };
-    plan.scenarios.iter().map(outcome).collect()
+    plan.scenarios.iter().map(of).collect()
 }
 
 /// The list of scenarios.

@@ -4,8 +4,7 @@
 import { createInterface } from 'node:readline';
 import { readFileSync } from 'node:fs';
 
-export const BASE = process.env.CONFORMANCE_HTTP;
-export const TLS = process.env.CONFORMANCE_HTTPS;
+export const BASE = process.env.CONFORMANCE_URL;
 export const KEY = readFileSync(process.env.CONFORMANCE_KEY, 'utf8');
 export const APP = { clientId: 'causeway-dev', clientSecret: 'causeway-dev-secret' };
 export const USER = { username: 'integration@causeway.test', password: 'causeway' };

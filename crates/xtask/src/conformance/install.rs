@@ -11,7 +11,7 @@ use super::job::{Ended, exists, logged};
 use super::plan::{Client, Runner};
 
 /// How long one registry may take. A first build of the Rust client is in it.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// What tools say when they do not reach a registry.
 const OUT_OF_REACH: [&str; 19] = [

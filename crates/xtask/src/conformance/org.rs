@@ -1,11 +1,12 @@
 //! The running simulator, and its control plane.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use reqwest::Client;
+use reqwest::{Certificate, Client};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -21,10 +22,11 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(5);
 
-/// The program `causeway-simulator`, on ports of its own.
+/// The program `causeway-simulator`, on a port of its own.
 #[derive(Debug)]
 pub(crate) struct Org {
-    ready: Ready,
+    base_url: String,
+    authority: Option<PathBuf>,
     public_key: String,
     client: Client,
     job: Job,
@@ -34,43 +36,54 @@ pub(crate) struct Org {
 #[derive(Debug, Clone, Deserialize)]
 struct Ready {
     base_url: String,
-    #[serde(default)]
-    tls_url: Option<String>,
 }
 
 impl Org {
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is ready. With an authority it speaks TLS, and writes into that file whom to trust.
     ///
     /// # Errors
     /// It ends or is not ready in time; its log has the reason.
-    pub(crate) async fn start(program: &Path, public_key: String, log: &Path) -> Result<Self> {
+    pub(crate) async fn start(
+        program: &Path,
+        public_key: String,
+        authority: Option<PathBuf>,
+        log: &Path,
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0"]);
+        if let Some(authority) = &authority {
+            command.args(["--tls", "--tls-cert-out"]).arg(authority);
+        }
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("CAUSEWAY_") {
                 command.env_remove(variable);
             }
         }
-        let stderr = std::fs::File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let stderr = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut job = Job::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr))?;
         let stdout = job.child.stdout.take().context("the simulator has no output")?;
         let mut line = String::new();
         let read = tokio::time::timeout(START, BufReader::new(stdout).read_line(&mut line)).await;
         read.context("the simulator is not ready in time")??;
-        let ready =
+        let ready: Ready =
             serde_json::from_str(&line).with_context(|| format!("the simulator ended; see {}", log.display()))?;
-        let client = Client::builder().no_proxy().timeout(ANSWER).build()?;
-        Ok(Self { ready, public_key, client, job })
+        let mut client = Client::builder().no_proxy().timeout(ANSWER);
+        if let Some(authority) = &authority {
+            let pem = fs::read(authority).with_context(|| format!("cannot read {}", authority.display()))?;
+            client = client.add_root_certificate(Certificate::from_pem(&pem)?);
+        }
+        Ok(Self { base_url: ready.base_url, authority, public_key, client: client.build()?, job })
     }
 
-    /// Where clients find it without TLS.
-    pub(crate) fn http(&self) -> &str {
-        &self.ready.base_url
-    }
-
-    /// Where clients find it with TLS, if it offers that.
-    pub(crate) fn https(&self) -> Option<&str> {
-        self.ready.tls_url.as_deref()
+    /// Tells a client where it is and, with TLS, whom to trust.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env("CONFORMANCE_URL", &self.base_url);
+        if let Some(authority) = &self.authority {
+            // Node, Python's requests, and what reads the system's roots through OpenSSL's variable.
+            for variable in ["NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"] {
+                command.env(variable, authority);
+            }
+        }
     }
 
     /// Back to the start, with the app's key and what the scenario wants.
@@ -95,7 +108,7 @@ impl Org {
     }
 
     async fn post(&self, path: &str, body: &Value) -> Result<()> {
-        let answer = self.client.post(format!("{}/_sim/{path}", self.ready.base_url)).json(body).send().await;
+        let answer = self.client.post(format!("{}/_sim/{path}", self.base_url)).json(body).send().await;
         let answer = answer.with_context(|| format!("the org does not answer /_sim/{path}"))?;
         let status = answer.status();
         ensure!(status.is_success(), "/_sim/{path} answers {status}: {}", answer.text().await.unwrap_or_default());

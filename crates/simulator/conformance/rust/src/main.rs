@@ -138,7 +138,7 @@ fn told(error: &dyn Error) -> String {
 async fn main() -> Verdict {
     let variable = |name: &str| std::env::var(name).map_err(|_| format!("{name} is not set"));
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
-    let org = Org { base: variable("CONFORMANCE_HTTP")?, key: std::fs::read(variable("CONFORMANCE_KEY")?)?, http };
+    let org = Org { base: variable("CONFORMANCE_URL")?, key: std::fs::read(variable("CONFORMANCE_KEY")?)?, http };
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let id = line.trim();
