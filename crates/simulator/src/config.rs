@@ -1,10 +1,18 @@
 //! How an org starts.
 
+mod file;
+mod seed_records;
+
 use std::net::SocketAddr;
 
 use crate::duplicates::DuplicateRule;
 use crate::schema::source::SchemaSource;
 use crate::settings::Settings;
+use crate::tls::Tls;
+
+pub(crate) use file::org_from_json;
+pub use file::{Problem, read_orgs};
+pub use seed_records::{SeedRecord, read as read_records};
 
 /// What [`crate::Simulator::start`] needs. The default suits tests: a free port, no latency, no rules.
 #[derive(Debug, Clone)]
@@ -21,6 +29,10 @@ pub struct Config {
     pub apps: Vec<ConnectedApp>,
     /// My Domain name: first label of the org's host name, and its path prefix `/orgs/{name}`.
     pub name: String,
+    /// Serve https; `None` serves http.
+    pub tls: Option<Tls>,
+    /// Rows at start and after a reset, in this order.
+    pub records: Vec<SeedRecord>,
     /// A sandbox signs in at the login host `test`, other orgs at `login`.
     pub sandbox: bool,
     /// Objects, fields and rules beyond those every org has; a later source has the last word.
@@ -36,6 +48,8 @@ impl Default for Config {
             duplicate_rules: Vec::new(),
             apps: vec![ConnectedApp::development()],
             name: "causeway".to_owned(),
+            tls: None,
+            records: Vec::new(),
             sandbox: false,
             schema: Vec::new(),
         }

@@ -1,12 +1,14 @@
 //! The org from behind: what tests arm, seed and read without going through the API.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde_json::{Map, Value};
 
 use crate::call::{Call, DuplicateOptions};
-use crate::config::ConnectedApp;
+use crate::config::{ConnectedApp, SeedRecord};
 use crate::duplicates::DuplicateRule;
 use crate::events::PublishedEvent;
 use crate::faults::{ArmedFault, Fault};
@@ -37,6 +39,59 @@ impl Control {
     /// Back to the state after start.
     pub fn reset(&self) {
         self.org.reset();
+        if let Err(error) = self.plant() {
+            tracing::error!(%error, "the rows to start with were not written at a reset");
+        }
+    }
+
+    /// Writes the rows the org starts with: all or none.
+    pub(crate) fn plant(&self) -> Result<(), ControlError> {
+        let records = self.org.seed_records();
+        if records.is_empty() {
+            return Ok(());
+        }
+        // A fresh org has no locks to wait for, and these rows no latency, so the work ends in one go.
+        let busy = || Err(ControlError("a request holds rows; reset again".to_owned()));
+        self.planted(records).now_or_never().unwrap_or_else(busy)
+    }
+
+    async fn planted(&self, records: &[SeedRecord]) -> Result<(), ControlError> {
+        let mut call = self.call();
+        let mut settings = Settings::clone(&call.settings);
+        settings.latency_per_row_ms = 0;
+        call.settings = Arc::new(settings);
+        let mut ids: HashMap<&str, String> = HashMap::new();
+        let mut transaction = Transaction::begin(&self.org);
+        for (number, record) in (1..).zip(records) {
+            let refused = |said: String| ControlError(format!("record {number} ({}): {said}", record.object));
+            let mut fields = record.fields.clone();
+            for value in fields.values_mut() {
+                if let Some(id) = value.as_str().and_then(|text| ids.get(text.strip_prefix('@')?)) {
+                    *value = Value::String(id.clone());
+                }
+            }
+            let saved = match self.object(&record.object) {
+                Ok(ix) => transaction.save(ix, Target::New, &fields, &call).await,
+                Err(error) => {
+                    transaction.rollback(&call).await;
+                    return Err(refused(error.0));
+                }
+            };
+            match saved {
+                Ok(Saved::Row { id, .. }) => {
+                    if let Some(name) = &record.reference {
+                        ids.insert(name, id.to_string());
+                    }
+                }
+                Ok(Saved::Several(_)) => {}
+                Err(error) => {
+                    transaction.rollback(&call).await;
+                    return Err(refused(format!("{}: {}", error.code, error.message)));
+                }
+            }
+        }
+        transaction.commit(&call).await;
+        Ok(())
     }
 
     /// Committed rows of an object in the order of their creation, fields with a value only, deleted rows left out.
@@ -294,8 +349,10 @@ impl Control {
         Ok(merged)
     }
 
-    /// Names of the objects that hold rows.
-    pub(crate) fn stored_objects(&self) -> Vec<String> {
-        self.org.schema.objects.iter().filter(|object| !object.event).map(|object| object.name.clone()).collect()
+    /// Names of the objects that hold rows, and how many they hold.
+    pub(crate) fn stored_objects(&self) -> Vec<(String, usize)> {
+        let state = self.org.state();
+        let stored = self.org.schema.objects.iter().enumerate().filter(|(_, object)| !object.event);
+        stored.map(|(ix, object)| (object.name.clone(), state.table(ObjectIx(ix)).committed().count())).collect()
     }
 }

@@ -45,6 +45,7 @@ mod routes;
 mod schema;
 mod settings;
 mod soql;
+mod tls;
 mod transaction;
 mod validation;
 
@@ -57,7 +58,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, ConnectedApp};
+pub use crate::config::{Config, ConnectedApp, Problem, SeedRecord, read_orgs, read_records};
 pub use crate::control::{Control, ControlError};
 pub use crate::duplicates::{
     BlankValues, DuplicateAction, DuplicateRule, FilterItem, FilterOperator, KeyField, KeyForm, MatchField,
@@ -75,6 +76,7 @@ pub use crate::settings::{
     BusinessFields, DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, MissingCreate, ObjectPermission,
     PersonContactWrites, PublishBehavior, Reparenting, Settings, UnseenRecord,
 };
+pub use crate::tls::Tls;
 
 /// Why an org did not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +100,15 @@ pub enum Error {
     /// A source of the schema cannot be used.
     #[error("schema: {0}")]
     Schema(#[from] SchemaError),
+    /// The certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// A duplicate rule of the config names an object or field the org does not have.
     #[error("duplicate rules: {0}")]
     DuplicateRules(ControlError),
+    /// A row of the config is refused by the org.
+    #[error("seed records: {0}")]
+    SeedRecords(ControlError),
     /// A connected app of the config has a public key that cannot be read.
     #[error("connected app: {0}")]
     ConnectedApp(ControlError),
@@ -120,6 +128,7 @@ fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
     for app in config.apps {
         control.register_app(app).map_err(Error::ConnectedApp)?;
     }
+    control.plant().map_err(Error::SeedRecords)?;
     Ok(org)
 }
 
@@ -128,6 +137,7 @@ fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
 pub struct Simulator {
     orgs: Arc<orgs::Orgs>,
     base_url: String,
+    certificate: Option<String>,
     control: Control,
     stop: CancellationToken,
     server: JoinHandle<()>,
@@ -151,8 +161,13 @@ impl Simulator {
         let none = || Error::Org { name: String::new(), problem: "at least one org is needed".to_owned() };
         let address = configs.first().ok_or_else(none)?.listen;
         let listen = |source| Error::Listen { address, source };
+        let names: Vec<String> = configs.iter().map(|config| config.name.clone()).collect();
+        let tls = configs.first().and_then(|config| config.tls.as_ref());
+        let tls = tls.map(|tls| tls::ready(tls, &names)).transpose().map_err(Error::Tls)?;
+        let (acceptor, certificate) = tls.map_or((None, None), |ready| (Some(ready.acceptor), Some(ready.trust)));
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let base_url = format!("http://{}", listener.local_addr().map_err(listen)?);
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{}", listener.local_addr().map_err(listen)?);
         let orgs = Arc::new(orgs::Orgs::new(base_url.clone()));
         let mut first = None;
         for config in configs {
@@ -164,18 +179,23 @@ impl Simulator {
         let stopped = stop.clone();
         let service = orgs::router(Arc::clone(&orgs)).into_make_service_with_connect_info::<connection::Cut>();
         let server = tokio::spawn(async move {
-            let serve = axum::serve(connection::CuttableListener(listener), service)
+            let serve = axum::serve(connection::CuttableListener::new(listener, acceptor), service)
                 .with_graceful_shutdown(stopped.cancelled_owned());
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the simulator stopped listening");
             }
         });
-        Ok(Self { orgs, base_url, control, stop, server })
+        Ok(Self { orgs, base_url, certificate, control, stop, server })
     }
 
     /// `http://127.0.0.1:49152`, without a slash at the end. It is login host and instance of the first org in one.
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// PEM of what a client has to trust when the orgs are served by TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// Control calls of the first org; clones of it stay good as long as this handle.

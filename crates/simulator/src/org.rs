@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bulk::Jobs;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SeedRecord};
 use crate::duplicates::{DuplicateRule, Rules};
 use crate::events::EventBus;
 use crate::faults::armed::Faults;
@@ -178,6 +178,11 @@ impl Org {
     /// My Domain name.
     pub(crate) fn name(&self) -> &str {
         &self.initial.name
+    }
+
+    /// Rows the org starts with.
+    pub(crate) fn seed_records(&self) -> &[SeedRecord] {
+        &self.initial.records
     }
 
     pub(crate) fn sandbox(&self) -> bool {

@@ -199,7 +199,7 @@ fn first_label(host: &str) -> Option<String> {
 }
 
 /// A My Domain name: letters, digits and hyphens, a letter first (Help, "My Domain", naming rules).
-fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let body = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let shaped = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(body) && !name.ends_with('-');
     if !shaped || name.len() > 63 {

@@ -62,7 +62,7 @@ pub(crate) struct Size {
 pub(crate) fn router(org: Arc<Org>) -> Router {
     Router::new()
         .route("/", get(page::show))
-        .nest("/_sim", control::router())
+        .nest("/_sim", control::router().merge(page::router()))
         .route(pubsub::PATH, any(pubsub::serve))
         .fallback(front)
         .layer(RequestDecompressionLayer::new())

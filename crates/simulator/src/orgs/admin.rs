@@ -6,26 +6,13 @@ use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{OrgHandle, Orgs};
-use crate::config::Config;
+use crate::config::{Config, org_from_json};
 use crate::routes::json_response;
-use crate::settings::Settings;
 
 const BODY_LIMIT: usize = 1024 * 1024;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewOrg {
-    name: String,
-    #[serde(default)]
-    sandbox: bool,
-    #[serde(default)]
-    seed: u64,
-    settings: Option<Value>,
-}
 
 pub(super) async fn answer(orgs: &Arc<Orgs>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -60,13 +47,10 @@ pub(super) async fn answer(orgs: &Arc<Orgs>, request: Request) -> Response {
     }
 }
 
+/// The keys of the org file's `[[orgs]]` tables, as JSON.
 fn config(body: &[u8]) -> Result<Config, String> {
-    let new: NewOrg = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let settings = match new.settings {
-        Some(changes) => Settings::default().merged(&changes)?,
-        None => Settings::default(),
-    };
-    Ok(Config { name: new.name, sandbox: new.sandbox, seed: new.seed, settings, ..Config::default() })
+    let value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    org_from_json(value)
 }
 
 fn described(handle: &OrgHandle) -> Value {

@@ -1,25 +1,32 @@
-//! The page at `/`: records, events, API usage and the request log for a person.
+//! The page for people at `/`: a shell from `page/`, and what it polls, `/_sim/view`.
+//!
+//! The page needs nothing from elsewhere and gets the org's text as JSON only, so nothing a shopper wrote is markup.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Query, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use axum::routing::get;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-use super::text_response;
+use super::{json_response, text_response};
 use crate::control::Control;
-use crate::form::encode;
 use crate::org::Org;
+use crate::settings::Settings;
 
-const STYLE: &str = include_str!("page.css");
-const ROWS: usize = 50;
-
-#[derive(Deserialize)]
-pub(crate) struct View {
-    object: Option<String>,
-}
+const HTML: &str = include_str!("../../page/index.html");
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Files the page asks for, by name.
+const FILES: [(&str, &str, &str); 3] = [
+    ("/page/page.js", "text/javascript; charset=UTF-8", include_str!("../../page/page.js")),
+    ("/page/page.css", "text/css; charset=UTF-8", include_str!("../../page/page.css")),
+    ("/page/icon.svg", "image/svg+xml", include_str!("../../page/icon.svg")),
+];
+const ROWS: usize = 100;
 
 /// Text as HTML content or attribute value.
 pub(crate) fn escape(text: &str) -> String {
@@ -37,156 +44,74 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-pub(crate) async fn show(State(org): State<Arc<Org>>, Query(view): Query<View>) -> Response {
-    let control = Control::new(org);
-    let mut html = String::with_capacity(64 * 1024);
-    let usage = control.usage();
-    let share = usage.api_calls.saturating_mul(100).checked_div(usage.api_limit).unwrap_or(100).min(100);
-    let chosen = view.object.unwrap_or_else(|| "Account".to_owned());
+/// The part of `/_sim` that serves the page.
+pub(crate) fn router() -> Router<Arc<Org>> {
+    FILES.into_iter().fold(Router::new().route("/view", get(view)), |router, (path, content_type, text)| {
+        router.route(path, get(move || async move { text_response(200, content_type, text.to_owned()) }))
+    })
+}
+
+pub(crate) async fn show() -> Response {
+    let mut response = text_response(200, "text/html; charset=UTF-8", HTML.to_owned());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(HeaderName::from_static("x-frame-options"), HeaderValue::from_static("DENY"));
+    response
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    /// The object whose newest rows are wanted.
+    object: Option<String>,
+}
+
+/// Everything the page shows, newest first, in one answer of bounded size.
+async fn view(State(org): State<Arc<Org>>, Query(wanted): Query<Wanted>) -> Response {
+    let control = Control::new(Arc::clone(&org));
+    let object = wanted.object.unwrap_or_else(|| "Account".to_owned());
+    let Some((total, rows)) = control.newest(&object, ROWS) else {
+        return json_response(StatusCode::NOT_FOUND, &json!({ "error": format!("no object {object}") }));
+    };
+    let setup = ["Organization", "User", "RecordType"];
+    let objects: Vec<Value> = control
+        .stored_objects()
+        .into_iter()
+        .map(|(name, count)| json!({ "setup": setup.contains(&name.as_str()), "name": name, "count": count }))
+        .collect();
     let (events_total, events) = control.newest_events(ROWS);
     let (requests_total, requests) = control.newest_requests(ROWS);
-    // Writing to a String cannot fail, so the results carry nothing.
-    let _ = write!(
-        html,
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"refresh\" content=\"5\"><title>Simulated org</title>\
-         <style>{STYLE}</style></head><body><header><h1>Simulated Salesforce org</h1>\
-         <p>Nothing here is real: rows live in memory until this program ends. The page renews itself every five \
-         seconds. The control plane is described at <a href=\"/_sim/openapi.json\">/_sim/openapi.json</a>.</p></header>\
-         <section class=\"figures\">\
-         <div><b>{}</b><span>of {} API calls in 24 hours</span><meter min=\"0\" max=\"100\" value=\"{share}\"></meter></div>\
-         <div><b>{events_total}</b><span>events on the bus</span></div>\
-         <div><b>{}</b><span>live sessions</span></div>\
-         <div><b>{}</b><span>requests running</span></div>\
-         <div><b>{}</b><span>faults armed</span></div></section>",
-        usage.api_calls,
-        usage.api_limit,
-        control.live_sessions(),
-        usage.running,
-        control.faults().iter().filter(|armed| armed.fault.times.is_none_or(|times| armed.applied < times)).count(),
-    );
-    html.push_str("<section><h2>Records</h2><nav>");
-    for object in control.stored_objects() {
-        let current = if object.eq_ignore_ascii_case(&chosen) { " aria-current=\"page\"" } else { "" };
-        let _ = write!(html, "<a href=\"/?object={}\"{current}>{}</a>", encode(&object), escape(&object));
-    }
-    html.push_str("</nav>");
-    match control.newest(&chosen, ROWS) {
-        Some((0, _)) => {
-            let _ = write!(html, "<p class=\"empty\">No {} rows yet.</p>", escape(&chosen));
-        }
-        Some((total, records)) => {
-            let _ = write!(html, "<p>{total} rows, newest first{}.</p>", shortened(total));
-            record_table(&mut html, &records);
-        }
-        None => {
-            let _ = write!(html, "<p class=\"empty\">The org has no object {}.</p>", escape(&chosen));
-        }
-    }
-    let _ = write!(html, "</section><section><h2>Events</h2>");
-    if events.is_empty() {
-        html.push_str("<p class=\"empty\">No events yet.</p>");
-    } else {
-        let _ = write!(
-            html,
-            "<p>{events_total} events, newest first{}.</p><div class=\"wide\"><table><thead><tr><th>Replay id<th>At<th>Event\
-             <th>UUID<th>Payload</tr></thead><tbody>",
-            shortened(events_total)
-        );
-        for event in &events {
-            let payload = serde_json::to_string_pretty(&decoded(&event.payload)).unwrap_or_default();
-            let _ = write!(
-                html,
-                "<tr><td>{}<td>{}<td>{}<td><code>{}</code><td><details><summary>{} fields</summary><pre>{}</pre></details></tr>",
-                event.replay_id,
-                escape(&event.published_at),
-                escape(&event.object),
-                escape(&event.event_uuid),
-                event.payload.len(),
-                escape(&payload),
-            );
-        }
-        html.push_str("</tbody></table></div>");
-    }
-    html.push_str("</section><section><h2>Requests</h2>");
-    if requests.is_empty() {
-        html.push_str("<p class=\"empty\">No requests yet.</p>");
-    } else {
-        let _ = write!(
-            html,
-            "<p>{requests_total} in the log, newest first{}.</p><div class=\"wide\"><table><thead><tr><th>No.<th>At<th>Request\
-             <th>Status<th>ms<th>Graphs<th>Nodes<th>Fault</tr></thead><tbody>",
-            shortened(requests_total)
-        );
-        for request in &requests {
-            let status = if request.status == 0 { "dropped".to_owned() } else { request.status.to_string() };
-            let bad = if request.status == 0 || request.status >= 400 { " class=\"bad\"" } else { "" };
-            let _ = write!(
-                html,
-                "<tr><td>{}<td>{}<td><code>{} {}</code><td{bad}>{status}<td>{}<td>{}<td>{}<td>{}</tr>",
-                request.number,
-                escape(&request.at),
-                escape(&request.method),
-                escape(&request.path),
-                request.duration_ms,
-                request.graphs,
-                request.nodes,
-                escape(request.fault.as_deref().unwrap_or_default()),
-            );
-        }
-        html.push_str("</tbody></table></div>");
-    }
-    html.push_str("</section></body></html>");
-    text_response(200, "text/html; charset=UTF-8", html)
+    json_response(
+        StatusCode::OK,
+        &json!({
+            "org": {
+                "name": org.name(),
+                "organization_id": org.organization().to_string(),
+                "sandbox": org.sandbox(),
+                "base_url": org.settings().instance_url.clone().unwrap_or_else(|| org.own_url().to_owned()),
+            },
+            "now": org.clock.now_text(),
+            "usage": control.usage(),
+            "live_sessions": control.live_sessions(),
+            "objects": objects,
+            "records": { "object": object, "total": total, "rows": rows },
+            "events": { "total": events_total, "rows": events },
+            "requests": { "total": requests_total, "rows": requests },
+            "faults": control.faults(),
+            "rules": control.duplicate_rules(),
+            "settings": changed(&control.settings()),
+        }),
+    )
 }
 
-fn shortened(total: usize) -> String {
-    if total > ROWS { format!("; the first {ROWS} are shown") } else { String::new() }
-}
-
-/// Columns that any of the rows fills, system columns last.
-fn record_table(html: &mut String, records: &[Map<String, Value>]) {
-    let mut columns: Vec<&str> = Vec::new();
-    for name in records.iter().flat_map(Map::keys) {
-        if !columns.contains(&name.as_str()) {
-            columns.push(name);
-        }
-    }
-    let system = [
-        "IsDeleted",
-        "CreatedDate",
-        "CreatedById",
-        "LastModifiedDate",
-        "LastModifiedById",
-        "SystemModstamp",
-        "OwnerId",
-    ];
-    columns.sort_by_key(|name| system.contains(name));
-    html.push_str("<div class=\"wide\"><table><thead><tr>");
-    for column in &columns {
-        let _ = write!(html, "<th>{}", escape(column));
-    }
-    html.push_str("</tr></thead><tbody>");
-    for record in records {
-        html.push_str("<tr>");
-        for column in &columns {
-            let text = match record.get(*column) {
-                Some(Value::String(text)) => text.clone(),
-                Some(value) => value.to_string(),
-                None => String::new(),
-            };
-            let _ = write!(html, "<td>{}", escape(&text));
-        }
-        html.push_str("</tr>");
-    }
-    html.push_str("</tbody></table></div>");
-}
-
-/// The payload with JSON text inside it unfolded, so that a person can read the order.
-fn decoded(payload: &Map<String, Value>) -> Map<String, Value> {
-    let unfold = |value: &Value| {
-        let text = value.as_str().filter(|text| text.starts_with('{'));
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| value.clone())
-    };
-    payload.iter().map(|(key, value)| (key.clone(), unfold(value))).collect()
+/// Settings that are not at their default.
+fn changed(settings: &Settings) -> Vec<Value> {
+    let now = serde_json::to_value(settings).unwrap_or_default();
+    let default = serde_json::to_value(Settings::default()).unwrap_or_default();
+    now.as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| default.get(key.as_str()) != Some(*value))
+        .map(|(key, value)| json!({ "key": key, "value": value, "default": default.get(key.as_str()) }))
+        .collect()
 }

@@ -287,3 +287,66 @@ async fn hosts_that_are_no_hosts_reach_the_first_org() {
         read(org.http.post(org.url("/login/services/oauth2/token")).form(&broken).send().await.unwrap()).await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test]
+async fn the_documented_org_file_starts_its_orgs_with_their_rows_and_goes_back_to_them() {
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("orgs.example.toml");
+    let orgs = causeway_simulator::read_orgs(&example, &Config::default()).unwrap();
+    let simulator = Simulator::start_many(orgs).await.unwrap();
+    let acme = simulator.org("acme").unwrap().control();
+    assert_eq!((acme.settings().api_limit, acme.settings().latency_ms), (15_000, 40));
+    assert_eq!(acme.duplicate_rules()[0].name, "Standard_Account_Duplicate_Rule");
+    for _ in 0..2 {
+        let (accounts, contacts) = (acme.records("Account").unwrap(), acme.records("Contact").unwrap());
+        assert_eq!((accounts.len(), &contacts[0]["AccountId"]), (1, &accounts[0]["Id"]));
+        acme.seed("Account", &[person("Smith").as_object().unwrap().clone()]).await.unwrap();
+        acme.reset();
+    }
+    let uat = simulator.org("acme--uat").unwrap().control();
+    assert_eq!(uat.records("Organization").unwrap()[0]["IsSandbox"], true);
+    assert!(uat.records("Account").unwrap().is_empty());
+}
+
+#[test]
+fn rows_to_start_with_are_read_in_three_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.json");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        causeway_simulator::read_records(&path)
+    };
+    for text in [
+        r#"{"records":[{"attributes":{"type":"Account","referenceId":"a"},"Name":"A"}]}"#,
+        r#"[{"attributes":{"type":"Account","referenceId":"a"},"Name":"A"}]"#,
+        r#"{"Account":[{"attributes":{"referenceId":"a"},"Name":"A"}]}"#,
+    ] {
+        let records = read(text).unwrap();
+        assert_eq!((records[0].object.as_str(), records[0].reference.as_deref()), ("Account", Some("a")));
+        assert_eq!(json!(records[0].fields), json!({ "Name": "A" }));
+    }
+    for (text, said) in [
+        (r#"[{"Name":"A"}]"#, "[0]: a record needs attributes with a type"),
+        (r#"{"Account":[{"Contacts":{"records":[]}}]}"#, "Account[0]: Contacts: nested children are not read"),
+        (r#"{"Account":{}}"#, "Account: expected a list"),
+        ("7", "expected {"),
+    ] {
+        assert!(read(text).unwrap_err().to_string().contains(said), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_the_org_file_is_found_beside_it_and_is_for_its_org_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = folder.path().join("objects/Account/fields");
+    std::fs::create_dir_all(&fields).unwrap();
+    let field = "<CustomField><fullName>Tier__c</fullName><label>Tier</label><type>Text</type><length>20</length></CustomField>";
+    std::fs::write(fields.join("Tier__c.field-meta.xml"), field).unwrap();
+    let file = folder.path().join("orgs.toml");
+    let text = "[[orgs]]\nname = \"a\"\nschema = [\"objects\"]\n[[orgs]]\nname = \"b\"\n";
+    std::fs::write(&file, text).unwrap();
+    let orgs = causeway_simulator::read_orgs(&file, &Config::default()).unwrap();
+    let simulator = Simulator::start_many(orgs).await.unwrap();
+    let row = [json!({ "Name": "A", "Tier__c": "gold" }).as_object().unwrap().clone()];
+    simulator.org("a").unwrap().control().seed("Account", &row).await.unwrap();
+    assert!(simulator.org("b").unwrap().control().seed("Account", &row).await.is_err());
+}

@@ -45,3 +45,101 @@ fn help_lists_the_exit_codes_and_shows_no_value_of_the_environment() {
     assert!(said.contains("Exit codes: 0 ok, 1 failed, 64 usage, 78"), "{said}");
     assert!(!said.contains("hush") && !said.contains("4711"), "{said}");
 }
+
+/// What the program says when it cannot start, and its exit code.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = program().args(["--listen", "127.0.0.1:0"]).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_ready_line_names_the_certificate_and_the_orgs_and_the_certificate_goes_with_the_program() {
+    let mut child = program()
+        .args(["--listen", "127.0.0.1:0", "--tls", "--org", "acme", "--org", "acme--uat", "--sandbox", "acme--uat"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let base = ready["base_url"].as_str().unwrap();
+    assert!(base.starts_with("https://127.0.0.1:"), "{ready}");
+    assert_eq!(ready["orgs"][1]["base_url"].as_str().unwrap(), format!("{base}/orgs/acme--uat"));
+    let certificate = std::path::PathBuf::from(ready["certificate"].as_str().unwrap());
+    assert!(std::fs::read_to_string(&certificate).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!certificate.exists());
+}
+
+#[test]
+fn everything_wrong_with_files_and_flags_is_said_at_once_with_its_place_and_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wrong = file(
+        "wrong.toml",
+        r#"
+orgz = 1
+[[orgs]]
+name = "acme"
+seeed = 1
+records = { Account = [7] }
+record_files = ["nowhere.json"]
+settings = { api_limt = 1, latency_ms = "x" }
+apps = [{ client_ide = "x" }, { client_id = "a", client_secret = "b" }]
+[[orgs]]
+name = "acme"
+[[orgs]]
+name = "Not A Name"
+"#,
+    );
+    let (code, said) = refused(&["--config", &wrong, "--sandbox", "nope", "--seed-records", "/nowhere.json"]);
+    assert_eq!(code, Some(78), "{said}");
+    for part in [
+        "wrong.toml: orgz: unknown key; did you mean orgs?",
+        "wrong.toml: orgs[0].seeed: unknown key; did you mean seed?",
+        "wrong.toml: orgs[0].settings.api_limt: api_limt: unknown key; did you mean api_limit?",
+        "wrong.toml: orgs[0].settings.latency_ms: invalid type",
+        "wrong.toml: orgs[0].apps[0]: client_ide: unknown key; did you mean client_id?",
+        "wrong.toml: orgs[0].records.Account: invalid type",
+        "nowhere.json: cannot be read",
+        "wrong.toml: orgs[1].name: another org is called acme",
+        "wrong.toml: orgs[2].name: a name is 1 to 63 lower-case letters",
+        "--sandbox nope: there is no such org",
+    ] {
+        assert!(said.contains(part), "{part} is missing in:\n{said}");
+    }
+    let (code, said) = refused(&["--config", &file("bad.toml", "[[orgs]]\nname = ")]);
+    assert!(code == Some(78) && said.contains("bad.toml: line 2, column 8: not TOML"), "{said}");
+    let (code, said) = refused(&["--seed-records", &file("row.json", r#"{"Account":[{"Nope":1}]}"#)]);
+    assert!(code == Some(78) && said.contains("seed records: record 1 (Account): INVALID_FIELD"), "{said}");
+    let (code, said) = refused(&["--seed-records", &file("bad.json", r#"{"Account":[{]}"#)]);
+    assert!(code == Some(78) && said.contains("bad.json: line 1, column 14: not JSON"), "{said}");
+    let (code, said) = refused(&["--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"]);
+    assert!(code == Some(78) && said.contains("--tls-cert /nowhere.pem: cannot be read"), "{said}");
+    let (code, said) = refused(&["--tls-cert-out", "x.pem"]);
+    assert!(code == Some(78) && said.contains("add --tls"), "{said}");
+    for usage in [&["--tls-cert", "x"][..], &["--tls-name", "x"], &["--org", "a", "--config", "x"]] {
+        assert_eq!(refused(usage).0, Some(64), "{usage:?}");
+    }
+}
+
+#[test]
+fn every_flag_is_a_variable_and_stands_under_a_heading() {
+    let help = program().arg("--help").output().unwrap();
+    let said = String::from_utf8_lossy(&help.stdout).into_owned();
+    for heading in
+        ["Address:", "TLS:", "Orgs and what they hold:", "Time and chance:", "How the orgs behave:", "Examples:"]
+    {
+        assert!(said.contains(heading), "{heading}\n{said}");
+    }
+    let flags = said.split("Examples:").next().unwrap().lines().map(str::trim_start);
+    for flag in flags.filter_map(|line| line.strip_prefix("--")).map(|line| line.split(' ').next().unwrap()) {
+        let variable = format!("CAUSEWAY_SIMULATOR_{}", flag.to_uppercase().replace('-', "_"));
+        assert!(said.contains(&variable), "{flag} has no {variable}");
+    }
+}
