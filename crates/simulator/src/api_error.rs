@@ -86,6 +86,11 @@ impl ApiError {
         Value::Array(vec![Value::Object(object)])
     }
 
+    /// The REST form with `errorCode` in front, whatever the code.
+    pub(crate) fn body_with_code_first(&self) -> Value {
+        json!([{ "errorCode": self.code, "message": self.message }])
+    }
+
     /// The row form of sObject Collections: `statusCode`, and no duplicate result.
     pub(crate) fn row(&self, id: Option<&str>) -> Value {
         let fields = self.fields.clone().unwrap_or_default();

@@ -74,7 +74,7 @@ pub use crate::request_log::LoggedRequest;
 pub use crate::schema::source::{SchemaError, SchemaSource};
 pub use crate::settings::{
     BusinessFields, DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, MissingCreate, ObjectPermission,
-    PersonContactWrites, PublishBehavior, Reparenting, Settings, UnseenRecord,
+    PersonContactWrites, PublishBehavior, ReferenceMessage, Reparenting, Settings, UnseenRecord,
 };
 pub use crate::tls::Tls;
 

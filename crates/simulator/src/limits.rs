@@ -2,6 +2,8 @@
 //!
 //! Source: Salesforce Developer Limits Quick Reference, "API Request Limits and Allocations".
 
+pub(crate) mod sizes;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub struct UsageReport {
 
 impl Usage {
     pub(crate) fn last_day(&mut self, now_ms: i64) -> u64 {
-        while self.calls.front().is_some_and(|(minute, _)| minute * 60_000 + DAY_MS <= now_ms) {
+        while self.calls.front().is_some_and(|(minute, _)| (minute + 1) * 60_000 + DAY_MS <= now_ms) {
             self.calls.pop_front();
         }
         self.calls.iter().map(|(_, count)| count).sum()

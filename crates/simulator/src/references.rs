@@ -1,16 +1,81 @@
 //! `@{ref.path}` in bodies and urls of composite requests.
 //!
 //! Every string is scanned, as the platform scans it: text that only looks like a reference fails its node.
-//! Source: REST API Developer Guide, "Composite" and "Composite Graph".
+//! Source: REST API Developer Guide, "Composite Subrequest Result" (null fields, messages) and "Composite Graph".
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use crate::api_error::ApiError;
+use crate::call::Call;
+use crate::settings::ReferenceMessage;
 
-/// Answers of earlier parts by reference id; `None` for one that failed.
-pub(crate) type Results = HashMap<String, Option<Value>>;
+/// Up to this version a reference to a null field fails, later it is null.
+const LAST_WITHOUT_NULLS: u32 = 51;
+
+/// Answers of the parts that succeeded, by reference id.
+#[derive(Debug)]
+pub(crate) struct Results {
+    answers: HashMap<String, Option<Value>>,
+    nulls: bool,
+    message: ReferenceMessage,
+}
+
+impl Results {
+    pub(crate) fn new(call: &Call) -> Self {
+        Self {
+            answers: HashMap::new(),
+            nulls: call.major() > LAST_WITHOUT_NULLS,
+            message: call.settings.reference_message,
+        }
+    }
+
+    pub(crate) fn insert(&mut self, reference: String, answer: Option<Value>) {
+        self.answers.insert(reference, answer);
+    }
+
+    fn find(&self, inner: &str) -> Result<Value, ApiError> {
+        let split = inner.find(['.', '[']).unwrap_or(inner.len());
+        let (name, path) = inner.split_at(split);
+        self.look_up(name, path)
+            .filter(|value| !(value.is_object() || value.is_array()) && (self.nulls || !value.is_null()))
+            .cloned()
+            .ok_or_else(|| {
+                let mut message = format!("Invalid reference specified. No value for {inner} found in {name}");
+                if self.message == ReferenceMessage::Long {
+                    message.push_str(". ");
+                    message.push_str(&rule(inner));
+                }
+                ApiError::bad_request("PROCESSING_HALTED", message)
+            })
+    }
+
+    fn look_up(&self, name: &str, path: &str) -> Option<&Value> {
+        let mut value = self.answers.get(name)?.as_ref()?;
+        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
+            value = match step.strip_suffix(']') {
+                Some(index) => value.get(index.parse::<usize>().ok()?)?,
+                None => value.get(step)?,
+            };
+        }
+        Some(value)
+    }
+}
+
+/// How a reference id must look, as the platform words it.
+pub(crate) fn rule(reference: &str) -> String {
+    format!(
+        "Provided referenceId ('{reference}') must start with a letter or a number, and it can contain only letters, \
+         numbers and underscores ('_')."
+    )
+}
+
+/// Whether a reference id is one.
+pub(crate) fn is_valid(reference: &str) -> bool {
+    reference.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && reference.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
 
 /// Replaces every reference in `value`. A string that is one reference takes the referenced value as it is.
 pub(crate) fn resolve(value: &mut Value, results: &Results) -> Result<(), ApiError> {
@@ -19,7 +84,7 @@ pub(crate) fn resolve(value: &mut Value, results: &Results) -> Result<(), ApiErr
             if let Some(inner) = text.strip_prefix("@{").and_then(|rest| rest.strip_suffix('}'))
                 && !inner.contains('}')
             {
-                *value = find(inner, results)?;
+                *value = results.find(inner)?;
             } else {
                 *text = resolve_text(text, results)?;
             }
@@ -38,7 +103,7 @@ pub(crate) fn resolve_text(text: &str, results: &Results) -> Result<String, ApiE
     while let Some((before, after)) = rest.split_once("@{") {
         let Some((inner, tail)) = after.split_once('}') else { break };
         out.push_str(before);
-        let found = find(inner, results)?;
+        let found = results.find(inner)?;
         match found.as_str() {
             Some(text) => out.push_str(text),
             None if found.is_null() => {}
@@ -70,26 +135,6 @@ pub(crate) fn named_in_text<'a>(text: &'a str, found: &mut Vec<&'a str>) {
     }
 }
 
-fn find(inner: &str, results: &Results) -> Result<Value, ApiError> {
-    let split = inner.find(['.', '[']).unwrap_or(inner.len());
-    let (name, path) = inner.split_at(split);
-    let missing = || {
-        ApiError::bad_request(
-            "PROCESSING_HALTED",
-            format!("Invalid reference specified. No value for {inner} found in {name}"),
-        )
-    };
-    let mut value = results.get(name).and_then(Option::as_ref).ok_or_else(missing)?;
-    for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
-        value = match step.strip_suffix(']') {
-            Some(index) => index.parse::<usize>().ok().and_then(|index| value.get(index)),
-            None => value.get(step),
-        }
-        .ok_or_else(missing)?;
-    }
-    if value.is_object() || value.is_array() { Err(missing()) } else { Ok(value.clone()) }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
@@ -97,11 +142,17 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{named_in_text, resolve, resolve_text};
+    use super::{Results, is_valid, named_in_text, resolve, resolve_text};
+    use crate::settings::ReferenceMessage;
+
+    fn results(nulls: bool) -> Results {
+        Results { answers: HashMap::new(), nulls, message: ReferenceMessage::Short }
+    }
 
     #[test]
     fn references_are_resolved_wherever_they_stand() {
-        let results = HashMap::from([("q".to_owned(), Some(json!({ "records": [{ "Id": "001" }], "n": 2 })))]);
+        let mut results = results(true);
+        results.insert("q".to_owned(), Some(json!({ "records": [{ "Id": "001" }], "n": 2 })));
         let mut body =
             json!({ "a": "@{q.records[0].Id}", "b": ["x @{q.n} y @{q.records[0].Id}"], "c": "@{q.n}", "d": "@{open" });
         resolve(&mut body, &results).unwrap();
@@ -111,8 +162,28 @@ mod tests {
     #[test]
     fn an_unknown_reference_halts() {
         for text in ["@{nobody.id}", "shopper wrote @{acct.id}", "@{}"] {
-            let error = resolve_text(text, &HashMap::new()).unwrap_err();
+            let error = resolve_text(text, &results(true)).unwrap_err();
             assert_eq!(error.code, "PROCESSING_HALTED");
+        }
+    }
+
+    #[test]
+    fn a_null_field_is_null_or_missing_by_version() {
+        for nulls in [true, false] {
+            let mut results = results(nulls);
+            results.insert("c".to_owned(), Some(json!({ "FirstName": null })));
+            let mut body = json!({ "FirstName": "@{c.FirstName}" });
+            assert_eq!(resolve(&mut body, &results).is_ok(), nulls);
+            assert_eq!(body["FirstName"].is_null(), nulls);
+        }
+    }
+
+    #[test]
+    fn reference_ids_are_letters_digits_and_underscores() {
+        for (reference, valid) in
+            [("a1_B", true), ("1", true), ("_a", false), ("a-b", false), ("a[1]", false), ("é", false), ("", false)]
+        {
+            assert_eq!(is_valid(reference), valid, "{reference}");
         }
     }
 

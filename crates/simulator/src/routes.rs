@@ -25,16 +25,17 @@ use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 
+use crate::api_error::ApiError;
+use crate::clock::Moment;
 use crate::connection::Cut;
 use crate::faults::armed::Trouble;
 use crate::faults::{FaultKind, refusals};
+use crate::limits::sizes;
 use crate::org::Org;
 use crate::orgs::Reached;
 use crate::pubsub;
 use crate::request_log::LoggedRequest;
 
-/// Salesforce refuses larger bodies; so does this org.
-const BODY_LIMIT: usize = 64 * 1024 * 1024;
 /// Data of a bulk job ("Bulk API and Bulk API 2.0 Limits and Allocations").
 const BULK_LIMIT: usize = 150 * 1024 * 1024;
 
@@ -80,12 +81,13 @@ async fn front(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let limit = if parts.uri.path().contains("/jobs/ingest") { BULK_LIMIT } else { BODY_LIMIT };
-    let Ok(body) = to_bytes(body, limit).await else {
-        return json_response(
-            StatusCode::BAD_REQUEST,
-            &crate::api_error::ApiError::json("The request body could not be read").body(),
-        );
+    if let Some(error) = sizes::head_too_large(&parts.uri, &parts.headers) {
+        return refused(&error);
+    }
+    let limit = if parts.uri.path().contains("/jobs/ingest") { BULK_LIMIT } else { sizes::BODY };
+    let body = match to_bytes(body, limit).await {
+        Ok(body) => body,
+        Err(error) => return refused(&sizes::unread_body(&error)),
     };
     let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body };
     match tokio::spawn(reached.scope(answer(org, incoming, cut))).await {
@@ -99,10 +101,32 @@ async fn front(
     }
 }
 
+fn refused(error: &ApiError) -> Response {
+    json_response(StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST), &error.body())
+}
+
+/// A request being worked on; it counts as running until this goes.
+struct Running {
+    org: Arc<Org>,
+    number: u64,
+}
+
+impl Running {
+    fn start(org: &Arc<Org>, now: Moment) -> Self {
+        Self { org: Arc::clone(org), number: org.usage().started(now) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.org.usage().ended(self.number);
+    }
+}
+
 async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     let started = org.clock.now();
     let at = crate::clock::datetime_text(started.ms());
-    let request = org.usage().started(started);
+    let running = Running::start(&org, started);
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
     let trouble = org.faults.request(&method, &path, &incoming.body);
@@ -111,7 +135,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
         None => work(&org, incoming, &mut size).await,
         Some(trouble) => troubled(&org, incoming, trouble, &cut, &mut size).await,
     };
-    org.usage().ended(request);
+    drop(running);
     let fault = trouble.map(|trouble| trouble.kind);
     let dropped = matches!(fault, Some(FaultKind::DropBefore | FaultKind::CommitThenDrop));
     org.log().push(LoggedRequest {
@@ -167,7 +191,7 @@ async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &C
         }
         FaultKind::GzipBody => {
             let (mut parts, body) = response.into_parts();
-            let whole = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
+            let whole = to_bytes(body, sizes::BODY).await.unwrap_or_default();
             let body = refusals::gzip(&mut parts, &whole);
             Response::from_parts(parts, body)
         }
@@ -197,7 +221,7 @@ async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
 /// The first half of a body, then the end of the connection.
 async fn truncated(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let whole = to_bytes(body, BODY_LIMIT).await.unwrap_or_default();
+    let whole = to_bytes(body, sizes::BODY).await.unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
     parts.headers.remove(header::CONTENT_LENGTH);
     // The compression layer leaves marked bodies alone, so the break arrives as it was made.

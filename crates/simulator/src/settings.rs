@@ -17,6 +17,16 @@ pub enum GraphErrorStyle {
     ProcessingHalted,
 }
 
+/// How a reference that leads nowhere is worded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceMessage {
+    /// `Invalid reference specified. No value for a.id found in a`.
+    Short,
+    /// With the rule for reference ids behind it, as the guide prints it for null and unselected fields.
+    Long,
+}
+
 /// The key under which a duplicate result travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DuplicateKey {
@@ -183,6 +193,8 @@ pub struct Settings {
     pub long_running_limit: usize,
     /// How failed graphs word their innocent nodes.
     pub graph_error_style: GraphErrorStyle,
+    /// How a reference to something that is not there is worded.
+    pub reference_message: ReferenceMessage,
     /// Whether duplicates in graphs carry matches.
     pub graph_duplicate_body: GraphDuplicateBody,
     /// Whether a graph node may publish a platform event.
@@ -286,6 +298,7 @@ impl Default for Settings {
             long_running_ms: 20_000,
             long_running_limit: 25,
             graph_error_style: GraphErrorStyle::RepeatRoot,
+            reference_message: ReferenceMessage::Short,
             graph_duplicate_body: GraphDuplicateBody::Full,
             graph_events_allowed: true,
             graph_header_propagation: true,

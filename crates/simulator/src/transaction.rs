@@ -158,6 +158,11 @@ impl Transaction {
         self.abandon();
     }
 
+    /// Rows are written once more, because others of their call failed.
+    pub(crate) fn pass_again(&mut self, rows: usize) {
+        self.rows = self.rows.saturating_add(rows as u64);
+    }
+
     async fn row_latency(&self, call: &Call) {
         let ms = call.settings.latency_per_row_ms.saturating_mul(self.rows);
         self.org.clock.sleep(Duration::from_millis(ms)).await;

@@ -1,8 +1,10 @@
 //! `/composite`: up to 25 subrequests in one API call, with references from earlier answers.
 //!
-//! Source: REST API Developer Guide, "Composite".
+//! They run in the order in which they came: of the orders that `collateSubrequests` allows, the plainest.
+//! Source: REST API Developer Guide, "Composite", "Composite Subrequest Result" and "allOrNone Parameters in
+//! Composite and Collections Requests"; the answer to too many subrequests is recorded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -18,8 +20,13 @@ use crate::reply::Reply;
 use crate::transaction::Transaction;
 
 const SUBREQUESTS: usize = 25;
+/// Up to this version an odd reference id fails only those who refer to it.
+const LAST_WITH_ODD_REFERENCES: u32 = 51;
 /// Of them at most this many queries and collections.
 const HEAVY: usize = 5;
+
+/// A subrequest has these from the request around it and may not bring its own.
+const INHERITED_HEADERS: [&str; 3] = ["Accept", "Authorization", "Content-Type"];
 
 /// One part of a composite request or of a graph.
 #[derive(Debug)]
@@ -35,12 +42,12 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
     if resource.method != "POST" {
         return ApiError::method_not_allowed(&resource.method, "GET,POST").into();
     }
-    let (all_or_none, parts) = match parse(resource.body.take()) {
+    let (all_or_none, parts) = match parse(resource.body.take(), call.major()) {
         Ok(parsed) => parsed,
-        Err(error) => return error.into(),
+        Err(reply) => return reply,
     };
     size.nodes = parts.len();
-    let mut results: Results = HashMap::new();
+    let mut results = Results::new(&call);
     let mut replies: Vec<(String, Reply)> = Vec::with_capacity(parts.len());
     let mut failed = false;
     if all_or_none {
@@ -52,13 +59,14 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
             } else {
                 run_part(org, &mut transaction, part, &results, &call).await
             };
-            failed |= !reply.is_success();
+            failed |= !reply.is_success() || has_failed_rows(&reply);
             results.insert(reference.clone(), reply.body.clone().filter(|_| reply.is_success()));
             replies.push((reference, reply));
         }
         if failed {
             transaction.rollback(&call).await;
-            for (_, reply) in replies.iter_mut().filter(|(_, reply)| reply.is_success()) {
+            // A collection with a failed row keeps its answer, rows that were rolled back included.
+            for (_, reply) in replies.iter_mut().filter(|(_, reply)| reply.is_success() && !has_failed_rows(reply)) {
                 *reply = ApiError::halted().into();
             }
         } else {
@@ -80,6 +88,12 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
     }
     let answers: Vec<Value> = replies.into_iter().map(|(reference, reply)| part_answer(reference, reply)).collect();
     Reply::json(200, json!({ "compositeResponse": answers }))
+}
+
+/// An answer of a collection of which a row failed.
+fn has_failed_rows(reply: &Reply) -> bool {
+    let rows = reply.body.as_ref().and_then(Value::as_array);
+    rows.is_some_and(|rows| rows.iter().any(|row| row.get("success") == Some(&Value::Bool(false))))
 }
 
 /// One entry of a `compositeResponse`.
@@ -116,10 +130,6 @@ async fn run_part(
     let Some((version, segments)) = split_path(path) else { return ApiError::not_found().into() };
     let mut call = Call { version, ..call.clone() };
     for (name, value) in &part.headers {
-        if ["accept", "authorization", "content-type"].contains(&name.to_ascii_lowercase().as_str()) {
-            let message = format!("Header {name} is not allowed in a subrequest");
-            return ApiError::bad_request("INVALID_HTTP_HEADER", message).into();
-        }
         if name.eq_ignore_ascii_case("sforce-duplicate-rule-header") {
             call.duplicates = DuplicateOptions::parse(value.as_str().unwrap_or_default());
         }
@@ -133,9 +143,19 @@ async fn run_part(
     }
 }
 
-fn parse(body: Option<Value>) -> Result<(bool, Vec<Part>), ApiError> {
+/// The answer to an envelope with too much in it: that of one nameless part, as recorded.
+fn too_many(message: String) -> Reply {
+    let error = ApiError::bad_request("LIMIT_EXCEEDED", message).body_with_code_first();
+    Reply::json(
+        200,
+        json!({ "compositeResponse": [
+            { "body": error, "httpHeaders": {}, "httpStatusCode": 400, "referenceId": null }] }),
+    )
+}
+
+fn parse(body: Option<Value>, major: u32) -> Result<(bool, Vec<Part>), Reply> {
     let Some(Value::Object(mut envelope)) = body else {
-        return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]"));
+        return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]").into());
     };
     let flag = |value: Option<Value>, default: bool| match value {
         None | Some(Value::Null) => Ok(default),
@@ -148,39 +168,48 @@ fn parse(body: Option<Value>) -> Result<(bool, Vec<Part>), ApiError> {
     let all_or_none = flag(envelope.remove("allOrNone"), false)?;
     flag(envelope.remove("collateSubrequests"), true)?;
     let Some(Value::Array(list)) = envelope.remove("compositeRequest") else {
-        return Err(ApiError::json("Required field is missing: compositeRequest at [line:1, column:1]"));
+        return Err(ApiError::json("Required field is missing: compositeRequest at [line:1, column:1]").into());
     };
+    if let Some(key) = envelope.keys().next() {
+        return Err(ApiError::json(format!("Unrecognized field \"{key}\" at [line:1, column:1]")).into());
+    }
     let invalid = |message: String| ApiError::bad_request("INVALID_INPUT", message);
     if list.is_empty() {
-        return Err(invalid("The request has no subrequests.".to_owned()));
+        return Err(invalid("The request has no subrequests.".to_owned()).into());
     }
     if list.len() > SUBREQUESTS {
-        return Err(ApiError::bad_request(
-            "LIMIT_EXCEEDED",
-            format!("The request has {} subrequests; the limit is {SUBREQUESTS}.", list.len()),
-        ));
+        return Err(too_many(format!("The request can\u{2019}t contain more than {SUBREQUESTS} operations.")));
     }
     let mut names = HashSet::new();
     let mut parts = Vec::with_capacity(list.len());
     for item in list {
-        let part = parse_part(item, &["method", "url", "referenceId", "body", "httpHeaders"])?;
+        let part = parse_part(item, &["method", "url", "referenceId", "body", "httpHeaders"], major)?;
         if !names.insert(part.reference.clone()) {
-            return Err(invalid(format!("The referenceId {} is used more than once.", part.reference)));
+            return Err(invalid(format!("The referenceId {} is used more than once.", part.reference)).into());
         }
         parts.push(part);
     }
-    let heavy = |part: &&Part| part.url.contains("/query") || part.url.contains("/composite/sobjects");
-    if parts.iter().filter(heavy).count() > HEAVY {
-        return Err(ApiError::bad_request(
-            "LIMIT_EXCEEDED",
-            format!("The request has more than {HEAVY} queries and collections."),
-        ));
+    if parts.iter().filter(|part| is_heavy(&part.url)).count() > HEAVY {
+        return Err(too_many(format!(
+            "The request can\u{2019}t contain more than {HEAVY} query or sObject Collections operations."
+        )));
     }
     Ok((all_or_none, parts))
 }
 
+/// Queries and collections, by the path below the version.
+fn is_heavy(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default();
+    let mut parts = path.split('/').filter(|part| !part.is_empty()).skip(3);
+    match parts.next() {
+        Some("query" | "queryAll") => true,
+        Some("composite") => parts.next() == Some("sobjects"),
+        Some(_) | None => false,
+    }
+}
+
 /// Reads one part; keys other than `allowed` are refused.
-pub(crate) fn parse_part(item: Value, allowed: &[&str]) -> Result<Part, ApiError> {
+pub(crate) fn parse_part(item: Value, allowed: &[&str], major: u32) -> Result<Part, ApiError> {
     let Value::Object(mut item) = item else {
         return Err(ApiError::json("A subrequest must be a JSON object at [line:1, column:1]"));
     };
@@ -192,16 +221,21 @@ pub(crate) fn parse_part(item: Value, allowed: &[&str]) -> Result<Part, ApiError
         _ => Err(ApiError::json(format!("Required field is missing: {key} at [line:1, column:1]"))),
     };
     let (method, url, reference) = (text("method")?, text("url")?, text("referenceId")?);
-    let valid = reference.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && reference.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    if !valid {
-        let message = format!("The referenceId {reference} is not valid.");
-        return Err(ApiError::bad_request("INVALID_INPUT", message));
+    if major > LAST_WITH_ODD_REFERENCES && !references::is_valid(&reference) {
+        return Err(ApiError::json(references::rule(&reference)));
     }
     let headers = match item.remove("httpHeaders") {
-        Some(Value::Object(headers)) => headers,
-        _ => Map::new(),
+        Some(Value::Object(headers)) if headers.values().all(Value::is_string) => headers,
+        None | Some(Value::Null) => Map::new(),
+        Some(_) => return Err(ApiError::json("httpHeaders must be a map of strings at [line:1, column:1]")),
     };
+    let inherited = |name: &&String| INHERITED_HEADERS.iter().any(|inherited| name.eq_ignore_ascii_case(inherited));
+    if let Some(name) = headers.keys().find(inherited) {
+        return Err(ApiError::bad_request(
+            "INVALID_HTTP_HEADER",
+            format!("Header {name} is not allowed in a subrequest"),
+        ));
+    }
     let body = item.remove("body").filter(|body| !body.is_null());
-    Ok(Part { method: method.to_ascii_uppercase(), url, reference, body, headers })
+    Ok(Part { method, url, reference, body, headers })
 }

@@ -67,7 +67,7 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
     let reply = if !counted {
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.").into()
     } else if org.usage().long_running(org.clock.now(), Duration::from_millis(settings.long_running_ms))
-        > settings.long_running_limit
+        >= settings.long_running_limit
     {
         let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", message).into()
@@ -146,7 +146,7 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
     match parts.as_slice() {
         [] => only(&resource, &["GET"], || Reply::json(200, resources(&call))),
         ["limits"] => only(&resource, &["GET"], || Reply::json(200, limits(org, &call))),
-        ["composite"] if resource.method == "GET" => Reply::json(200, resources(&call)),
+        ["composite"] if resource.method == "GET" => Reply::json(200, composite_resources(&call)),
         ["composite"] => composite::handle(org, resource, call, size).await,
         ["composite", "graph"] => {
             let body = resource.body.take();
@@ -217,6 +217,12 @@ fn resources(call: &Call) -> Value {
     let entries =
         all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
     Value::Object(entries.collect())
+}
+
+fn composite_resources(call: &Call) -> Value {
+    let entries = ["tree", "batch", "sobjects", "graph"]
+        .map(|name| (name.to_owned(), json!(format!("/services/data/v{}/composite/{name}", call.version))));
+    Value::Object(entries.into_iter().collect())
 }
 
 fn limits(org: &Org, call: &Call) -> Value {

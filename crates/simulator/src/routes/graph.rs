@@ -1,7 +1,8 @@
 //! `/composite/graph`: up to 75 graphs, each all or nothing, in one API call.
 //!
-//! Source: REST API Developer Guide, "Composite Graph" and "Using Composite Graphs".
+//! Source: REST API Developer Guide, "Composite Graph", "Using Composite Graphs" and "Composite Graph Limits".
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ const GRAPHS: usize = 75;
 const NODES: usize = 500;
 const DIFFERENT_NODES: usize = 15;
 const DEPTH: usize = 15;
+/// The resource exists from this version on, and its nodes may name no older one.
+const OLDEST: u32 = 50;
 /// With more failed graphs than this, the rest of the request is not run.
 const FAILED_GRAPHS: usize = 14;
 
@@ -57,7 +60,10 @@ pub(crate) async fn handle(
     if resource.method != "POST" {
         return ApiError::method_not_allowed(&resource.method, "POST").into();
     }
-    let graphs = match parse(body) {
+    if call.major() < OLDEST {
+        return ApiError::not_found().into();
+    }
+    let graphs = match parse(body, call.major()) {
         Ok(graphs) => graphs,
         Err(error) => return error.into(),
     };
@@ -89,7 +95,7 @@ pub(crate) async fn handle(
 /// Runs one graph in a transaction of its own.
 async fn run(org: &Arc<Org>, nodes: Vec<Part>, call: &Call) -> (Vec<(String, Reply)>, bool) {
     let mut transaction = Transaction::begin(org);
-    let mut results: Results = HashMap::with_capacity(nodes.len());
+    let mut results = Results::new(call);
     let mut replies: Vec<(String, Reply)> = Vec::with_capacity(nodes.len());
     let names: Vec<String> = nodes.iter().map(|node| node.reference.clone()).collect();
     for node in nodes {
@@ -150,23 +156,24 @@ async fn run_node(
     let Some((version, segments)) = split_path(path) else {
         return ApiError::bad_request("OPERATION_NOT_ALLOWED", format!("{url} is not allowed in a graph")).into();
     };
-    let allowed = matches!(
-        (node.method.as_str(), segments.len()),
-        ("POST", 2) | ("GET" | "PATCH" | "DELETE", 3) | ("GET" | "PATCH" | "POST" | "DELETE", 4)
-    ) && segments.first().is_some_and(|first| first == "sobjects")
+    let call = if version == call.version { Cow::Borrowed(call) } else { Cow::Owned(Call { version, ..call.clone() }) };
+    let allowed = call.major() >= OLDEST
+        && matches!(
+            (node.method.as_str(), segments.len()),
+            ("POST", 2) | ("GET" | "PATCH" | "DELETE", 3) | ("GET" | "PATCH" | "POST" | "DELETE", 4)
+        )
+        && segments.first().is_some_and(|first| first == "sobjects")
         && segments.get(2).is_none_or(|third| third != "describe");
     if !allowed {
         let message = format!("{} {url} is not allowed in a graph", node.method);
         return ApiError::bad_request("OPERATION_NOT_ALLOWED", message).into();
     }
     let resource = Resource { method: node.method, segments, query: Form::parse(query), body: node.body };
-    let call = if version == call.version { None } else { Some(Call { version, ..call.clone() }) }
-        .map_or_else(|| std::borrow::Cow::Borrowed(call), std::borrow::Cow::Owned);
     sobjects::handle(org, transaction, &resource, &call).await
 }
 
 /// Reads the envelope and holds it to the documented limits.
-fn parse(body: Option<Value>) -> Result<Vec<Graph>, ApiError> {
+fn parse(body: Option<Value>, major: u32) -> Result<Vec<Graph>, ApiError> {
     let invalid = |message: String| ApiError::bad_request("INVALID_INPUT", message);
     let Some(Value::Object(mut envelope)) = body else {
         return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]"));
@@ -199,7 +206,7 @@ fn parse(body: Option<Value>) -> Result<Vec<Graph>, ApiError> {
         if !ids.insert(id.clone()) {
             return Err(invalid(format!("The graphId {id} is used more than once.")));
         }
-        let nodes = parse_nodes(item, &id)?;
+        let nodes = parse_nodes(item, &id, major)?;
         total += nodes.len();
         if total > NODES {
             return Err(invalid(format!("The request has more than {NODES} nodes.")));
@@ -233,17 +240,20 @@ fn valid_id(id: &str) -> bool {
     id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().count() < 40 && !id.contains('.')
 }
 
-fn parse_nodes(mut item: Map<String, Value>, graph: &str) -> Result<Vec<Part>, ApiError> {
+fn parse_nodes(mut item: Map<String, Value>, graph: &str, major: u32) -> Result<Vec<Part>, ApiError> {
     let Some(Value::Array(list)) = item.remove("compositeRequest") else {
         return Err(ApiError::json("Required field is missing: compositeRequest at [line:1, column:1]"));
     };
+    if let Some(key) = item.keys().next() {
+        return Err(ApiError::json(format!("Unrecognized field \"{key}\" at [line:1, column:1]")));
+    }
     if list.is_empty() {
         return Err(ApiError::bad_request("INVALID_INPUT", format!("The graph {graph} has no nodes.")));
     }
     let mut names = HashSet::new();
     let mut nodes = Vec::with_capacity(list.len());
     for node in list {
-        let node = parse_part(node, &["method", "url", "referenceId", "body"])?;
+        let node = parse_part(node, &["method", "url", "referenceId", "body"], major)?;
         if !names.insert(node.reference.clone()) {
             let message = format!("The referenceId {} is used more than once in graph {graph}.", node.reference);
             return Err(ApiError::bad_request("INVALID_INPUT", message));

@@ -54,6 +54,7 @@ async fn a_push_of_the_clock_ages_running_requests() {
 async fn a_faster_pace_makes_a_minute_short_and_still_a_minute() {
     let org = Client::with_settings(|settings| {
         settings.pace = 10_000.0;
+        settings.session_ttl_s = 1_000_000_000;
         settings.latency_ms = 60_000;
     })
     .await;
@@ -66,7 +67,8 @@ async fn the_same_seed_and_the_same_requests_give_the_same_latencies() {
     let mut runs = Vec::new();
     for seed in [7, 7, 8] {
         let mut config = Config { seed, ..Config::default() };
-        config.settings.pace = 100_000.0;
+        config.settings.pace = 10_000.0;
+        config.settings.session_ttl_s = 1_000_000_000;
         config.settings.latency_ms = 40;
         config.settings.latency_jitter_ms = 1_000;
         let org = Client::with(config).await;

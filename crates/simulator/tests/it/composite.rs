@@ -1,3 +1,4 @@
+use causeway_simulator::{DuplicateRule, ReferenceMessage, RuleResponse};
 use serde_json::{Value, json};
 
 use crate::client::{Client, code};
@@ -72,6 +73,184 @@ async fn twenty_six_subrequests_are_refused_whole() {
     let org = Client::new().await;
     let parts: Vec<Value> = (0..26).map(|n| post(&format!("r{n}"), "Account", json!({ "Name": "A" }))).collect();
     let (status, body) = org.post("composite", json!({ "compositeRequest": parts })).await;
-    assert_eq!((status, body.is_array()), (400, true));
+    assert_eq!(status, 200);
+    assert_eq!(
+        body,
+        json!({ "compositeResponse": [{ "body": [{ "errorCode": "LIMIT_EXCEEDED",
+            "message": "The request can\u{2019}t contain more than 25 operations." }],
+            "httpHeaders": {}, "httpStatusCode": 400, "referenceId": null }] })
+    );
     assert!(org.records("Account").is_empty());
+}
+
+fn get(reference: &str, path: &str) -> Value {
+    json!({ "method": "GET", "url": format!("/services/data/v62.0/{path}"), "referenceId": reference })
+}
+
+fn collection(reference: &str, all_or_none: bool, names: &[Option<&str>]) -> Value {
+    let records: Vec<Value> =
+        names.iter().map(|name| json!({ "attributes": { "type": "Account" }, "Name": name })).collect();
+    json!({ "method": "POST", "url": "/services/data/v62.0/composite/sobjects", "referenceId": reference,
+        "body": { "allOrNone": all_or_none, "records": records } })
+}
+
+fn parts(body: &Value) -> Vec<Value> {
+    body["compositeResponse"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn at_most_five_subrequests_are_queries_or_collections() {
+    let org = Client::new().await;
+    let query = |n: usize| get(&format!("q{n}"), "query?q=SELECT+Id+FROM+Account");
+    let mut five: Vec<Value> = (0..4).map(query).collect();
+    five.push(collection("c", false, &[Some("A")]));
+    // A field or value that only looks like a query does not count.
+    five.push(post("a", "Account", json!({ "Name": "/query" })));
+    five.push(
+        json!({ "method": "PATCH", "url": "/services/data/v62.0/sobjects/Account/LimioId__c/query", "referenceId": "u",
+        "body": { "Name": "Q" } }),
+    );
+    let (_, body) = org.post("composite", json!({ "compositeRequest": five })).await;
+    assert!(parts(&body).iter().all(|part| part["httpStatusCode"].as_u64().unwrap() < 300), "{body}");
+    assert_eq!(org.records("Account").len(), 3);
+    five.push(query(9));
+    let (_, body) = org.post("composite", json!({ "compositeRequest": five })).await;
+    assert_eq!((parts(&body).len(), code(&body["compositeResponse"][0]["body"])), (1, "LIMIT_EXCEEDED"));
+    assert_eq!(org.records("Account").len(), 3);
+}
+
+#[tokio::test]
+async fn a_subrequest_may_bring_headers_but_not_those_it_inherits() {
+    let org = Client::new().await;
+    org.control().set_duplicate_rules(&[DuplicateRule::standard_account(RuleResponse::ALERT)]).unwrap();
+    org.create("Account", json!({ "Name": "A" })).await;
+    let with = |name: &str, value: Value| {
+        let mut part = post("a", "Account", json!({ "Name": "A" }));
+        part["httpHeaders"] = json!({ name: value });
+        json!({ "compositeRequest": [part] })
+    };
+    let (_, body) = org.post("composite", with("Sforce-Mru", json!("updateMru=false"))).await;
+    assert_eq!(code(&body["compositeResponse"][0]["body"]), "DUPLICATES_DETECTED");
+    let (_, body) = org.post("composite", with("sforce-duplicate-rule-header", json!("allowSave=true"))).await;
+    assert_eq!(body["compositeResponse"][0]["httpStatusCode"], 201, "{body}");
+    for name in ["Accept", "authorization", "Content-Type"] {
+        let (status, body) = org.post("composite", with(name, json!("x"))).await;
+        assert_eq!((status, body.is_array()), (400, true), "{name}");
+    }
+    assert_eq!(org.post("composite", with("Sforce-Mru", json!(1))).await.0, 400);
+    assert_eq!(org.records("Account").len(), 2);
+}
+
+#[tokio::test]
+async fn odd_reference_ids_fail_the_request_or_before_v52_only_who_refers_to_them() {
+    let org = Client::new().await;
+    let request = json!({ "compositeRequest": [
+        post("new[1]", "Account", json!({ "Name": "A" })),
+        post("con", "Contact", json!({ "LastName": "L", "AccountId": "@{new[1].id}" })),
+        post("b", "Account", json!({ "Name": "B" })),
+    ] });
+    let (status, body) = org.post("composite", request.clone()).await;
+    let message = "Provided referenceId ('new[1]') must start with a letter or a number, and it can contain only \
+                   letters, numbers and underscores ('_').";
+    assert_eq!((status, body), (400, json!([{ "message": message, "errorCode": "JSON_PARSER_ERROR" }])));
+    assert!(org.records("Account").is_empty());
+    let (status, body) = org.post("/services/data/v51.0/composite", request).await;
+    let statuses: Vec<_> = parts(&body).iter().map(|part| part["httpStatusCode"].clone()).collect();
+    assert_eq!((status, statuses), (200, vec![json!(201), json!(400), json!(201)]));
+    assert_eq!(
+        body["compositeResponse"][1]["body"][0]["message"],
+        "Invalid reference specified. No value for new[1].id found in new"
+    );
+    assert_eq!(body["compositeResponse"][0]["referenceId"], "new[1]");
+}
+
+#[tokio::test]
+async fn a_reference_to_a_null_field_is_null_and_before_v52_fails() {
+    let org = Client::new().await;
+    org.control().update_settings(|settings| settings.reference_message = ReferenceMessage::Long);
+    let id = org.create("Contact", json!({ "LastName": "Wong" })).await;
+    let request = json!({ "compositeRequest": [
+        get("c", &format!("sobjects/Contact/{id}?fields=FirstName,LastName")),
+        post("n", "Contact", json!({ "FirstName": "@{c.FirstName}", "LastName": "@{c.LastName}" })),
+    ] });
+    let (_, body) = org.post("/services/data/v51.0/composite", request.clone()).await;
+    assert_eq!(
+        body["compositeResponse"][1]["body"],
+        json!([{ "errorCode": "PROCESSING_HALTED", "message": "Invalid reference specified. No value for c.FirstName found in c. \
+            Provided referenceId ('c.FirstName') must start with a letter or a number, and it can contain only letters, \
+            numbers and underscores ('_')." }])
+    );
+    let (_, body) = org.post("composite", request).await;
+    assert_eq!(body["compositeResponse"][1]["httpStatusCode"], 201, "{body}");
+    assert_eq!(org.records("Contact").len(), 2);
+}
+
+#[tokio::test]
+async fn the_outer_all_or_none_reaches_into_collections() {
+    for (outer, inner, stored) in [(false, false, 2), (false, true, 1), (true, true, 0), (true, false, 0)] {
+        let org = Client::new().await;
+        let request = json!({ "allOrNone": outer, "compositeRequest": [
+            collection("accounts", inner, &[Some("A"), None]), post("b", "Account", json!({ "Name": "B" })) ] });
+        let (status, body) = org.post("composite", request).await;
+        let parts = parts(&body);
+        assert_eq!((status, org.records("Account").len()), (200, stored), "{outer} {inner}: {body}");
+        // Rows that the outer flag rolled back may still say that they succeeded.
+        assert_eq!(parts[0]["body"][0]["success"], !inner, "{outer} {inner}");
+        assert_eq!(parts[1]["httpStatusCode"], if outer { 400 } else { 201 }, "{outer} {inner}");
+        assert_eq!(code(&parts[1]["body"]), if outer { "PROCESSING_HALTED" } else { "" });
+    }
+}
+
+#[tokio::test]
+async fn envelopes_that_are_none_are_refused_whole() {
+    let org = Client::new().await;
+    let good = post("a", "Account", json!({ "Name": "A" }));
+    let without = |key: &str| {
+        let mut part = good.clone();
+        part.as_object_mut().unwrap().remove(key);
+        part
+    };
+    for body in [
+        json!([]),
+        json!({}),
+        json!({ "compositeRequest": {} }),
+        json!({ "compositeRequest": [] }),
+        json!({ "compositeRequest": [1] }),
+        json!({ "compositeRequest": [good, good] }),
+        json!({ "compositeRequest": [without("method")] }),
+        json!({ "compositeRequest": [without("url")] }),
+        json!({ "compositeRequest": [without("referenceId")] }),
+        json!({ "allOrNone": "yes", "compositeRequest": [good] }),
+        json!({ "collateSubrequests": 1, "compositeRequest": [good] }),
+        json!({ "graphs": [], "compositeRequest": [good] }),
+        json!({ "compositeRequest": [{ "method": "POST", "url": "/x", "referenceId": "a", "richInput": {} }] }),
+    ] {
+        let (status, answer) = org.post("composite", body.clone()).await;
+        assert_eq!((status, answer.is_array()), (400, true), "{body}: {answer}");
+    }
+    assert!(org.records("Account").is_empty());
+    let both = json!({ "collateSubrequests": false, "allOrNone": null, "compositeRequest": [good] });
+    assert_eq!(org.post("composite", both).await.0, 200);
+}
+
+#[tokio::test]
+async fn methods_are_read_with_their_case_and_urls_are_paths() {
+    let org = Client::new().await;
+    let mut lower = post("a", "Account", json!({ "Name": "A" }));
+    lower["method"] = json!("post");
+    let mut relative = post("b", "Account", json!({ "Name": "A" }));
+    relative["url"] = json!("sobjects/Account");
+    let (status, body) = org.post("composite", json!({ "compositeRequest": [lower, relative] })).await;
+    let statuses: Vec<_> = parts(&body).iter().map(|part| part["httpStatusCode"].clone()).collect();
+    assert_eq!((status, statuses), (200, vec![json!(405), json!(404)]));
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
+async fn the_resource_lists_what_lies_below_it() {
+    let org = Client::new().await;
+    let (status, body) = org.get("composite").await;
+    let expected = json!({ "tree": "/services/data/v62.0/composite/tree", "batch": "/services/data/v62.0/composite/batch",
+        "sobjects": "/services/data/v62.0/composite/sobjects", "graph": "/services/data/v62.0/composite/graph" });
+    assert_eq!((status, body), (200, expected));
 }

@@ -149,6 +149,118 @@ async fn envelopes_beyond_the_documented_limits_are_refused_whole() {
 }
 
 #[tokio::test]
+async fn graph_ids_start_with_a_letter_or_digit_have_no_dot_and_fewer_than_forty_characters() {
+    let org = Client::new().await;
+    let graph = |id: &str| {
+        let mut graph = order_graph(0);
+        graph["graphId"] = json!(id);
+        graph
+    };
+    for (id, status) in [
+        ("1", 200),
+        ("a-b_c", 200),
+        (&"x".repeat(39), 200),
+        (&"x".repeat(40), 400),
+        ("-a", 400),
+        ("a.b", 400),
+        ("", 400),
+    ] {
+        assert_eq!(send(&org, vec![graph(id)]).await.0, status, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn fourteen_failed_graphs_halt_nothing_and_fifteen_do() {
+    for (failed, successful) in [(14, true), (15, false)] {
+        let org = Client::new().await;
+        let mut graphs: Vec<Value> = (0..failed).map(bad_graph).collect();
+        graphs.push(order_graph(99));
+        let (_, body) = send(&org, graphs).await;
+        assert_eq!(body["graphs"][failed]["isSuccessful"], successful, "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn what_just_fits_the_limits_is_run() {
+    let node = |n: usize, version: usize, method: &str, object: &str, body: Value| {
+        let url = match method {
+            "POST" => format!("/services/data/v{version}.0/sobjects/{object}"),
+            _ => format!("/services/data/v{version}.0/sobjects/{object}/LimioId__c/x"),
+        };
+        json!({ "method": method, "url": url, "referenceId": format!("n{n}"), "body": body })
+    };
+    let graph = |id: &str, nodes: Vec<Value>| json!({ "graphId": id, "compositeRequest": nodes });
+    let name = json!({ "Name": "A" });
+    let chain: Vec<Value> = (0..15)
+        .map(|n| match n {
+            0 => node(0, 62, "POST", "Account", name.clone()),
+            _ => node(n, 62, "POST", "Account", json!({ "Name": "A", "ParentId": format!("@{{n{}.id}}", n - 1) })),
+        })
+        .collect();
+    // Fourteen versions of one call and another method of one of them; names of objects are one whatever their case.
+    let mut fifteen: Vec<Value> = (50..64).map(|v| node(v, v, "POST", "Account", name.clone())).collect();
+    fifteen.push(node(1, 50, "PATCH", "Account", name.clone()));
+    fifteen.push(node(2, 50, "POST", "account", name.clone()));
+    let mut sixteen = fifteen.clone();
+    sixteen.push(node(3, 50, "POST", "Contact", json!({ "LastName": "L" })));
+    let org = Client::new().await;
+    let (status, body) =
+        send(&org, vec![graph("chain", chain), graph("other", vec![node(0, 62, "POST", "Account", name.clone())])])
+            .await;
+    assert_eq!((status, &body["graphs"][0]["isSuccessful"]), (200, &json!(true)), "{body}");
+    let (status, body) = send(&org, vec![graph("fifteen", fifteen)]).await;
+    assert_eq!((status, &body["graphs"][0]["isSuccessful"]), (200, &json!(true)), "{body}");
+    assert_eq!(send(&org, vec![graph("sixteen", sixteen)]).await.0, 400);
+}
+
+#[tokio::test]
+async fn graphs_exist_from_version_50_on_and_so_do_their_nodes() {
+    let org = Client::new().await;
+    let body = json!({ "graphs": [order_graph(0)] });
+    let (status, answer) = org.post("/services/data/v49.0/composite/graph", body.clone()).await;
+    assert_eq!((status, code(&answer)), (404, "NOT_FOUND"));
+    let mut old = order_graph(0);
+    old["compositeRequest"][0]["url"] = json!("/services/data/v49.0/sobjects/Account/LimioId__c/id-0");
+    let (_, answer) = send(&org, vec![old]).await;
+    let part = &answer["graphs"][0]["graphResponse"]["compositeResponse"][0];
+    assert_eq!(code(&part["body"]), "OPERATION_NOT_ALLOWED");
+    assert_eq!(org.post("/services/data/v50.0/composite/graph", body).await.0, 200);
+}
+
+#[tokio::test]
+async fn no_graph_sees_another_ones_references() {
+    let org = Client::new().await;
+    let mut second = order_graph(1);
+    second["compositeRequest"][0]["referenceId"] = json!("other");
+    let (_, body) = send(&org, vec![order_graph(0), second]).await;
+    assert_eq!((&body["graphs"][0]["isSuccessful"], &body["graphs"][1]["isSuccessful"]), (&json!(true), &json!(false)));
+    let part = &body["graphs"][1]["graphResponse"]["compositeResponse"][1]["body"][0];
+    assert_eq!(part["message"], "Invalid reference specified. No value for acct.id found in acct");
+}
+
+#[tokio::test]
+async fn a_node_may_delete_and_methods_are_read_with_their_case() {
+    let org = Client::new().await;
+    let id = org.create("Account", json!({ "Name": "A", "LimioId__c": "a" })).await;
+    let node = |method: &str, path: &str| {
+        json!({ "graphId": "g", "compositeRequest": [
+        { "method": method, "url": format!("/services/data/v62.0/sobjects/{path}"), "referenceId": "a" }] })
+    };
+    for (method, path, successful) in [
+        ("delete", format!("Account/{id}"), false),
+        ("PUT", format!("Account/{id}"), false),
+        ("GET", "Account".to_owned(), false),
+        ("GET", "Account/describe".to_owned(), false),
+        ("GET", "Account/LimioId__c/a".to_owned(), true),
+        ("DELETE", "Account/LimioId__c/a".to_owned(), true),
+    ] {
+        let (_, body) = send(&org, vec![node(method, &path)]).await;
+        assert_eq!(body["graphs"][0]["isSuccessful"], successful, "{method} {path}: {body}");
+    }
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
 async fn urls_that_a_graph_may_not_use_fail_their_graph() {
     let org = Client::new().await;
     for (url, expected) in [

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::client::{Client, code};
+use crate::client::{Client, code, read};
 
 async fn limit_info(org: &Client) -> String {
     let response = org.request(reqwest::Method::GET, "limits").send().await.unwrap();
@@ -67,4 +67,42 @@ async fn bodies_may_be_gzipped_both_ways() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(bytes.as_ref()).read_to_string(&mut text).unwrap();
     assert!(text.contains("\"keyPrefix\":\"001\""));
+}
+
+#[tokio::test]
+async fn heads_and_bodies_that_are_too_large_are_refused_and_not_counted() {
+    let org = Client::new().await;
+    let get = |path: String| org.request(reqwest::Method::GET, &path);
+    let (status, body) = read(get(format!("query?q={}", "x".repeat(16_400))).send().await.unwrap()).await;
+    assert_eq!((status, body.is_array()), (414, true));
+    let request = get("limits".to_owned()).header("x-long", "x".repeat(16_300));
+    let (status, body) = read(request.send().await.unwrap()).await;
+    assert_eq!((status, body.is_array()), (431, true));
+    let (status, body) = read(get(format!("query?q={}", "x".repeat(15_000))).send().await.unwrap()).await;
+    assert_eq!((status, code(&body)), (400, "MALFORMED_QUERY"));
+    let request = org.request(reqwest::Method::POST, "composite/graph").body(vec![b' '; 50 * 1024 * 1024 + 1]);
+    let (status, body) = read(request.send().await.unwrap()).await;
+    assert_eq!((status, code(&body)), (413, "OPERATION_TOO_LARGE"));
+    assert_eq!(org.control().api_calls(), 1);
+}
+
+#[tokio::test]
+async fn calls_leave_the_window_one_minute_after_the_other() {
+    let org = Client::with_settings(|settings| {
+        settings.pace = 0.0;
+        settings.api_limit = 10;
+        settings.session_ttl_s = 10 * 24 * 3_600;
+    })
+    .await;
+    for _ in 0..3 {
+        org.get("limits").await;
+    }
+    org.control().advance_clock(Duration::from_hours(12));
+    assert_eq!(limit_info(&org).await, "api-usage=4/10");
+    org.control().advance_clock(Duration::from_hours(12));
+    assert_eq!(limit_info(&org).await, "api-usage=5/10");
+    org.control().advance_clock(Duration::from_mins(1));
+    assert_eq!(limit_info(&org).await, "api-usage=3/10");
+    let (_, limits) = org.get("limits").await;
+    assert_eq!(limits["DailyApiRequests"], json!({ "Max": 10, "Remaining": 6 }));
 }

@@ -198,7 +198,7 @@ async fn a_failed_row_of_a_collection_frees_its_locks_at_once() {
     asleep(&org, 2, 0).await;
     let held = start_all_or_none(&org, vec![phone("b", "B")]);
     asleep(&org, 3, 1).await;
-    advance(&org, 2);
+    advance(&org, 3);
     assert_eq!(free.await.unwrap().0, 200);
     let (_, body) = rows.await.unwrap();
     assert_eq!((&body[0]["success"], &body[1]["success"]), (&json!(false), &json!(true)));
