@@ -226,6 +226,7 @@ impl Control {
             let mut bus = self.org.bus();
             (bus.published_last_hour(now), bus.delivered_last_day(now))
         };
+        let stored = self.org.stored();
         let (locked_rows, lock_waiters) = {
             let state = self.org.state();
             (state.locks.held(), state.locks.waiting())
@@ -242,6 +243,7 @@ impl Control {
             running: usage.running(),
             locked_rows,
             lock_waiters,
+            stored,
             waiting: self.org.clock.waiting(),
         }
     }

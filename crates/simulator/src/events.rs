@@ -9,7 +9,7 @@
 //! Allocations" and "Platform Event Error Status Codes". `CometD` is not simulated.
 
 pub(crate) mod bus;
-mod rolling;
+pub(crate) mod rolling;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -67,7 +67,7 @@ pub use crate::duplicates::{
 pub use crate::events::{PublishedBy, PublishedEvent};
 pub use crate::faults::{ArmedFault, Fault, FaultKind};
 pub use crate::ids::RecordId;
-pub use crate::limits::UsageReport;
+pub use crate::limits::{Stored, UsageReport};
 pub use crate::oauth::{PASSWORD, USERNAME};
 pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;

@@ -4,22 +4,40 @@
 
 pub(crate) mod sizes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::clock::Moment;
+use crate::events::rolling::Rolling;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// Calls of the rolling day in buckets of a minute, and running requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Usage {
-    calls: VecDeque<(i64, u64)>,
+    calls: Rolling,
     total: u64,
     running: HashMap<u64, Moment>,
     last_request: u64,
+}
+
+/// How much the org holds in memory, in its own units.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stored {
+    /// Rows, deleted ones included.
+    pub records: usize,
+    /// Versions of rows that are not committed.
+    pub pending: usize,
+    /// Entries of all indexes.
+    pub index_entries: usize,
+    /// Events on the bus.
+    pub events: usize,
+    /// Results that wait for a caller to page through them.
+    pub cursors: usize,
+    /// Requests in the log.
+    pub requests: usize,
 }
 
 /// What `GET /_sim/usage` tells.
@@ -45,16 +63,21 @@ pub struct UsageReport {
     pub locked_rows: usize,
     /// Transactions that wait for a locked row.
     pub lock_waiters: usize,
+    /// What the org holds in memory.
+    pub stored: Stored,
     /// Of the running requests, those that sleep or wait for a lock by the org's clock.
     pub waiting: usize,
 }
 
+impl Default for Usage {
+    fn default() -> Self {
+        Self { calls: Rolling::new(DAY_MS), total: 0, running: HashMap::new(), last_request: 0 }
+    }
+}
+
 impl Usage {
     pub(crate) fn last_day(&mut self, now_ms: i64) -> u64 {
-        while self.calls.front().is_some_and(|(minute, _)| (minute + 1) * 60_000 + DAY_MS <= now_ms) {
-            self.calls.pop_front();
-        }
-        self.calls.iter().map(|(_, count)| count).sum()
+        self.calls.total(now_ms)
     }
 
     /// Counts calls, unless the limit is reached; says how many stand counted and whether these were.
@@ -64,10 +87,7 @@ impl Usage {
             return (used, false);
         }
         self.total += calls;
-        match self.calls.back_mut() {
-            Some((minute, count)) if *minute == now_ms / 60_000 => *count += calls,
-            Some(_) | None => self.calls.push_back((now_ms / 60_000, calls)),
-        }
+        self.calls.add(now_ms, calls);
         (used + calls, true)
     }
 

@@ -14,7 +14,7 @@ use crate::duplicates::{DuplicateRule, Rules};
 use crate::events::EventBus;
 use crate::faults::armed::Faults;
 use crate::ids::RecordId;
-use crate::limits::Usage;
+use crate::limits::{Stored, Usage};
 use crate::oauth::OAuth;
 use crate::orgs::Reached;
 use crate::pubsub::Streams;
@@ -139,6 +139,24 @@ impl Org {
 
     pub(crate) fn cursors(&self) -> MutexGuard<'_, Cursors> {
         guard(&self.cursors)
+    }
+
+    /// What the org holds in memory. Rows and indexes are counted one by one: this is for people and tests.
+    pub(crate) fn stored(&self) -> Stored {
+        let mut stored = Stored {
+            events: self.bus().len(),
+            cursors: self.cursors().kept(),
+            requests: self.log().entries().len(),
+            ..Stored::default()
+        };
+        let state = self.state();
+        for table in &state.tables {
+            let (records, pending, index_entries) = table.sizes();
+            stored.records += records;
+            stored.pending += pending;
+            stored.index_entries += index_entries;
+        }
+        stored
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

@@ -242,6 +242,13 @@ impl Table {
         self.reindex(id, &before, &after);
     }
 
+    /// Rows, pending versions and index entries.
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        let pending = self.rows.values().filter(|slot| slot.pending.is_some()).count();
+        let entries = self.indexes.iter().flat_map(|index| index.entries.values()).map(Vec::len).sum();
+        (self.rows.len(), pending, entries)
+    }
+
     /// Adds an index and fills it; an index that exists already is kept.
     pub(crate) fn add_index(&mut self, key: Vec<KeyPart>) -> usize {
         if let Some(place) = self.index_on(&key) {

@@ -58,6 +58,13 @@ impl Cursors {
     }
 }
 
+impl Cursors {
+    /// How many are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.open.len()
+    }
+}
+
 /// Answers a statement in `q`, or the next page of a locator.
 pub(crate) fn handle(
     org: &Arc<Org>,

@@ -18,6 +18,7 @@ mod graph;
 mod limits;
 mod locks;
 mod matching;
+mod memory;
 mod oauth;
 mod orgs;
 mod page;
