@@ -13,7 +13,7 @@ fn upserts() -> Value {
     let nodes: Vec<Value> = (0..NODES)
         .map(|n| {
             let row = n % ROWS;
-            let (path, body) = if n / ROWS % 2 == 0 {
+            let (path, body) = if (n / ROWS).is_multiple_of(2) {
                 (format!("Account/LimioId__c/id-{row}"), person(&format!("Smith{row}")))
             } else {
                 (format!("LimioOrder__c/LimioId__c/order-{row}"), json!({ "OrderType__c": "new" }))
