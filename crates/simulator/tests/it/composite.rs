@@ -122,10 +122,12 @@ async fn at_most_five_subrequests_are_queries_or_collections() {
 #[tokio::test]
 async fn a_subrequest_may_bring_headers_but_not_those_it_inherits() {
     let org = Client::new().await;
-    org.control().set_duplicate_rules(&[DuplicateRule::standard_account(RuleResponse::ALERT)]).unwrap();
-    org.create("Account", json!({ "Name": "A" })).await;
+    let rule = DuplicateRule::exact_email("Contact", "Email", RuleResponse::ALERT);
+    org.control().set_duplicate_rules(&[rule]).unwrap();
+    let contact = json!({ "LastName": "Roe", "Email": "jane@example.com" });
+    org.create("Contact", contact.clone()).await;
     let with = |name: &str, value: Value| {
-        let mut part = post("a", "Account", json!({ "Name": "A" }));
+        let mut part = post("a", "Contact", contact.clone());
         part["httpHeaders"] = json!({ name: value });
         json!({ "compositeRequest": [part] })
     };
@@ -138,7 +140,7 @@ async fn a_subrequest_may_bring_headers_but_not_those_it_inherits() {
         assert_eq!((status, body.is_array()), (400, true), "{name}");
     }
     assert_eq!(org.post("composite", with("Sforce-Mru", json!(1))).await.0, 400);
-    assert_eq!(org.records("Account").len(), 2);
+    assert_eq!(org.records("Contact").len(), 2);
 }
 
 #[tokio::test]
