@@ -146,7 +146,7 @@ try {
 
   await view("Setup");
   await api("POST", "/_sim/settings", { api_limit: 34 });
-  await page.locator("#settings").getByText("api_limit").waitFor();
+  await page.locator("#settings tbody").getByText("api_limit").waitFor();
   hold("a changed setting shows with its default", /34[\s\S]*100000/.test(await page.locator("#settings").innerText()));
   hold("usage close to its limit is marked", (await page.locator("#figures .meter.warn, #figures .meter.full").count()) > 0);
   const clock = await page.locator("#now").innerText();
