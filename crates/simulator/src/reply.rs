@@ -9,6 +9,8 @@ use crate::api_error::ApiError;
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,
+    /// Further headers of its own.
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
     /// A body in CSV instead.
     pub(crate) csv: Option<String>,
@@ -16,11 +18,11 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: Value) -> Self {
-        Self { status, location: None, body: Some(body), csv: None }
+        Self { status, location: None, headers: Vec::new(), body: Some(body), csv: None }
     }
 
     pub(crate) fn empty(status: u16) -> Self {
-        Self { status, location: None, body: None, csv: None }
+        Self { status, location: None, headers: Vec::new(), body: None, csv: None }
     }
 
     pub(crate) fn is_success(&self) -> bool {
@@ -30,7 +32,13 @@ impl Reply {
 
 impl From<ApiError> for Reply {
     fn from(error: ApiError) -> Self {
-        Self { status: error.status, location: None, body: Some(error.body()), csv: None }
+        let mut headers = Vec::new();
+        if let Some((_, allowed)) =
+            error.message.split_once(" not allowed. Allowed are ").filter(|_| error.status == 405)
+        {
+            headers.push(("allow", allowed.to_owned()));
+        }
+        Self { status: error.status, location: None, headers, body: Some(error.body()), csv: None }
     }
 }
 

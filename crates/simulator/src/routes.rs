@@ -1,17 +1,23 @@
 //! From HTTP to the org and back: sign-in, counting, faults, latency, and the headers every answer carries.
 
+pub(crate) mod batch;
 pub(crate) mod bulk;
 pub(crate) mod collections;
 pub(crate) mod composite;
+pub(crate) mod conditional;
 pub(crate) mod control;
 pub(crate) mod data;
 pub(crate) mod describe;
 pub(crate) mod graph;
+pub(crate) mod headers;
 pub(crate) mod oauth;
 pub(crate) mod page;
 pub(crate) mod query;
+pub(crate) mod replication;
 pub(crate) mod soap;
 pub(crate) mod sobjects;
+pub(crate) mod tree;
+pub(crate) mod ui;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,12 +135,14 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     let running = Running::start(&org, started);
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
+    let known = headers::knows_browser(&incoming.headers);
     let trouble = org.faults.request(&method, &path, &incoming.body);
     let mut size = Size::default();
-    let response = match &trouble {
+    let mut response = match &trouble {
         None => work(&org, incoming, &mut size).await,
         Some(trouble) => troubled(&org, incoming, trouble, &cut, &mut size).await,
     };
+    headers::dress(&mut response, known, running.number, org.clock.now_ms());
     drop(running);
     let fault = trouble.map(|trouble| trouble.kind);
     let dropped = matches!(fault, Some(FaultKind::DropBefore | FaultKind::CommitThenDrop));

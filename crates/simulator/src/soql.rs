@@ -11,7 +11,7 @@ mod message;
 mod parser;
 mod plan;
 mod print;
-mod relationships;
+pub(crate) mod relationships;
 mod run;
 #[cfg(test)]
 mod tests;

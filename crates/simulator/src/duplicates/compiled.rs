@@ -95,6 +95,18 @@ impl Rules {
         self.compiled.iter().filter(move |compiled| compiled.object == object)
     }
 
+    /// Active rules about accounts of people or of companies, or about another object.
+    pub(crate) fn about(
+        &self,
+        schema: &Schema,
+        object: ObjectIx,
+        person: bool,
+    ) -> impl Iterator<Item = &DuplicateRule> {
+        let any = object != schema.account;
+        let kind = move |compiled: &&CompiledRule| any || compiled.persons.is_none_or(|persons| persons == person);
+        self.active(object).filter(kind).filter_map(|compiled| self.all.get(compiled.rule))
+    }
+
     /// The id of the rule at `place`, as a `DuplicateRule` row carries it.
     #[expect(clippy::unused_self, reason = "ids belong to the list, though its order alone decides them")]
     pub(crate) fn id(&self, place: usize) -> RecordId {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Incoming, Size, bulk, collections, composite, graph, json_response, limit_info, query, sobjects, text_response,
+    Incoming, Size, batch, bulk, collections, composite, conditional, graph, headers, json_response, limit_info, query,
+    sobjects, text_response, tree, ui,
 };
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
@@ -18,6 +19,8 @@ use crate::org::Org;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
 
+/// The first version REST had; versions before [`OLDEST`] are retired.
+const FIRST: u32 = 20;
 const OLDEST: u32 = 31;
 const NEWEST: u32 = 67;
 
@@ -58,7 +61,16 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
     }
     let settings = org.settings();
     if !bearer(&incoming.headers).is_some_and(|token| org.oauth.accept(token, org.clock.now_ms(), &settings)) {
-        let error = ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid");
+        let error = match header_text(&incoming.headers, "authorization") {
+            // A header that is there but of the wrong form is told apart from a session that is gone.
+            Some(value) if bearer(&incoming.headers).is_none() => {
+                let scheme = value.split(' ').next().unwrap_or_default();
+                let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth");
+                let message = if known { "INVALID_AUTH_HEADER" } else { "INVALID_HEADER_TYPE" };
+                ApiError::new(401, "INVALID_AUTH_HEADER", message)
+            }
+            Some(_) | None => ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid"),
+        };
         let mut response = json_response(StatusCode::UNAUTHORIZED, &error.body());
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
         return response;
@@ -87,6 +99,9 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
         };
         route(org, &incoming, call, size).await
     };
+    // A batch counts more than the request itself.
+    let used =
+        if incoming.uri.path().ends_with("/composite/batch") { org.usage().last_day(org.clock.now_ms()) } else { used };
     respond(localised::reply(reply, settings.language), used, settings.api_limit)
 }
 
@@ -104,21 +119,44 @@ fn respond(reply: Reply, used: u64, limit: u64) -> Response {
     if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    for (name, value) in reply.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
     limit_info(&mut response, used, limit);
     response
 }
 
-async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut Size) -> Reply {
-    let Some((version, segments)) = split_path(incoming.uri.path()) else { return ApiError::not_found().into() };
-    call.version = version;
+/// The refusal of a version the org does not speak (REST API Developer Guide, "API End-of-Life Policy").
+pub(crate) fn version_refusal(call: &Call) -> Option<ApiError> {
     match call.major() {
-        21..OLDEST => return ApiError::new(410, "GONE", "The requested API version is retired").into(),
-        OLDEST..=NEWEST => {}
-        _ => return ApiError::not_found().into(),
+        FIRST..OLDEST => Some(ApiError::new(410, "GONE", "The requested API version is retired")),
+        OLDEST..=NEWEST => None,
+        _ => Some(ApiError::not_found()),
+    }
+}
+
+async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut Size) -> Reply {
+    if let Some(refusal) = headers::refusal(incoming) {
+        return refusal.into();
+    }
+    let Some((version, mut segments)) = split_path(incoming.uri.path()) else { return ApiError::not_found().into() };
+    call.version = version;
+    if let Some(refusal) = version_refusal(&call) {
+        return refusal.into();
+    }
+    // A path may name the format it asks for; an external id that ends like that keeps its end.
+    if segments.len() <= 3
+        && let Some(last) = segments.last_mut()
+        && let Some(bare) = last.strip_suffix(".json")
+    {
+        *last = bare.to_owned();
     }
     let query = Form::parse(incoming.uri.query().unwrap_or_default());
     let method = match query.get("_HttpMethod").filter(|_| incoming.method == "POST") {
         Some(method) => method.to_ascii_uppercase(),
+        None if incoming.method == "HEAD" => "GET".to_owned(),
         None => incoming.method.to_string(),
     };
     if let [jobs, ingest, ..] = segments.as_slice()
@@ -142,31 +180,61 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
         }
     };
     let mut resource = Resource { method, segments, query, body };
+    let version = conditional::concerns(&resource.method, &incoming.headers)
+        .then(|| conditional::version(org, &resource, &incoming.headers, &call))
+        .flatten();
+    if let Some(reply) = version.as_ref().and_then(|version| version.decides(&resource.method, &incoming.headers)) {
+        return reply;
+    }
     let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
         [] => only(&resource, &["GET"], || Reply::json(200, resources(&call))),
         ["limits"] => only(&resource, &["GET"], || Reply::json(200, limits(org, &call))),
         ["composite"] if resource.method == "GET" => Reply::json(200, composite_resources(&call)),
+        ["jobs"] => only(&resource, &["GET"], || {
+            let ingest = format!("/services/data/v{}/jobs/ingest", call.version);
+            Reply::json(200, json!({ "ingest": ingest }))
+        }),
         ["composite"] => composite::handle(org, resource, call, size).await,
         ["composite", "graph"] => {
             let body = resource.body.take();
             graph::handle(org, &resource, body, call, size).await
         }
         ["composite", "sobjects", ..] => collections::run(org, &resource, &call, size).await,
+        ["composite", "tree", _] => tree::run(org, resource, &call, size).await,
+        ["composite", "batch"] => batch::run(org, resource, &call, size).await,
+        ["ui-api", ..] => ui::handle(org, &resource, &call).into(),
         ["query" | "queryAll", ..] => query::handle(org, None, &resource, &call).into(),
         ["sobjects", ..] => {
-            size.nodes = 1;
-            let mut transaction = Transaction::begin(org);
-            let reply = sobjects::handle(org, &mut transaction, &resource, &call).await;
-            if reply.is_success() {
-                transaction.commit(&call).await;
-            } else {
-                transaction.rollback(&call).await;
+            let reply = alone(org, &resource, &call, size).await.unwrap_or_else(|| ApiError::not_found().into());
+            match version {
+                Some(version) if reply.status == 200 && resource.method == "GET" => version.attach(reply),
+                Some(_) | None => reply,
             }
-            reply
         }
         _ => ApiError::not_found().into(),
     }
+}
+
+/// A resource that stands for itself, in a transaction of its own; `None` for any other.
+pub(crate) async fn alone(org: &Arc<Org>, resource: &Resource, call: &Call, size: &mut Size) -> Option<Reply> {
+    let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
+    Some(match parts.as_slice() {
+        ["limits"] => only(resource, &["GET"], || Reply::json(200, limits(org, call))),
+        ["query" | "queryAll", ..] => query::handle(org, None, resource, call).into(),
+        ["sobjects", ..] => {
+            size.nodes = 1;
+            let mut transaction = Transaction::begin(org);
+            let reply = sobjects::handle(org, &mut transaction, resource, call).await;
+            if reply.is_success() {
+                transaction.commit(call).await;
+            } else {
+                transaction.rollback(call).await;
+            }
+            reply
+        }
+        _ => return None,
+    })
 }
 
 fn only(resource: &Resource, methods: &[&str], reply: impl FnOnce() -> Reply) -> Reply {

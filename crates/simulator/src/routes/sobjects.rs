@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::data::Resource;
-use super::describe;
+use super::{describe, replication};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::events;
@@ -15,6 +15,7 @@ use crate::org::Org;
 use crate::records::Row;
 use crate::reply::Reply;
 use crate::schema::{FieldIx, Object, ObjectIx};
+use crate::soql::relationships;
 use crate::transaction::{Saved, Target, Transaction, deleted};
 
 /// Answers one request below `/sobjects`, inside `transaction`.
@@ -41,6 +42,8 @@ async fn answer(
     match (method, &parts[1..]) {
         ("GET", []) => Ok(Reply::json(200, describe::basic(org, object, call))),
         ("GET", ["describe"]) => Ok(Reply::json(200, describe::object(org, object, call))),
+        ("GET", ["deleted"]) if !definition.event => replication::deleted(org, object, resource),
+        ("GET", ["updated"]) if !definition.event => replication::updated(org, object, resource),
         ("POST", []) => create(org, transaction, object, resource, call).await,
         ("POST", ["Id" | "id"]) if !definition.event => create(org, transaction, object, resource, call).await,
         (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
@@ -52,15 +55,19 @@ async fn answer(
             read(org, transaction, object, id, resource, call)
         }
         ("PATCH", [id] | ["Id" | "id", id]) => {
-            let id = record_id(definition, id)?;
+            let id = writable(record_id(definition, id)?, call)?;
             transaction.save(object, Target::Id(id), resource.object()?, call).await?;
             Ok(Reply::empty(204))
         }
         ("DELETE", [id]) => {
-            transaction.delete(object, record_id(definition, id)?, call).await?;
+            transaction.delete(object, writable(record_id(definition, id)?, call)?, call).await?;
             Ok(Reply::empty(204))
         }
         (_, [_]) => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH,POST")),
+        (_, [id, name]) if RecordId::parse(id).is_some_and(|id| id.prefix() == prefix(definition)) => {
+            let id = record_id(definition, id)?;
+            related(org, transaction, object, id, name, resource, call).await
+        }
         (_, [field, value]) => by_external_id(org, transaction, object, field, value, resource, call).await,
         _ => Err(ApiError::not_found()),
     }
@@ -116,11 +123,79 @@ fn several(definition: &Object, ids: &[RecordId], call: &Call) -> Reply {
 /// An id in the path; text that is none is taken for an external-id field, as the org does.
 pub(crate) fn record_id(definition: &Object, text: &str) -> Result<RecordId, ApiError> {
     match RecordId::parse(text) {
+        // Of the form of an id, but with a wrong checksum.
+        None if matches!(text.len(), 15 | 18) && text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            Err(malformed_id(text))
+        }
         None => Err(ApiError::no_external_id(text)),
         Some(id) if id.prefix() == prefix(definition) => Ok(id),
-        Some(_) => Err(ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}"))
-            .with_fields(["Id"])),
+        Some(_) => Err(malformed_id(text)),
     }
+}
+
+fn malformed_id(text: &str) -> ApiError {
+    ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}")).with_fields(["Id"])
+}
+
+/// The id again, unless sharing hides its record from the user.
+fn writable(id: RecordId, call: &Call) -> Result<RecordId, ApiError> {
+    if call.settings.hides_record(id) {
+        let message = "insufficient access rights on object id";
+        return Err(ApiError::new(403, "INSUFFICIENT_ACCESS_OR_READONLY", message).with_fields([""; 0]));
+    }
+    Ok(id)
+}
+
+/// `…/Contact/{id}/Account`: the row a lookup names, or the rows that look up this one.
+///
+/// Source: REST API Developer Guide, "sObject Relationships".
+async fn related(
+    org: &Arc<Org>,
+    transaction: &mut Transaction,
+    object: ObjectIx,
+    id: RecordId,
+    name: &str,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let definition = org.schema.object(object);
+    let row = seen(org, transaction, object, id, call)?;
+    if let Some(lookup) = definition.relationship(name).filter(|ix| definition.is_visible(*ix, &call.settings)) {
+        let parent = row.text(lookup).and_then(RecordId::parse).ok_or_else(ApiError::not_found)?;
+        let target = org.schema.by_prefix(parent.prefix()).ok_or_else(ApiError::not_found)?;
+        return match resource.method.as_str() {
+            "GET" => read(org, transaction, target, parent, resource, call),
+            "PATCH" => {
+                let parent = writable(parent, call)?;
+                transaction.save(target, Target::Id(parent), resource.object()?, call).await?;
+                Ok(Reply::empty(204))
+            }
+            "DELETE" => {
+                transaction.delete(target, writable(parent, call)?, call).await?;
+                Ok(Reply::empty(204))
+            }
+            method => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH")),
+        };
+    }
+    let Some(relationships::Child { object: child, link: lookup, .. }) =
+        relationships::child(&org.schema, object, name)
+    else {
+        return Err(ApiError::not_found());
+    };
+    if resource.method != "GET" {
+        return Err(ApiError::method_not_allowed(&resource.method, "GET,HEAD"));
+    }
+    let wanted = id.to_string();
+    let children = org.schema.object(child);
+    let fields = chosen(children, resource, call)?;
+    let records: Vec<Value> = org
+        .state()
+        .table(child)
+        .rows(Some(transaction.id()))
+        .filter(|(id, row)| !row.deleted && row.text(lookup) == Some(&*wanted) && !call.settings.hides_record(*id))
+        .map(|(id, row)| Value::Object(record(children, id, row, &fields, call)))
+        .collect();
+    Ok(Reply::json(200, json!({ "totalSize": records.len(), "done": true, "records": records })))
 }
 
 fn prefix(definition: &Object) -> [u8; 3] {
@@ -147,6 +222,16 @@ async fn by_external_id(
         .ok_or_else(|| ApiError::no_external_id(field))?;
     match resource.method.as_str() {
         "PATCH" | "POST" => {
+            if value.trim().is_empty() {
+                let name = &definition.field(found).name;
+                return Err(ApiError::bad_request("MISSING_ARGUMENT", format!("{name} not specified"))
+                    .with_fields([name.clone()]));
+            }
+            if !call.settings.unshared_records.is_empty() {
+                for id in lookup(org, transaction, object, found, value) {
+                    writable(id, call)?;
+                }
+            }
             let update_only = resource.query.get("updateOnly").is_some_and(|v| v.eq_ignore_ascii_case("true"));
             let target = Target::ExternalId { field: found, value: value.to_owned(), update_only };
             match transaction.save(object, target, resource.object()?, call).await? {
@@ -167,7 +252,7 @@ async fn by_external_id(
                 [] => Err(ApiError::not_found()),
                 [id] if resource.method == "GET" => read(org, transaction, object, *id, resource, call),
                 [id] => {
-                    transaction.delete(object, *id, call).await?;
+                    transaction.delete(object, writable(*id, call)?, call).await?;
                     Ok(Reply::empty(204))
                 }
                 _ => Ok(several(definition, &ids, call)),
@@ -192,11 +277,31 @@ fn read(
     call: &Call,
 ) -> Result<Reply, ApiError> {
     let definition = org.schema.object(object);
-    let row = match org.state().table(object).get(id, Some(transaction.id())) {
-        None => return Err(ApiError::not_found()),
-        Some(row) if row.deleted => return Err(deleted()),
-        Some(row) => Arc::clone(row),
-    };
+    let row = seen(org, transaction, object, id, call)?;
+    let fields = chosen(definition, resource, call)?;
+    Ok(Reply::json(200, Value::Object(record(definition, id, &row, &fields, call))))
+}
+
+/// The row as this transaction sees it; one that sharing hides does not exist.
+fn seen(
+    org: &Org,
+    transaction: &Transaction,
+    object: ObjectIx,
+    id: RecordId,
+    call: &Call,
+) -> Result<Arc<Row>, ApiError> {
+    if call.settings.hides_record(id) {
+        return Err(ApiError::not_found());
+    }
+    match org.state().table(object).get(id, Some(transaction.id())) {
+        None => Err(ApiError::not_found()),
+        Some(row) if row.deleted => Err(deleted()),
+        Some(row) => Ok(Arc::clone(row)),
+    }
+}
+
+/// The fields of `fields=`, or all that the user sees.
+fn chosen(definition: &Object, resource: &Resource, call: &Call) -> Result<Vec<FieldIx>, ApiError> {
     let mut fields = Vec::new();
     match resource.query.filled("fields") {
         Some(names) => {
@@ -208,7 +313,7 @@ fn read(
         None => fields
             .extend(definition.each_field().map(|(ix, _)| ix).filter(|ix| definition.is_visible(*ix, &call.settings))),
     }
-    Ok(Reply::json(200, Value::Object(record(definition, id, &row, &fields, call))))
+    Ok(fields)
 }
 
 /// A row as REST prints it: attributes, then the fields, null where there is no value.

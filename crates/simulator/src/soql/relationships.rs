@@ -3,14 +3,14 @@
 use crate::schema::{FieldIx, ObjectIx, Schema};
 
 /// Children of one kind, and the field by which they name their parent.
-pub(super) struct Child {
-    pub(super) name: String,
-    pub(super) object: ObjectIx,
-    pub(super) link: FieldIx,
+pub(crate) struct Child {
+    pub(crate) name: String,
+    pub(crate) object: ObjectIx,
+    pub(crate) link: FieldIx,
 }
 
 /// The child relationship of `parent` that goes by `name`.
-pub(super) fn child(schema: &Schema, parent: ObjectIx, name: &str) -> Option<Child> {
+pub(crate) fn child(schema: &Schema, parent: ObjectIx, name: &str) -> Option<Child> {
     let parent = &schema.object(parent).name;
     for (place, object) in schema.objects.iter().enumerate() {
         for (link, field) in object.each_field().filter(|(_, field)| field.to.contains(parent)) {

@@ -123,11 +123,17 @@ impl Transaction {
         if let Some(blocked) = self.lock(state, &locks) {
             return Ok(Attempt::Blocked(blocked));
         }
+        let now = org.clock.now_text();
         let bin = |row: &Row, object: ObjectIx| {
             let mut row = row.clone();
             row.deleted = true;
             if let Some(field) = schema.object(object).find("IsDeleted") {
                 row.set(field, Value::Bool(true));
+            }
+            for stamp in ["LastModifiedDate", "SystemModstamp"] {
+                if let Some(field) = schema.object(object).find(stamp) {
+                    row.set(field, Value::String(now.clone()));
+                }
             }
             row
         };

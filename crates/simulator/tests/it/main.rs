@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best handed over")]
 
+mod batch;
 mod bulk;
 mod client;
 mod clock;
 mod collections;
 mod composite;
+mod conditional;
 mod conformance_cases;
 mod control;
 mod describe;
@@ -24,6 +26,7 @@ mod orgs;
 mod page;
 mod permissions;
 mod picklists;
+mod predupe;
 mod process;
 mod pubsub;
 mod query;
@@ -31,8 +34,11 @@ mod query_pages;
 mod random;
 mod random_soql;
 mod records;
+mod rows;
 mod schema_files;
 mod soap;
 mod subscriber;
 mod subscriptions;
+mod surface;
 mod tls;
+mod tree;
