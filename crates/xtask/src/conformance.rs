@@ -6,6 +6,7 @@
 mod install;
 mod job;
 mod org;
+mod page;
 mod plan;
 mod report;
 mod session;
@@ -58,7 +59,7 @@ impl Conformance {
         let mut signals = Signals::listen()?;
         // What is dropped here kills its processes.
         let report = tokio::select! {
-            report = carry_out(&plan, self.offline) => report?,
+            report = carry_out(&plan, self.only.is_empty() && self.scenario.is_empty(), self.offline) => report?,
             signal = signals.next() => return Ok(signal.exit_code()),
         };
         let json = serde_json::to_string_pretty(&report)?;
@@ -77,7 +78,8 @@ impl Conformance {
     }
 }
 
-async fn carry_out(plan: &Plan, offline: bool) -> Result<Report> {
+/// `whole` says that nothing was left out, and so the page is looked at too.
+async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
     let began = Instant::now();
     let console = Console::new();
     let logs = target().join("logs");
@@ -133,6 +135,10 @@ async fn carry_out(plan: &Plan, offline: bool) -> Result<Report> {
         for (row, outcome) in report.scenarios.iter_mut().zip(outcomes) {
             row.results.insert(client.id.clone(), outcome);
         }
+    }
+    if whole {
+        without_tls.reset().await?;
+        report.page = Some(console.step("the page in a browser", page::check(&without_tls, &source, &into)).await?);
     }
     for org in with_tls.and_then(Result::ok).into_iter().chain([without_tls]) {
         org.stop().await;

@@ -141,6 +141,14 @@ const scenarios = {
   },
 };
 
+// The library's close() takes the listeners off its streams and leaves these open; when one ends later, its status is an
+// error that nobody listens to, which would end the process.
+process.on('uncaughtException', (error) => {
+  const late = typeof error?.code === 'number' && error.metadata !== undefined;
+  console.error(late ? `a stream that was closed has ended: ${error.message}` : error);
+  if (!late) process.exit(1);
+});
+
 /** Waits until the org has so many subscriptions. */
 async function subscribed(count) {
   const until = Date.now() + 10_000;

@@ -173,7 +173,7 @@ fn pins(runner: Runner, from: &Path) -> Result<String> {
 }
 
 /// Copies the files of a folder, not those of folders in it: modules are looked for where the script lies.
-fn copy_files(from: &Path, into: &Path) -> Result<()> {
+pub(crate) fn copy_files(from: &Path, into: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {

@@ -86,12 +86,17 @@ impl Org {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// Back to the start, with the app's key and what the scenario wants.
     ///
     /// # Errors
     /// The org refuses; the list is wrong then.
     pub(crate) async fn prepare(&self, scenario: &Scenario) -> Result<()> {
-        self.post("reset", &json!({})).await?;
+        self.reset().await?;
         let app = json!({
             "client_id": "causeway-dev", "client_secret": "causeway-dev-secret", "public_key_pem": self.public_key,
         });
@@ -100,6 +105,14 @@ impl Org {
             self.post(&step.post, &step.body).await?;
         }
         Ok(())
+    }
+
+    /// Back to the start.
+    ///
+    /// # Errors
+    /// The org does not answer.
+    pub(crate) async fn reset(&self) -> Result<()> {
+        self.post("reset", &json!({})).await
     }
 
     /// Ends it in good order.
