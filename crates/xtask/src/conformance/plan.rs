@@ -206,7 +206,7 @@ mod tests {
         for client in &plan.clients {
             let folder = crate::conformance::list().with_file_name(client.runner.folder());
             let file = match client.runner {
-                Runner::Rust => folder.join("src/main.rs"),
+                Runner::Rust => folder.join("src/scenarios.rs"),
                 Runner::Node | Runner::Python => folder.join(&client.file),
             };
             let text = std::fs::read_to_string(&file).expect("a runner");
