@@ -16,6 +16,7 @@ mod describe;
 mod duplicates;
 mod events;
 mod faults;
+mod fuzz;
 mod graph;
 mod limits;
 mod locks;
