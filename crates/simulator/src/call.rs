@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::ids::RecordId;
 use crate::settings::Settings;
 
 /// The call a row is written for.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) settings: Arc<Settings>,
+    /// Who writes.
+    pub(crate) user: RecordId,
     /// `62.0`.
     pub(crate) version: String,
     /// Path of the outer request, for faults.

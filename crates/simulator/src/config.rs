@@ -1,7 +1,10 @@
 //! How an org starts.
 
+pub(crate) mod apps;
+pub(crate) mod auth_providers;
 mod file;
 mod seed_records;
+pub(crate) mod users;
 
 use std::net::SocketAddr;
 
@@ -10,9 +13,12 @@ use crate::schema::source::SchemaSource;
 use crate::settings::Settings;
 use crate::tls::Tls;
 
+pub use apps::ConnectedApp;
+pub use auth_providers::AuthProvider;
 pub(crate) use file::org_from_json;
 pub use file::{Problem, read_orgs};
 pub use seed_records::{SeedRecord, read as read_records};
+pub use users::User;
 
 /// What [`crate::Simulator::start`] needs. The default suits tests: a free port, no latency, no rules.
 #[derive(Debug, Clone)]
@@ -27,6 +33,10 @@ pub struct Config {
     pub duplicate_rules: Vec<DuplicateRule>,
     /// Connected apps that may ask for tokens.
     pub apps: Vec<ConnectedApp>,
+    /// Users who may sign in; the first one owns what is seeded.
+    pub users: Vec<User>,
+    /// Servers that the org signs in at, as their OAuth client.
+    pub auth_providers: Vec<AuthProvider>,
     /// My Domain name: first label of the org's host name, and its path prefix `/orgs/{name}`.
     pub name: String,
     /// Serve https; `None` serves http.
@@ -47,43 +57,13 @@ impl Default for Config {
             settings: Settings::default(),
             duplicate_rules: Vec::new(),
             apps: vec![ConnectedApp::development()],
+            users: vec![User::integration()],
+            auth_providers: Vec::new(),
             name: "causeway".to_owned(),
             tls: None,
             records: Vec::new(),
             sandbox: false,
             schema: Vec::new(),
-        }
-    }
-}
-
-/// An app registered in the org.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectedApp {
-    /// Consumer key.
-    pub client_id: String,
-    /// Consumer secret.
-    pub client_secret: String,
-    /// RSA public key in PEM; JWT bearer assertions are checked against it.
-    #[serde(default)]
-    pub public_key_pem: Option<String>,
-    /// Allowed callbacks; empty allows any, as a development app may.
-    #[serde(default)]
-    pub redirect_uris: Vec<String>,
-    /// Whether the authorize request must carry a PKCE challenge.
-    #[serde(default)]
-    pub pkce_required: bool,
-}
-
-impl ConnectedApp {
-    /// The built-in app `causeway-dev` with the secret `causeway-dev-secret`.
-    pub fn development() -> Self {
-        Self {
-            client_id: "causeway-dev".to_owned(),
-            client_secret: "causeway-dev-secret".to_owned(),
-            public_key_pem: None,
-            redirect_uris: Vec::new(),
-            pkce_required: false,
         }
     }
 }

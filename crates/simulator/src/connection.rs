@@ -1,7 +1,7 @@
 //! Connections that a fault can cut before the answer is written.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,12 +36,21 @@ impl CuttableListener {
 }
 
 /// The switch of one connection: after [`Cut::now`] nothing more is written to it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(crate) struct Cut(Arc<AtomicBool>, IpAddr);
 
 impl Cut {
     pub(crate) fn now(&self) {
         self.0.store(true, Ordering::Release);
+    }
+
+    fn of(peer: SocketAddr) -> Self {
+        Self(Arc::default(), peer.ip().to_canonical())
+    }
+
+    /// The caller's address.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.1
     }
 
     fn check(&self) -> io::Result<()> {
@@ -59,12 +68,12 @@ impl Listener for CuttableListener {
                 (stream, address) = Listener::accept(&mut self.tcp), if self.handshakes.len() < HANDSHAKES => {
                     // Small answers must not wait for more bytes; a failure only costs latency.
                     let _ = stream.set_nodelay(true);
-                    let Some(tls) = &self.tls else { return (CuttableStream::new(Wire::Plain(stream)), address) };
+                    let Some(tls) = &self.tls else { return (CuttableStream::new(Wire::Plain(stream), address), address) };
                     let handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream));
                     self.handshakes.push(Box::pin(async move {
                         // Whoever does not speak TLS, or does not trust us, is hung up on; the alert says why.
                         let stream = handshake.await.ok()?.ok()?;
-                        Some((CuttableStream::new(Wire::Tls(Box::new(stream))), address))
+                        Some((CuttableStream::new(Wire::Tls(Box::new(stream)), address), address))
                     }));
                 }
                 Some(ended) = self.handshakes.next(), if !self.handshakes.is_empty() => {
@@ -101,8 +110,8 @@ pub(crate) struct CuttableStream {
 }
 
 impl CuttableStream {
-    fn new(wire: Wire) -> Self {
-        Self { wire, cut: Cut::default() }
+    fn new(wire: Wire, peer: SocketAddr) -> Self {
+        Self { wire, cut: Cut::of(peer) }
     }
 }
 

@@ -7,13 +7,15 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use serde_json::{Map, Value};
 
+use crate::auth_providers::{AuthProviderStatus, CalloutAnswer, CalloutRequest};
 use crate::call::{Call, DuplicateOptions};
-use crate::config::{ConnectedApp, SeedRecord};
+use crate::config::{AuthProvider, ConnectedApp, SeedRecord, User};
 use crate::duplicates::DuplicateRule;
 use crate::events::PublishedEvent;
 use crate::faults::{ArmedFault, Fault};
 use crate::ids::RecordId;
 use crate::limits::UsageReport;
+use crate::oauth::audit::OauthEvent;
 use crate::org::Org;
 use crate::request_log::LoggedRequest;
 use crate::schema::ObjectIx;
@@ -175,6 +177,7 @@ impl Control {
     fn call(&self) -> Call {
         Call {
             settings: Arc::new(self.org.settings().without_security()),
+            user: crate::oauth::first_user(),
             version: "62.0".to_owned(),
             path: "/_sim/records".to_owned(),
             duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },
@@ -321,6 +324,72 @@ impl Control {
     /// Its public key is no RSA key in PEM.
     pub fn register_app(&self, app: ConnectedApp) -> Result<(), ControlError> {
         self.org.oauth.register(app).map_err(ControlError)
+    }
+
+    /// The users, passwords left out when printed as JSON.
+    pub fn users(&self) -> Vec<User> {
+        self.org.oauth.store().users().to_vec()
+    }
+
+    /// Adds a user, or replaces the one with his name; an empty password keeps the old one. Returns his id.
+    /// Whoever may not sign in any more, or has a new password, loses his sessions.
+    ///
+    /// # Errors
+    /// The name is empty, or an address range cannot be read.
+    pub fn put_user(&self, user: User) -> Result<String, ControlError> {
+        self.org.put_user(user).map(|id| id.to_string()).map_err(ControlError)
+    }
+
+    /// Who was given which tokens, oldest first; the list is bounded and holds no secret.
+    pub fn oauth_audit(&self) -> Vec<OauthEvent> {
+        self.org.oauth.store().audit.entries()
+    }
+
+    /// Revokes all tokens and approvals of an app, of a user, of both together, or of all, as an administrator does
+    /// on "Connected Apps OAuth Usage". Returns how many refresh tokens ended.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn revoke_tokens(&self, client_id: Option<&str>, username: Option<&str>) -> Result<usize, ControlError> {
+        let mut store = self.org.oauth.store();
+        let user = match username {
+            Some(name) => Some(store.user_named(name).ok_or_else(|| ControlError(format!("no user {name}")))?.0),
+            None => None,
+        };
+        Ok(store.revoke_usage(client_id, user))
+    }
+
+    /// The Auth. Providers, and whether somebody has authenticated at each.
+    pub fn auth_providers(&self) -> Vec<AuthProviderStatus> {
+        self.org.auth_providers.list(&self.org.base_url())
+    }
+
+    /// Adds an Auth. Provider, or replaces the one with its suffix, whose tokens end.
+    ///
+    /// # Errors
+    /// The suffix or an address cannot be used.
+    pub fn put_auth_provider(&self, provider: AuthProvider) -> Result<(), ControlError> {
+        self.org.auth_providers.put(provider).map_err(ControlError)
+    }
+
+    /// Calls another server with the token of an Auth. Provider, as a Named Credential does: a 401 is answered with
+    /// one refresh and one repetition.
+    ///
+    /// # Errors
+    /// Nobody has authenticated there, the server cannot be reached, or the token cannot be refreshed.
+    pub async fn call_out(
+        &self,
+        provider: &str,
+        method: &str,
+        url: &str,
+        body: Option<Value>,
+    ) -> Result<CalloutAnswer, ControlError> {
+        let (provider, method, url) = (provider.to_owned(), method.to_owned(), url.to_owned());
+        self.send_callout(&CalloutRequest { provider, method, url, body }).await
+    }
+
+    pub(crate) async fn send_callout(&self, call: &CalloutRequest) -> Result<CalloutAnswer, ControlError> {
+        self.org.auth_providers.call_out(call).await.map_err(ControlError)
     }
 
     /// The org's time, as a date-time field prints it.

@@ -1,6 +1,6 @@
 //! Query strings, form bodies and path segments.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode, utf8_percent_encode};
 
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -22,8 +22,24 @@ impl Form {
         )
     }
 
+    /// The bytes of one value of a query string or form body, decoded but not read as text.
+    pub(crate) fn bytes(text: &str, key: &str) -> Option<Vec<u8>> {
+        let value = text.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+        Some(percent_decode_str(&value.replace('+', " ")).collect())
+    }
+
+    /// Whether a key stands there more than once.
+    pub(crate) fn repeats(&self, key: &str) -> bool {
+        self.0.iter().filter(|(name, _)| name == key).count() > 1
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The decoded pairs in their order.
+    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
     }
 
     /// Adds the pairs of another form behind these.
@@ -43,6 +59,11 @@ pub(crate) fn segments(path: &str) -> Vec<String> {
         .filter(|segment| !segment.is_empty())
         .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
         .collect()
+}
+
+/// Bytes as a query value.
+pub(crate) fn encode_bytes(value: &[u8]) -> String {
+    percent_encode(value, SEGMENT).to_string()
 }
 
 /// One value as a path segment or query value.

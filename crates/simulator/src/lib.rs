@@ -18,6 +18,7 @@
 //! - It depends on nothing of Causeway.
 
 mod api_error;
+mod auth_providers;
 mod bulk;
 mod call;
 mod clock;
@@ -58,7 +59,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, ConnectedApp, Problem, SeedRecord, read_orgs, read_records};
+pub use crate::auth_providers::{AuthProviderStatus, CalloutAnswer};
+pub use crate::config::{AuthProvider, Config, ConnectedApp, Problem, SeedRecord, User, read_orgs, read_records};
 pub use crate::control::{Control, ControlError};
 pub use crate::duplicates::{
     BlankValues, DuplicateAction, DuplicateRule, FilterItem, FilterOperator, KeyField, KeyForm, MatchField,
@@ -68,13 +70,14 @@ pub use crate::events::{PublishedBy, PublishedEvent};
 pub use crate::faults::{ArmedFault, Fault, FaultKind};
 pub use crate::ids::RecordId;
 pub use crate::limits::{Stored, UsageReport};
+pub use crate::oauth::audit::{OauthAction, OauthEvent};
 pub use crate::oauth::{PASSWORD, USERNAME};
 pub use crate::orgs::OrgHandle;
 pub use crate::request_log::LoggedRequest;
 pub use crate::schema::source::{SchemaError, SchemaSource};
 pub use crate::settings::{
     BusinessFields, DuplicateKey, GraphDuplicateBody, GraphErrorStyle, Language, MissingCreate, ObjectPermission,
-    PersonContactWrites, PublishBehavior, ReferenceMessage, Reparenting, Settings, UnseenRecord,
+    PersonContactWrites, PublishBehavior, ReferenceMessage, RefreshPolicy, Reparenting, Settings, UnseenRecord,
 };
 pub use crate::tls::Tls;
 
@@ -112,6 +115,9 @@ pub enum Error {
     /// A connected app of the config has a public key that cannot be read.
     #[error("connected app: {0}")]
     ConnectedApp(ControlError),
+    /// An auth provider of the config has an address or suffix that cannot be used.
+    #[error("auth provider: {0}")]
+    AuthProvider(ControlError),
 }
 
 /// How long an ended stream may take to get its last message out.
@@ -125,6 +131,9 @@ fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
     let org = Arc::new(org::Org::new(config.clone(), number, schema::Schema::load(&config.schema)?));
     let control = Control::new(Arc::clone(&org));
     control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
+    for provider in config.auth_providers {
+        control.put_auth_provider(provider).map_err(Error::AuthProvider)?;
+    }
     for app in config.apps {
         control.register_app(app).map_err(Error::ConnectedApp)?;
     }

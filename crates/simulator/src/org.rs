@@ -7,15 +7,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use crate::auth_providers::AuthProviders;
 use crate::bulk::Jobs;
 use crate::clock::Clock;
-use crate::config::{Config, SeedRecord};
+use crate::config::{Config, SeedRecord, User};
 use crate::duplicates::{DuplicateRule, Rules};
 use crate::events::EventBus;
 use crate::faults::armed::Faults;
 use crate::ids::RecordId;
 use crate::limits::{Stored, Usage};
-use crate::oauth::OAuth;
+use crate::oauth::{OAuth, policy};
 use crate::orgs::Reached;
 use crate::pubsub::Streams;
 use crate::records::{KeyPart, Row, Table, TransactionId};
@@ -32,6 +33,7 @@ pub(crate) struct Org {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) oauth: OAuth,
+    pub(crate) auth_providers: AuthProviders,
     pub(crate) streams: Streams,
     state: Mutex<State>,
     bus: Mutex<EventBus>,
@@ -92,7 +94,8 @@ impl Org {
             rng: Mutex::new(StdRng::seed_from_u64(config.seed)),
             settings: RwLock::new(Arc::new(config.settings.clone())),
             faults: Faults::new(config.seed),
-            oauth: OAuth::new(&config.apps),
+            oauth: OAuth::new(&config),
+            auth_providers: AuthProviders::default(),
             streams: Streams::default(),
             initial: config,
             own_url: OnceLock::new(),
@@ -114,7 +117,8 @@ impl Org {
         *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
         self.set_settings(self.initial.settings.clone());
         self.faults.clear();
-        self.oauth.reset(&self.initial.apps);
+        self.oauth.reset(&self.initial);
+        self.auth_providers.reset(&self.initial.auth_providers);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -229,6 +233,21 @@ impl Org {
         if upper == 0 { 0 } else { guard(&self.rng).random_range(0..=upper) }
     }
 
+    /// Adds or replaces a user and his row.
+    pub(crate) fn put_user(&self, user: User) -> Result<RecordId, String> {
+        let anywhere = std::net::IpAddr::from([0, 0, 0, 0]);
+        if user.username.is_empty() {
+            return Err("username: must not be empty".to_owned());
+        }
+        if let Some(range) = user.ip_ranges.iter().find(|range| policy::in_range(anywhere, range).is_none()) {
+            return Err(format!("ip_ranges: {range} is no address or range such as 10.0.0.0/8"));
+        }
+        let fields = crate::oauth::users::fields(&user);
+        let id = self.oauth.store().put_user(user);
+        self.state().seed(&self.schema, self.schema.user, id, &fields, &self.clock.stamp_text());
+        Ok(id)
+    }
+
     pub(crate) fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), String> {
         let mut state = self.state();
         let compiled = Rules::compile(&self.schema, &mut state.tables, rules)?;
@@ -261,22 +280,16 @@ impl State {
         let compiled = Rules::compile(schema, &mut tables, &config.duplicate_rules).unwrap_or_default();
         let defaults = Defaults {
             organization: RecordId::new("00D", number),
-            user: RecordId::new("005", 1),
+            user: crate::oauth::users::id_of(0),
             person_record_type: RecordId::new("012", 1),
             business_record_type: RecordId::new("012", 2),
         };
         let mut state = Self { tables, locks: LockTable::default(), rules: compiled, unique, locking, defaults };
-        let seeds: [(ObjectIx, RecordId, Value); 5] = [
+        let mut seeds: Vec<(ObjectIx, RecordId, Value)> = vec![
             (
                 schema.organization,
                 defaults.organization,
                 json!({ "Name": "Causeway Simulator", "OrganizationType": "Developer Edition", "IsSandbox": config.sandbox, "InstanceName": "SIM1" }),
-            ),
-            (
-                schema.user,
-                defaults.user,
-                json!({ "Username": crate::oauth::USERNAME, "FirstName": "Integration", "LastName": "User", "Name": "Integration User",
-                        "Email": crate::oauth::USERNAME, "IsActive": true }),
             ),
             (
                 schema.user,
@@ -295,22 +308,30 @@ impl State {
                 json!({ "Name": "Business Account", "DeveloperName": "Business_Account", "SobjectType": "Account", "IsActive": true, "IsPersonType": false }),
             ),
         ];
+        for (index, user) in config.users.iter().enumerate() {
+            seeds.push((schema.user, crate::oauth::users::id_of(index), crate::oauth::users::fields(user)));
+        }
         for (object, id, fields) in seeds {
-            let mut row = Row::default();
-            for (name, value) in fields.as_object().into_iter().flatten() {
-                if let Some(field) = schema.object(object).find(name) {
-                    row.set(field, value.clone());
-                }
-            }
-            stamp(&mut row, schema, object, id, defaults.user, &clock.stamp_text());
-            let table = &mut state.tables[object.0];
-            table.last_number = table.last_number.max(10);
-            table.seed(id, row);
+            state.seed(schema, object, id, &fields, &clock.stamp_text());
         }
         let rules = std::mem::take(&mut state.rules);
         rules.store(schema, &mut state, &clock.stamp_text());
         state.rules = rules;
         state
+    }
+
+    /// Puts one row in place as it stands, committed; one with its id is replaced.
+    pub(crate) fn seed(&mut self, schema: &Schema, object: ObjectIx, id: RecordId, fields: &Value, now: &str) {
+        let mut row = Row::default();
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            if let Some(field) = schema.object(object).find(name) {
+                row.set(field, value.clone());
+            }
+        }
+        stamp(&mut row, schema, object, id, self.defaults.user, now);
+        let table = &mut self.tables[object.0];
+        table.last_number = table.last_number.max(10);
+        table.seed(id, row);
     }
 
     pub(crate) fn table(&self, object: ObjectIx) -> &Table {

@@ -159,7 +159,7 @@ pub(crate) fn name_row(schema: &Schema, object: ObjectIx, row: &mut Row) {
 pub(crate) fn hidden_contact(
     schema: &Schema,
     state: &mut State,
-    reader: TransactionId,
+    (reader, user): (TransactionId, RecordId),
     account_id: RecordId,
     account_row: &mut Row,
     now: &str,
@@ -187,7 +187,7 @@ pub(crate) fn hidden_contact(
     let picklists =
         contact.addresses.iter().any(|address| address.country_code.is_some_and(|ix| row.get(ix).is_some()));
     addresses::compose(contact, &mut row, |_| true, picklists);
-    stamp(&mut row, schema, schema.contact, id, state.defaults.user, now);
+    stamp(&mut row, schema, schema.contact, id, user, now);
     if let Some(field) = account.find("PersonContactId") {
         account_row.set(field, Value::String(id.to_string()));
     }
@@ -221,7 +221,7 @@ pub(crate) fn guard_contact(schema: &Schema, before: Option<&Row>, settings: &Se
 pub(crate) fn account_of(
     schema: &Schema,
     state: &State,
-    reader: TransactionId,
+    (reader, user): (TransactionId, RecordId),
     contact_row: &Row,
     now: &str,
 ) -> Option<(RecordId, Row)> {
@@ -240,6 +240,6 @@ pub(crate) fn account_of(
     let picklists =
         contact.addresses.iter().any(|address| address.country_code.is_some_and(|ix| contact_row.get(ix).is_some()));
     addresses::compose(account, &mut row, |_| true, picklists);
-    stamp(&mut row, schema, schema.account, id, state.defaults.user, now);
+    stamp(&mut row, schema, schema.account, id, user, now);
     Some((id, row))
 }

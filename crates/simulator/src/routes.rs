@@ -1,5 +1,6 @@
 //! From HTTP to the org and back: sign-in, counting, faults, latency, and the headers every answer carries.
 
+pub(crate) mod auth_provider;
 pub(crate) mod batch;
 pub(crate) mod bulk;
 pub(crate) mod collections;
@@ -54,6 +55,8 @@ pub(crate) struct Incoming {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The caller's address.
+    pub(crate) peer: std::net::IpAddr,
 }
 
 /// What a request held, for the log.
@@ -95,7 +98,7 @@ async fn front(
         Ok(body) => body,
         Err(error) => return refused(&sizes::unread_body(&error)),
     };
-    let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+    let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer: cut.peer() };
     match tokio::spawn(reached.scope(answer(org, incoming, cut))).await {
         Ok(response) => response,
         Err(error) => {
@@ -217,8 +220,11 @@ pub(crate) async fn hold(org: &Org, trouble: &Trouble) {
 
 async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
     let path = incoming.uri.path();
-    if path.starts_with("/services/oauth2/") || path.starts_with("/id/") || path.starts_with("/.well-known/") {
+    if oauth::serves(path) {
         return oauth::handle(org, &incoming);
+    }
+    if auth_provider::serves(path) {
+        return auth_provider::handle(org, &incoming).await;
     }
     if path.starts_with("/services/Soap/") {
         return soap::handle(org, &incoming);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oauth::policy;
+
 use crate::ids::RecordId;
 
 /// How a failed graph words the nodes that were not at fault.
@@ -165,6 +167,20 @@ pub enum Reparenting {
     CannotReparent,
 }
 
+/// How long a refresh token is good (Help, "Manage OAuth Access Policies").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshPolicy {
+    /// "Refresh token is valid until revoked".
+    UntilRevoked,
+    /// "Immediately expire refresh token": it is handed out and never good.
+    Immediately,
+    /// "Expire refresh token after": so long after it was first given.
+    ExpireAfter,
+    /// "Expire refresh token if not used for": so long after its last use.
+    ExpireUnused,
+}
+
 /// Settings of the org. `POST /_sim/settings` takes any subset of these keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -270,9 +286,39 @@ pub struct Settings {
     pub refresh_rotation: bool,
     /// Whether a retired refresh token revokes its whole family.
     pub refresh_reuse_detection: bool,
+    /// Seconds for which a retired refresh token still gives a session, and the current refresh token again.
+    pub refresh_grace_s: u64,
+    /// How long refresh tokens are good.
+    pub refresh_policy: RefreshPolicy,
+    /// Seconds of [`Settings::refresh_policy`], where it has any.
+    pub refresh_lifetime_s: u64,
+    /// Whether a refresh token past its life is called `token validity expired` instead of `expired access/refresh token`.
+    pub token_validity_expired: bool,
+    /// Addresses from which refresh tokens may be used, as `10.0.0.0/8`; empty allows any.
+    pub refresh_ip_ranges: Vec<String>,
+    /// Refresh tokens a user may have of one app; the oldest ends when there is one more.
+    pub refresh_tokens_per_user: usize,
+    /// Whether every app must use PKCE.
+    pub pkce_required: bool,
+    /// Whether only users whom an administrator has approved may use an app.
+    pub admin_approved_only: bool,
+    /// Whether a user who lacks that approval is sent back to the app instead of being shown an error page.
+    pub access_denied_redirects: bool,
+    /// Whether users of an API-only profile may approve apps on the page.
+    pub api_only_users_may_authorize: bool,
+    /// Whether the username-password flow is open; new orgs have it closed.
+    pub username_password_flow: bool,
+    /// Seconds a JWT assertion may still be good when it is presented.
+    pub assertion_lifetime_s: u64,
+    /// Logins of one user allowed in a rolling hour.
+    pub logins_per_hour: usize,
+    /// Whether the org is locked: no app gets a token.
+    pub org_locked: bool,
+    /// Origins that may call the OAuth endpoints from a browser, as `https://app.example`.
+    pub cors_origins: Vec<String>,
     /// Whether the integration user is active.
     pub user_active: bool,
-    /// Whether the connected app is installed in the org.
+    /// Whether the connected app is installed in the org; one that is not serves only those who approved it before.
     pub app_installed: bool,
     /// Status of `invalid_client` at the token endpoint: 400 or 401.
     pub invalid_client_status: u16,
@@ -336,6 +382,21 @@ impl Default for Settings {
             session_ttl_s: 7_200,
             refresh_rotation: false,
             refresh_reuse_detection: true,
+            refresh_grace_s: 0,
+            refresh_policy: RefreshPolicy::UntilRevoked,
+            refresh_lifetime_s: 30 * 24 * 3_600,
+            token_validity_expired: false,
+            refresh_ip_ranges: Vec::new(),
+            refresh_tokens_per_user: 5,
+            pkce_required: false,
+            admin_approved_only: false,
+            access_denied_redirects: false,
+            api_only_users_may_authorize: true,
+            username_password_flow: false,
+            assertion_lifetime_s: 300,
+            logins_per_hour: 3_600,
+            org_locked: false,
+            cors_origins: Vec::new(),
             user_active: true,
             app_installed: true,
             invalid_client_status: 400,
@@ -363,6 +424,10 @@ impl Settings {
         }
         if !matches!(merged.insufficient_access_status, 400 | 403) {
             return Err("insufficient_access_status must be 400 or 403".to_owned());
+        }
+        let anywhere = std::net::IpAddr::from([0, 0, 0, 0]);
+        if let Some(range) = merged.refresh_ip_ranges.iter().find(|range| policy::in_range(anywhere, range).is_none()) {
+            return Err(format!("refresh_ip_ranges: {range} is no address or range such as 10.0.0.0/8"));
         }
         if !(0.0..=crate::clock::FASTEST).contains(&merged.pace) {
             return Err(format!("pace must be from 0 to {}", crate::clock::FASTEST));

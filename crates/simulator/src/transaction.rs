@@ -86,6 +86,8 @@ struct Undo {
 pub(crate) struct Transaction {
     org: Arc<Org>,
     id: TransactionId,
+    /// Who writes: the user of the call at hand.
+    user: RecordId,
     undo: Vec<Undo>,
     locks: Vec<RecordId>,
     /// The row whose queue this transaction stands in.
@@ -100,6 +102,7 @@ impl Transaction {
         Self {
             org: Arc::clone(org),
             id: org.next_transaction(),
+            user: crate::oauth::first_user(),
             undo: Vec::new(),
             locks: Vec::new(),
             awaits: None,
@@ -221,6 +224,7 @@ impl Transaction {
             None => {}
         }
         self.rows += 1;
+        self.user = call.user;
         let org = Arc::clone(&self.org);
         self.step(call, |this, state| this.try_save(&org, state, object, &target, body, call)).await
     }
@@ -250,10 +254,8 @@ impl Transaction {
             return Err(events::not_creatable(definition));
         }
         self.rows += 1;
-        let (id, user) = {
-            let mut state = org.state();
-            (state.next_id(&org.schema, object).0, state.defaults.user)
-        };
+        let id = org.state().next_id(&org.schema, object).0;
+        let user = call.user;
         let mut event = Event::read(&org, object, body, user, call)?;
         event.fate = org.faults.event(name, &call.path, body);
         let mut bus = org.bus();

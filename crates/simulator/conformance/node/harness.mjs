@@ -23,17 +23,23 @@ export async function control(path, body) {
 
 /** Allows the app as a person would, on the page that an authorize URL leads to; gives the URL of the way back. */
 export async function allow(authorizeUrl) {
-  const url = new URL(authorizeUrl);
-  const form = new URLSearchParams(url.search);
-  form.set('username', USER.username);
-  form.set('password', USER.password);
-  form.set('decision', 'allow');
-  const page = await fetch(url);
-  if (page.status !== 200) throw new Error(`the authorize page answers ${page.status}: ${await page.text()}`);
-  const answer = await fetch(url.origin + url.pathname, { method: 'POST', body: form, redirect: 'manual' });
-  const back = answer.headers.get('location');
-  if (answer.status !== 302 || !back) throw new Error(`the page answers ${answer.status}: ${await answer.text()}`);
-  return new URL(back);
+  const page = new URL(authorizeUrl);
+  const cookies = new Map();
+  const ask = async (url, form) => {
+    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
+    const sent = form ? { method: 'POST', body: new URLSearchParams(form) } : {};
+    const answer = await fetch(url, { ...sent, headers: { cookie }, redirect: 'manual' });
+    for (const line of answer.headers.getSetCookie()) cookies.set(...line.split(';')[0].split('=', 2));
+    return { status: answer.status, back: answer.headers.get('location'), html: await answer.text() };
+  };
+  const source = ({ html }) => html.match(/name="source" value="([^"]+)"/)?.[1];
+  const post = (seen, form) => ask(page.origin + page.pathname, { source: source(seen), ...form });
+  let seen = await ask(page);
+  if (seen.status !== 200) throw new Error(`the authorize page answers ${seen.status}: ${seen.html}`);
+  seen = await post(seen, USER);
+  if (!seen.back) seen = await post(seen, { decision: 'allow' });
+  if (seen.status !== 302 || !seen.back) throw new Error(`the page answers ${seen.status}: ${seen.html}`);
+  return new URL(seen.back);
 }
 
 /** The error of a call that has to fail. */

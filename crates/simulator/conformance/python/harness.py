@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -42,14 +42,18 @@ def works(token):
 def allow(authorize_url):
     """Allows the app as a person would, on the page that the URL leads to; gives the URL of the way back."""
     url = urlsplit(authorize_url)
-    page = requests.get(authorize_url, timeout=30)
-    assert page.status_code == 200, f"the authorize page answers {page.status_code}: {page.text}"
-    form = {key: values[0] for key, values in parse_qs(url.query).items()}
-    form |= {"username": USERNAME, "password": PASSWORD, "decision": "allow"}
     path = f"{url.scheme}://{url.netloc}{url.path}"
-    answer = requests.post(path, data=form, allow_redirects=False, timeout=30)
-    assert answer.status_code == 302, f"the page answers {answer.status_code}: {answer.text}"
-    return answer.headers["Location"]
+    browser = requests.Session()
+    page = browser.get(authorize_url, timeout=30)
+    assert page.status_code == 200, f"the authorize page answers {page.status_code}: {page.text}"
+    for answer in ({"username": USERNAME, "password": PASSWORD}, {"decision": "allow"}):
+        source = re.search(r'name="source" value="([^"]+)"', page.text)
+        assert source, f"no form: {page.text}"
+        page = browser.post(path, data={"source": source[1], **answer}, allow_redirects=False, timeout=30)
+        if "Location" in page.headers:
+            break
+    assert page.status_code == 302, f"the page answers {page.status_code}: {page.text}"
+    return page.headers["Location"]
 
 
 class OrgAdapter(HTTPAdapter):

@@ -155,6 +155,12 @@ impl Reader<'_> {
         if let Some(apps) = self.list(&mut section, "apps") {
             org.apps = apps;
         }
+        if let Some(users) = self.list(&mut section, "users") {
+            org.users = users;
+        }
+        if let Some(providers) = self.list(&mut section, "auth_providers") {
+            org.auth_providers = providers;
+        }
         let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
         for source in self.list::<String>(&mut section, "schema").unwrap_or_default() {
             match source.parse::<SchemaSource>() {

@@ -47,7 +47,9 @@ pub(super) fn by_label(label: &str) -> Option<Login> {
 pub(super) fn by_prefix(path: &str) -> Option<Login> {
     [Login::Production, Login::Sandbox].into_iter().find(|login| {
         let rest = path.strip_prefix(login.prefix()).unwrap_or_default();
-        ["/services/", "/.well-known/", "/id/"].iter().any(|served| rest.starts_with(served))
+        ["/services/", "/.well-known/", "/id/", "/setup/secur/", "/secur/"]
+            .iter()
+            .any(|served| rest.starts_with(served))
     })
 }
 
@@ -126,6 +128,21 @@ fn choose(
         _ if path.starts_with("/id/") => {
             let wanted = segments(path).into_iter().nth(1).and_then(|id| crate::ids::RecordId::parse(&id));
             (found(&|entry| Some(entry.org.organization()) == wanted), ("invalid_request", "Bad_Id"))
+        }
+        _ if form.filled("source").is_some() => {
+            // A person's answer to a page. He may belong to another org than the one the page began at.
+            let source = text("source");
+            let began = found(&|entry| entry.org.oauth.store().browsers.waits(source));
+            let his = form.filled("username").and_then(|user| found(&|entry: &Entry| entry.org.has_user(user)));
+            if let (Some(began), Some(his)) = (&began, &his)
+                && !Arc::ptr_eq(&began.org, &his.org)
+            {
+                let page = began.org.oauth.store().browsers.take(source);
+                if let Some(page) = page {
+                    his.org.oauth.store().browsers.put(source, page);
+                }
+            }
+            (his.or(began), ("invalid_request", "this page has expired"))
         }
         _ => {
             let by_bearer = bearer(headers).and_then(&of_token);

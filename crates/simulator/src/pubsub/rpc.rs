@@ -84,7 +84,8 @@ impl Caller {
     /// Until when the session is good, in milliseconds, or the error of one that has ended.
     pub(super) fn session(&self) -> Result<i64, Status> {
         let now_ms = self.org.clock.now_ms();
-        self.org.oauth.session(&self.token, now_ms).map(|session| session.expires_at_ms).ok_or_else(|| self.denied())
+        let session = self.org.oauth.session(&self.token, now_ms, &self.org.settings());
+        session.map(|session| session.expires_at_ms).ok_or_else(|| self.denied())
     }
 
     /// Takes the token a stream's request may bring.
@@ -92,7 +93,7 @@ impl Caller {
         if token.is_empty() {
             return Ok(());
         }
-        if !self.org.oauth.accept(&token, self.org.clock.now_ms(), &self.org.settings()) {
+        if self.org.oauth.accept(&token, self.org.clock.now_ms(), &self.org.settings()).is_err() {
             let message = "The refreshed authentication is invalid.";
             return Err(self.rpc.status(Code::Unauthenticated, Some(code::AUTH_REFRESH), message));
         }
@@ -169,7 +170,7 @@ impl Service {
         let ours = tenant == Some(self.org.state().defaults.organization);
         let good = ours
             && self.is_instance(text("instanceurl"), &settings)
-            && self.org.oauth.accept(&caller.token, self.org.clock.now_ms(), &settings);
+            && self.org.oauth.accept(&caller.token, self.org.clock.now_ms(), &settings).is_ok();
         if good { Ok(caller) } else { Err(caller.denied()) }
     }
 

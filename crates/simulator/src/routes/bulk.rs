@@ -88,7 +88,7 @@ pub(crate) async fn handle(
 
 async fn create(org: &Arc<Org>, incoming: &Incoming, call: &Call) -> Result<Reply, ApiError> {
     let kind = content_type(incoming);
-    let user = org.state().defaults.user;
+    let user = call.user;
     let now = org.clock.now_ms();
     if kind != "multipart/form-data" {
         if !kind.is_empty() && kind != "application/json" {

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::json_response;
-use crate::config::ConnectedApp;
+use crate::auth_providers::CalloutRequest;
+use crate::config::{AuthProvider, ConnectedApp, User};
 use crate::control::{Control, ControlError};
 use crate::duplicates::DuplicateRule;
 use crate::faults::Fault;
@@ -41,6 +42,11 @@ pub(crate) fn router() -> Router<Arc<Org>> {
         .route("/faults/release", post(release))
         .route("/duplicate-rules", get(rules).post(set_rules).put(set_rules))
         .route("/apps", post(register_app))
+        .route("/users", get(users).post(put_user))
+        .route("/auth-providers", get(auth_providers).post(put_auth_provider))
+        .route("/callouts", post(call_out))
+        .route("/oauth/audit", get(oauth_audit))
+        .route("/oauth/revoke", post(revoke_tokens))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
@@ -213,6 +219,60 @@ async fn register_app(State(org): Shared, body: Bytes) -> Response {
         Control::new(org).register_app(app).map(|()| client_id)
     }) {
         Ok(client_id) => json_response(StatusCode::CREATED, &json!({ "client_id": client_id })),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn users(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).users()))
+}
+
+async fn put_user(State(org): Shared, body: Bytes) -> Response {
+    match parse::<User>(&body).and_then(|user| Control::new(org).put_user(user)) {
+        Ok(id) => json_response(StatusCode::CREATED, &json!({ "id": id })),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn oauth_audit(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).oauth_audit()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    client_id: Option<String>,
+    username: Option<String>,
+}
+
+async fn revoke_tokens(State(org): Shared, body: Bytes) -> Response {
+    let revoked = parse::<Revocation>(&body)
+        .and_then(|of| Control::new(org).revoke_tokens(of.client_id.as_deref(), of.username.as_deref()));
+    match revoked {
+        Ok(count) => ok(&json!({ "revoked": count })),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn auth_providers(State(org): Shared) -> Response {
+    ok(&to_value(Control::new(org).auth_providers()))
+}
+
+async fn put_auth_provider(State(org): Shared, body: Bytes) -> Response {
+    let control = Control::new(org);
+    match parse::<AuthProvider>(&body).and_then(|provider| control.put_auth_provider(provider)) {
+        Ok(()) => json_response(StatusCode::CREATED, &to_value(control.auth_providers())),
+        Err(error) => bad(&error),
+    }
+}
+
+async fn call_out(State(org): Shared, body: Bytes) -> Response {
+    let call = match parse::<CalloutRequest>(&body) {
+        Ok(call) => call,
+        Err(error) => return bad(&error),
+    };
+    match Control::new(org).send_callout(&call).await {
+        Ok(answer) => ok(&to_value(answer)),
         Err(error) => bad(&error),
     }
 }

@@ -60,21 +60,10 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
         return json_response(StatusCode::OK, &versions());
     }
     let settings = org.settings();
-    if !bearer(&incoming.headers).is_some_and(|token| org.oauth.accept(token, org.clock.now_ms(), &settings)) {
-        let error = match header_text(&incoming.headers, "authorization") {
-            // A header that is there but of the wrong form is told apart from a session that is gone.
-            Some(value) if bearer(&incoming.headers).is_none() => {
-                let scheme = value.split(' ').next().unwrap_or_default();
-                let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("oauth");
-                let message = if known { "INVALID_AUTH_HEADER" } else { "INVALID_HEADER_TYPE" };
-                ApiError::new(401, "INVALID_AUTH_HEADER", message)
-            }
-            Some(_) | None => ApiError::new(401, "INVALID_SESSION_ID", "Session expired or invalid"),
-        };
-        let mut response = json_response(StatusCode::UNAUTHORIZED, &error.body());
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
-        return response;
-    }
+    let writer = match super::oauth::session::sign_in(org, &incoming, &settings) {
+        Ok(writer) => writer,
+        Err(response) => return response,
+    };
     let (used, counted) = org.usage().count(org.clock.now_ms(), 1, settings.api_limit);
     let reply = if !counted {
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.").into()
@@ -96,6 +85,7 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
             batch_size: header_text(&incoming.headers, "sforce-query-options").map_or(2_000, batch_size),
             in_graph: false,
             settings: Arc::clone(&settings),
+            user: writer,
         };
         route(org, &incoming, call, size).await
     };

@@ -14,9 +14,10 @@ use quick_xml::events::Event;
 
 use super::page::escape;
 use super::{Incoming, text_response};
+use crate::config::User;
 use crate::form::segments;
 use crate::ids::RecordId;
-use crate::oauth::{PASSWORD, USERNAME};
+use crate::oauth::sessions::{Opening, switched_off};
 use crate::org::Org;
 
 const XML: &str = "text/xml;charset=UTF-8";
@@ -100,12 +101,12 @@ fn answer(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<Option<
         "login" => login(org, endpoint, envelope).map(Some),
         "logout" => {
             let session = session(org, envelope)?;
-            org.oauth.revoke(session);
+            org.oauth.store().revoke(session.0);
             Ok(Some("<logoutResponse/>".to_owned()))
         }
         "getUserInfo" => {
-            session(org, envelope)?;
-            Ok(Some(format!("<getUserInfoResponse><result>{}</result></getUserInfoResponse>", user_info(org))))
+            let (_, user) = session(org, envelope)?;
+            Ok(Some(format!("<getUserInfoResponse><result>{}</result></getUserInfoResponse>", user_info(org, user))))
         }
         _ => Ok(None),
     }
@@ -118,14 +119,20 @@ fn login(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<String, 
                        SOAP API login().";
         return Err(Fault::new("LoginFault", "INVALID_OPERATION", message));
     }
-    // A security token may follow the password; the org trusts every network, so it needs none and knows none.
-    if envelope.argument("username") != USERNAME || envelope.argument("password") != PASSWORD || !settings.user_active {
+    let found = org.oauth.store().log_in_with_token(envelope.argument("username"), envelope.argument("password"));
+    let usable = |user: &RecordId| {
+        let store = org.oauth.store();
+        store.user(*user).is_some_and(User::usable) && !switched_off(*user, &settings)
+    };
+    let Some(user) = found.filter(usable) else {
         let message = "Invalid username, password, security token; or user locked out.";
         return Err(Fault::new("LoginFault", "INVALID_LOGIN", message));
-    }
+    };
     let defaults = org.state().defaults;
     let organization = defaults.organization.short();
-    let issued = org.oauth.issue("", "", false, &organization, org.clock.now_ms(), &settings);
+    let now_ms = org.clock.now_ms();
+    let opening = Opening { client_id: "", user, scope: "full", organization: &organization, now_ms };
+    let issued = org.oauth.store().issue_session(opening, &settings);
     let instance = settings.instance_url.clone().unwrap_or_else(|| org.base_url());
     let at = |letter: &str| format!("{instance}/services/Soap/{letter}/{}/{organization}", endpoint.version);
     Ok(format!(
@@ -135,22 +142,21 @@ fn login(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<String, 
         escape(&at("m")),
         escape(&at(endpoint.letter)),
         escape(&issued.access_token),
-        defaults.user,
-        user_info(org)
+        user,
+        user_info(org, user)
     ))
 }
 
 /// The session of the header, if it lives.
-fn session<'a>(org: &Org, envelope: &'a Envelope) -> Result<&'a str, Fault> {
-    envelope.session.as_deref().filter(|token| org.oauth.accept(token, org.clock.now_ms(), &org.settings())).ok_or_else(
-        || {
-            let message = "Invalid Session ID found in SessionHeader: Illegal Session";
-            Fault::new("UnexpectedErrorFault", "INVALID_SESSION_ID", message)
-        },
-    )
+fn session<'a>(org: &Org, envelope: &'a Envelope) -> Result<(&'a str, RecordId), Fault> {
+    let accept = |token| Some((token, org.oauth.accept(token, org.clock.now_ms(), &org.settings()).ok()?));
+    envelope.session.as_deref().and_then(accept).ok_or_else(|| {
+        let message = "Invalid Session ID found in SessionHeader: Illegal Session";
+        Fault::new("UnexpectedErrorFault", "INVALID_SESSION_ID", message)
+    })
 }
 
-fn user_info(org: &Org) -> String {
+fn user_info(org: &Org, user: RecordId) -> String {
     let settings = org.settings();
     let defaults = org.state().defaults;
     let text = |object: &str, id: RecordId, field: &str| {
@@ -160,11 +166,12 @@ fn user_info(org: &Org) -> String {
         row.get(field)?.as_str().map(str::to_owned)
     };
     let organization = text("Organization", defaults.organization, "Name").unwrap_or_default();
-    let email = text("User", defaults.user, "Email").unwrap_or_else(|| USERNAME.to_owned());
-    let name = text("User", defaults.user, "Name").unwrap_or_default();
+    let email = text("User", user, "Email").unwrap_or_default();
+    let username = text("User", user, "Username").unwrap_or_default();
+    let name = text("User", user, "Name").unwrap_or_default();
     let person_accounts = settings.person_accounts.to_string();
     let seconds = settings.session_ttl_s.to_string();
-    let (organization_id, user_id) = (defaults.organization.to_string(), defaults.user.to_string());
+    let (organization_id, user_id) = (defaults.organization.to_string(), user.to_string());
     let profile_id = RecordId::new("00e", 1).to_string();
     let fields = [
         ("accessibilityMode", Some("false")),
@@ -187,7 +194,7 @@ fn user_info(org: &Org) -> String {
         ("userId", Some(&user_id)),
         ("userLanguage", Some("en_US")),
         ("userLocale", Some("en_GB")),
-        ("userName", Some(USERNAME)),
+        ("userName", Some(&username)),
         ("userTimeZone", Some("Europe/London")),
         ("userType", Some("Standard")),
         ("userUiSkin", Some("Theme3")),

@@ -26,7 +26,7 @@ impl Transaction {
     ) -> RecordId {
         let schema = &org.schema;
         let now = org.clock.stamp_text();
-        let user = state.defaults.user;
+        let user = self.user;
         let id = existing.unwrap_or_else(|| {
             let (id, number) = state.next_id(schema, object);
             let definition = schema.object(object);
@@ -39,7 +39,7 @@ impl Transaction {
         });
         if object == schema.account
             && let Some((contact, contact_row)) =
-                person_accounts::hidden_contact(schema, state, self.id, id, &mut row, &now)
+                person_accounts::hidden_contact(schema, state, (self.id, user), id, &mut row, &now)
         {
             self.put(state, schema.contact, contact, contact_row);
         }
@@ -47,7 +47,8 @@ impl Transaction {
             person_accounts::mark_plain_contact(schema, &mut row);
         }
         if object == schema.contact
-            && let Some((account, account_row)) = person_accounts::account_of(schema, state, self.id, &row, &now)
+            && let Some((account, account_row)) =
+                person_accounts::account_of(schema, state, (self.id, user), &row, &now)
         {
             self.put(state, schema.account, account, account_row);
         }

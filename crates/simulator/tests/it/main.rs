@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best handed over")]
 
+mod auth_providers;
 mod batch;
+mod browser;
 mod bulk;
 mod client;
 mod clock;
@@ -23,6 +25,12 @@ mod locks;
 mod matching;
 mod memory;
 mod oauth;
+mod oauth_authorize;
+mod oauth_identity;
+mod oauth_policy;
+mod oauth_random;
+mod oauth_refresh;
+mod oauth_tokens;
 mod orgs;
 mod page;
 mod permissions;

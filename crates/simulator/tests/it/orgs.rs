@@ -70,9 +70,10 @@ impl Three {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the assertion must be good at the time the test runs")]
 fn assertion(client_id: &str, audience: &str) -> String {
-    let claims =
-        json!({ "iss": client_id, "sub": causeway_simulator::USERNAME, "aud": audience, "exp": 4_000_000_000_u64 });
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({ "iss": client_id, "sub": causeway_simulator::USERNAME, "aud": audience, "exp": now + 180 });
     let key = EncodingKey::from_rsa_pem(include_bytes!("keys/app.pem")).unwrap();
     jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap()
 }

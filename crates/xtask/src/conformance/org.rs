@@ -99,8 +99,11 @@ impl Org {
         self.reset().await?;
         let app = json!({
             "client_id": "causeway-dev", "client_secret": "causeway-dev-secret", "public_key_pem": self.public_key,
+            "run_as": "integration@causeway.test", "preauthorized_users": ["integration@causeway.test"],
         });
         self.post("apps", &app).await?;
+        // The password grant is closed in new orgs.
+        self.post("settings", &json!({ "username_password_flow": true })).await?;
         for step in &scenario.prepare {
             self.post(&step.post, &step.body).await?;
         }

@@ -78,15 +78,24 @@ impl Org {
 
     /// Allows the app on the page that the URL leads to; gives the parameters of the way back.
     async fn allow(&self, url: &str) -> Result<HashMap<String, String>, Box<dyn Error>> {
-        let url = reqwest::Url::parse(url)?;
-        let mut form: HashMap<String, String> = url.query_pairs().into_owned().collect();
-        form.extend(
-            [("username", USERNAME), ("password", PASSWORD), ("decision", "allow")]
-                .map(|(key, value)| (key.into(), value.into())),
-        );
-        let mut page = url.clone();
+        let mut page = reqwest::Url::parse(url)?;
+        let mut request = self.http.get(page.clone());
         page.set_query(None);
-        let answer = self.http.post(page).form(&form).send().await?;
+        let answers: [&[(&str, &str)]; 2] =
+            [&[("username", USERNAME), ("password", PASSWORD)], &[("decision", "allow")]];
+        let mut cookie = String::new();
+        for answer in answers {
+            let seen = request.header("cookie", &cookie).send().await?;
+            if let Some(set) = seen.headers().get("set-cookie") {
+                cookie = set.to_str()?.split(';').next().unwrap_or_default().to_owned();
+            }
+            let html = seen.text().await?;
+            let source = html.split("name=\"source\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+            let mut form = vec![("source", source.ok_or("the page has no form")?)];
+            form.extend(answer);
+            request = self.http.post(page.clone()).form(&form);
+        }
+        let answer = request.header("cookie", &cookie).send().await?;
         let back = answer.headers().get("location").ok_or(format!("the page answers {}", answer.status()))?;
         Ok(reqwest::Url::parse(back.to_str()?)?.query_pairs().into_owned().collect())
     }
