@@ -104,7 +104,7 @@ async fn a_job_is_created_filled_closed_and_worked_off() {
         (&json!("JobComplete"), &json!(2), &json!(1), &json!("V2Ingest"), &json!(0))
     );
     let account = org.records("Account")[0].clone();
-    assert_eq!((&account["Name"], &account["NumberOfEmployees"]), (&json!("Acme, Inc."), &json!(5.0)));
+    assert_eq!((&account["Name"], &account["NumberOfEmployees"]), (&json!("Acme, Inc."), &json!(5)));
     let row = account["Id"].as_str().unwrap();
     assert_eq!(
         results(&org, &id, "successfulResults").await,
