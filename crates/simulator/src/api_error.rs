@@ -12,11 +12,13 @@ pub(crate) struct ApiError {
     pub(crate) fields: Option<Vec<String>>,
     /// Key (one of two spellings) and content of a duplicate result.
     pub(crate) duplicate: Option<Box<(&'static str, Value)>>,
+    /// Further refusals of the same row.
+    pub(crate) also: Vec<Self>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), fields: None, duplicate: None }
+        Self { status, code: code.to_owned(), message: message.into(), fields: None, duplicate: None, also: Vec::new() }
     }
 
     pub(crate) fn bad_request(code: &str, message: impl Into<String>) -> Self {
@@ -63,8 +65,17 @@ impl ApiError {
         )
     }
 
-    /// The REST form: an array of one object with `errorCode`.
+    /// The REST form: an array of objects with `errorCode`, most often one.
     pub(crate) fn body(&self) -> Value {
+        Value::Array(self.each().map(Self::entry).collect())
+    }
+
+    /// This refusal and those that came with it.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.also)
+    }
+
+    fn entry(&self) -> Value {
         let mut object = Map::new();
         if let Some(duplicate) = &self.duplicate {
             object.insert(duplicate.0.to_owned(), duplicate.1.clone());
@@ -83,7 +94,7 @@ impl ApiError {
         if let Some(fields) = &self.fields {
             object.insert("fields".into(), json!(fields));
         }
-        Value::Array(vec![Value::Object(object)])
+        Value::Object(object)
     }
 
     /// The REST form with `errorCode` in front, whatever the code.
@@ -93,8 +104,8 @@ impl ApiError {
 
     /// The row form of sObject Collections: `statusCode`, and no duplicate result.
     pub(crate) fn row(&self, id: Option<&str>) -> Value {
-        let fields = self.fields.clone().unwrap_or_default();
-        let errors = json!([{ "statusCode": self.code, "message": self.message, "fields": fields }]);
+        let error = |error: &Self| json!({ "statusCode": error.code, "message": error.message, "fields": error.fields.as_deref().unwrap_or_default() });
+        let errors: Vec<Value> = self.each().map(error).collect();
         match id {
             Some(id) => json!({ "id": id, "success": false, "errors": errors }),
             None => json!({ "success": false, "errors": errors }),

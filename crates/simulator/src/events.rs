@@ -171,12 +171,6 @@ pub(crate) fn unavailable() -> ApiError {
     .with_fields([""; 0])
 }
 
-/// The refusal when the user has no Create permission on the event.
-pub(crate) fn not_creatable(definition: &Object) -> ApiError {
-    let message = format!("entity type cannot be inserted: {}", definition.label);
-    ApiError::bad_request("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message).with_fields([""; 0])
-}
-
 /// The refusal of a change to a published event: events are created and nothing else.
 pub(crate) fn not_changeable(definition: &Object, verb: &str) -> ApiError {
     let message = format!("entity type cannot be {verb}: {}", definition.label);

@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) rules: Rules,
     /// For each object its unique or external-id fields and their index.
     pub(crate) unique: Vec<Vec<(FieldIx, usize)>>,
+    /// For each object the lookups that name its rows, and their index.
+    pub(crate) referencing: Vec<Vec<(ObjectIx, FieldIx, usize)>>,
     /// For each object the lookups whose rows a write locks.
     pub(crate) locking: Vec<Vec<FieldIx>>,
     pub(crate) defaults: Defaults,
@@ -272,6 +274,17 @@ impl State {
                     .collect()
             })
             .collect();
+        let referencing = schema
+            .referencing
+            .iter()
+            .map(|lookups| {
+                let indexed = |(object, field): &(ObjectIx, FieldIx)| {
+                    let index = tables[object.0].add_index(vec![KeyPart::unique(*field, true)]);
+                    (*object, *field, index)
+                };
+                lookups.iter().map(indexed).collect()
+            })
+            .collect();
         let locking = schema
             .objects
             .iter()
@@ -284,7 +297,8 @@ impl State {
             person_record_type: RecordId::new("012", 1),
             business_record_type: RecordId::new("012", 2),
         };
-        let mut state = Self { tables, locks: LockTable::default(), rules: compiled, unique, locking, defaults };
+        let mut state =
+            Self { tables, locks: LockTable::default(), rules: compiled, unique, referencing, locking, defaults };
         let mut seeds: Vec<(ObjectIx, RecordId, Value)> = vec![
             (
                 schema.organization,

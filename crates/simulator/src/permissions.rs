@@ -47,6 +47,12 @@ pub(crate) fn check_known(object: &Object, exists: bool, settings: &Settings) ->
     }
 }
 
+/// Read, which every other permission needs, and Create.
+pub(crate) fn may_create(object: &Object, settings: &Settings) -> bool {
+    let permission = settings.permission(&object.name);
+    permission.read && permission.create
+}
+
 /// Read and Delete.
 pub(crate) fn check_delete(object: &Object, settings: &Settings) -> Result<(), ApiError> {
     if settings.object_permissions.is_empty() {

@@ -136,11 +136,11 @@ fn is_person_type(schema: &Schema, state: &State, id: RecordId) -> bool {
     row.zip(flag).is_some_and(|(row, flag)| row.flag(flag))
 }
 
-/// Derives `Name` of people, on both objects.
+/// Derives `Name` of people, wherever they are.
 pub(crate) fn name_row(schema: &Schema, object: ObjectIx, row: &mut Row) {
     let definition = schema.object(object);
     let is_account = object == schema.account;
-    if !is_account && object != schema.contact {
+    if !is_account && object != schema.contact && definition.name != "Individual" {
         return;
     }
     if is_account && !definition.find("IsPersonAccount").is_some_and(|flag| row.flag(flag)) {
@@ -217,6 +217,13 @@ pub(crate) fn guard_contact(schema: &Schema, before: Option<&Row>, settings: &Se
     Ok(())
 }
 
+/// The person account that owns a hidden Contact.
+pub(crate) fn owner_of(schema: &Schema, contact_row: &Row) -> Option<RecordId> {
+    let contact = schema.object(schema.contact);
+    let hidden = contact_row.flag(contact.find("IsPersonAccount")?);
+    contact_row.text(contact.find("AccountId")?).filter(|_| hidden).and_then(RecordId::parse)
+}
+
 /// The person account as a write to its hidden Contact leaves it.
 pub(crate) fn account_of(
     schema: &Schema,
@@ -226,10 +233,7 @@ pub(crate) fn account_of(
     now: &str,
 ) -> Option<(RecordId, Row)> {
     let (account, contact) = (schema.object(schema.account), schema.object(schema.contact));
-    if !contact_row.flag(contact.find("IsPersonAccount")?) {
-        return None;
-    }
-    let id = RecordId::parse(contact_row.text(contact.find("AccountId")?)?)?;
+    let id = owner_of(schema, contact_row)?;
     let mut row = Row::clone(state.table(schema.account).get(id, Some(reader))?);
     for (to, field) in account.each_field() {
         if let Some(from) = field.person.as_deref().and_then(|name| contact.find(name)) {

@@ -33,6 +33,8 @@ pub(crate) struct FieldIx(pub(crate) usize);
 pub(crate) struct Schema {
     pub(crate) objects: Vec<Object>,
     pub(crate) countries: Vec<Country>,
+    /// The lookups that name rows of an object, by its place; none where no row can be deleted.
+    pub(crate) referencing: Vec<Vec<(ObjectIx, FieldIx)>>,
     by_name: HashMap<String, ObjectIx>,
     by_prefix: HashMap<[u8; 3], ObjectIx>,
     /// Objects the engine itself works with.
@@ -234,6 +236,21 @@ impl Schema {
     /// The object of that name, if the user may read it; to anyone else it does not exist.
     pub(crate) fn find_readable(&self, name: &str, settings: &Settings) -> Option<ObjectIx> {
         self.find(name).filter(|ix| settings.permission(&self.object(*ix).name).read)
+    }
+
+    /// The lookup behind the child relationship of `parent` that goes by `name`, if the user may see both ends.
+    pub(crate) fn child(&self, parent: ObjectIx, name: &str, settings: &Settings) -> Option<(ObjectIx, FieldIx)> {
+        let parent = &self.object(parent).name;
+        let known = self.objects.iter().enumerate().find_map(|(place, object)| {
+            let mut links = object.each_field().filter(|(_, field)| field.to.contains(parent));
+            let named = links
+                .find(|(_, field)| field.children.as_deref().is_some_and(|child| child.eq_ignore_ascii_case(name)));
+            named.map(|(ix, _)| (ObjectIx(place), ix))
+        });
+        known.filter(|(child, link)| {
+            let child = self.object(*child);
+            child.is_visible(*link, settings) && settings.permission(&child.name).read
+        })
     }
 
     pub(crate) fn by_prefix(&self, prefix: [u8; 3]) -> Option<ObjectIx> {

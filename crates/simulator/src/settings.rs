@@ -96,13 +96,13 @@ pub enum Language {
     Portuguese,
 }
 
-/// What the integration user may do with the rows of one object.
+/// What the integration user may do with the rows of one object, or with a platform event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectPermission {
-    /// See that the object exists, describe it, query it and read its rows.
+    /// See that the object exists, describe it, query it and read its rows; subscribe to the event.
     pub read: bool,
-    /// Create rows.
+    /// Create rows; publish the event.
     pub create: bool,
     /// Change rows.
     pub edit: bool,
@@ -250,10 +250,6 @@ pub struct Settings {
     pub replay_id_bytes: u8,
     /// Streams of the Pub/Sub API that may be open at once.
     pub pubsub_max_streams: usize,
-    /// Event objects the user has no Create permission on.
-    pub unpublishable_events: Vec<String>,
-    /// Event objects the user has no Read permission on.
-    pub unreadable_events: Vec<String>,
     /// Whether the org has person accounts.
     pub person_accounts: bool,
     /// Whether State and Country/Territory picklists are on.
@@ -364,8 +360,6 @@ impl Default for Settings {
             replay_gap: 3,
             replay_id_bytes: 10,
             pubsub_max_streams: 1_000,
-            unpublishable_events: Vec::new(),
-            unreadable_events: Vec::new(),
             person_accounts: true,
             state_country_picklists: false,
             hidden_fields: Vec::new(),

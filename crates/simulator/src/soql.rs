@@ -11,7 +11,6 @@ mod message;
 mod parser;
 mod plan;
 mod print;
-pub(crate) mod relationships;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! gives the lock back, waits for that row in its queue, and starts over; after the lock wait it gives up with
 //! `UNABLE_TO_LOCK_ROW`. Dropping an unfinished transaction rolls it back.
 
+mod delete;
 mod locks;
 mod save;
 mod write;
@@ -229,12 +230,12 @@ impl Transaction {
         self.step(call, |this, state| this.try_save(&org, state, object, &target, body, call)).await
     }
 
-    /// Moves one row to the recycle bin.
+    /// Moves one row to the recycle bin, and what falls with it.
     pub(crate) async fn delete(&mut self, object: ObjectIx, id: RecordId, call: &Call) -> Result<(), ApiError> {
         permissions::check_delete(self.org.schema.object(object), &call.settings)?;
         self.rows += 1;
         let org = Arc::clone(&self.org);
-        self.step(call, |this, state| this.try_delete(&org, state, object, id)).await
+        self.step(call, |this, state| this.try_delete(&org, state, object, id, call)).await
     }
 
     /// Publishes a platform event, at once or with the commit.
@@ -250,9 +251,7 @@ impl Transaction {
         if let Some(RowTrouble::Refuse(error)) = org.faults.row(name, &call.path, body, &Target::New, &call.settings) {
             return Err(error);
         }
-        if call.settings.unpublishable_events.iter().any(|event| event.eq_ignore_ascii_case(name)) {
-            return Err(events::not_creatable(definition));
-        }
+        permissions::check_save(definition, &Target::New, &call.settings)?;
         self.rows += 1;
         let id = org.state().next_id(&org.schema, object).0;
         let user = call.user;

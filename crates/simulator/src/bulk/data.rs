@@ -188,9 +188,12 @@ fn value(field: &Field, cell: &str) -> Result<Value, ApiError> {
 
 /// `CODE:message:Field --`, as result files word a refusal.
 pub(super) fn refusal(error: &ApiError) -> String {
-    let fields = error.fields.as_deref().unwrap_or_default().join(", ");
-    let fields = if fields.is_empty() { "--".to_owned() } else { format!("{fields} --") };
-    format!("{}:{}:{fields}", error.code, error.message)
+    let one = |error: &ApiError| {
+        let fields = error.fields.as_deref().unwrap_or_default().join(", ");
+        let fields = if fields.is_empty() { "--".to_owned() } else { format!("{fields} --") };
+        format!("{}:{}:{fields}", error.code, error.message)
+    };
+    error.each().map(one).collect()
 }
 
 /// One line of a result file: columns of the org, quoted, then the row as it was.

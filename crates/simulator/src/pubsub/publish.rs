@@ -12,6 +12,7 @@ use super::{Place, rpc};
 use crate::clock::Moment;
 use crate::events::{self, Event};
 use crate::faults::refusals::RowTrouble;
+use crate::permissions;
 use crate::schema::ObjectIx;
 use crate::settings::Settings;
 use crate::transaction::Target;
@@ -25,7 +26,7 @@ const PATH: &str = "/eventbus.v1.PubSub/Publish";
 pub(super) fn publish(caller: &Caller, topic: ObjectIx, events: Vec<ProducerEvent>) -> Result<PublishResponse, Status> {
     let settings = caller.org.settings();
     let definition = caller.org.schema.object(topic);
-    if !caller.may(&settings.unpublishable_events, topic) {
+    if !permissions::may_create(definition, &settings) {
         return Err(caller.forbidden("publish to", &events::topic(&definition.name)));
     }
     if events.is_empty() {

@@ -19,6 +19,7 @@ use crate::events;
 use crate::faults::FaultKind;
 use crate::ids::RecordId;
 use crate::org::Org;
+use crate::permissions;
 use crate::schema::ObjectIx;
 use crate::settings::Settings;
 
@@ -141,11 +142,6 @@ impl Caller {
         format!("CORE/prod/{}", self.org.state().defaults.organization)
     }
 
-    pub(super) fn may(&self, forbidden: &[String], object: ObjectIx) -> bool {
-        let name = &self.org.schema.object(object).name;
-        !forbidden.iter().any(|event| event.eq_ignore_ascii_case(name))
-    }
-
     pub(super) fn forbidden(&self, verb: &str, topic: &str) -> Status {
         let message = format!("The user doesn't have permission to {verb} topic {topic}.");
         self.rpc.status(Code::PermissionDenied, None, message)
@@ -265,11 +261,12 @@ impl PubSub for Service {
         let settings = self.org.settings();
         let object = caller.topic(&request.into_inner().topic_name)?;
         let schema = caller.schema(object, &settings)?;
+        let definition = self.org.schema.object(object);
         Ok(Response::new(TopicInfo {
-            topic_name: events::topic(&self.org.schema.object(object).name),
+            topic_name: events::topic(&definition.name),
             tenant_guid: caller.tenant(),
-            can_publish: caller.may(&settings.unpublishable_events, object),
-            can_subscribe: caller.may(&settings.unreadable_events, object),
+            can_publish: permissions::may_create(definition, &settings),
+            can_subscribe: settings.permission(&definition.name).read,
             schema_id: schema.id.clone(),
             rpc_id: caller.rpc.id,
         }))

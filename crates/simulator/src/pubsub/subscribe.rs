@@ -128,7 +128,8 @@ impl Subscriber {
             }
         } else {
             let topic = self.caller.topic(&request.topic_name)?;
-            if !self.caller.may(&self.caller.org.settings().unreadable_events, topic) {
+            let name = &self.caller.org.schema.object(topic).name;
+            if !self.caller.org.settings().permission(name).read {
                 return Err(self.caller.forbidden("subscribe to", &request.topic_name));
             }
             let preset = ReplayPreset::try_from(request.replay_preset);

@@ -15,7 +15,6 @@ use crate::org::Org;
 use crate::records::Row;
 use crate::reply::Reply;
 use crate::schema::{FieldIx, Object, ObjectIx};
-use crate::soql::relationships;
 use crate::transaction::{Saved, Target, Transaction, deleted};
 
 /// Answers one request below `/sobjects`, inside `transaction`.
@@ -162,7 +161,9 @@ async fn related(
     let row = seen(org, transaction, object, id, call)?;
     if let Some(lookup) = definition.relationship(name).filter(|ix| definition.is_visible(*ix, &call.settings)) {
         let parent = row.text(lookup).and_then(RecordId::parse).ok_or_else(ApiError::not_found)?;
-        let target = org.schema.by_prefix(parent.prefix()).ok_or_else(ApiError::not_found)?;
+        let target = org.schema.by_prefix(parent.prefix());
+        let seen = target.filter(|ix| call.settings.permission(&org.schema.object(*ix).name).read);
+        let target = seen.ok_or_else(ApiError::not_found)?;
         return match resource.method.as_str() {
             "GET" => read(org, transaction, target, parent, resource, call),
             "PATCH" => {
@@ -177,11 +178,7 @@ async fn related(
             method => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH")),
         };
     }
-    let Some(relationships::Child { object: child, link: lookup, .. }) =
-        relationships::child(&org.schema, object, name)
-    else {
-        return Err(ApiError::not_found());
-    };
+    let (child, lookup) = org.schema.child(object, name, &call.settings).ok_or_else(ApiError::not_found)?;
     if resource.method != "GET" {
         return Err(ApiError::method_not_allowed(&resource.method, "GET,HEAD"));
     }

@@ -16,7 +16,7 @@ use crate::ids::RecordId;
 use crate::org::Org;
 use crate::reply::Reply;
 use crate::schema::{FieldIx, ObjectIx};
-use crate::soql::relationships;
+use crate::settings::Settings;
 use crate::transaction::{Saved, Target, Transaction};
 
 const ROWS: usize = 200;
@@ -48,7 +48,7 @@ pub(crate) async fn run(org: &Arc<Org>, mut resource: Resource, call: &Call, siz
     let Some(object) = resource.segments.get(2).and_then(|name| org.schema.find(name)) else {
         return ApiError::not_found().into();
     };
-    let nodes = match read(org, object, resource.body.take()) {
+    let nodes = match read(org, object, resource.body.take(), &call.settings) {
         Ok(Ok(nodes)) => nodes,
         Ok(Err(failed)) => return failures(&failed),
         Err(error) => return error.into(),
@@ -83,7 +83,7 @@ fn failures(failed: &Failed) -> Reply {
 }
 
 /// The rows in the order of their levels; the inner error names rows, the outer one the request.
-fn read(org: &Org, root: ObjectIx, body: Option<Value>) -> Result<Result<Vec<Node>, Failed>, ApiError> {
+fn read(org: &Org, root: ObjectIx, body: Option<Value>, settings: &Settings) -> Result<Result<Vec<Node>, Failed>, ApiError> {
     let Some(Value::Object(mut envelope)) = body else {
         return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]"));
     };
@@ -97,18 +97,18 @@ fn read(org: &Org, root: ObjectIx, body: Option<Value>) -> Result<Result<Vec<Nod
     let mut nodes: Vec<Node> = Vec::new();
     let mut failed: Failed = Vec::new();
     let mut waiting = VecDeque::from([Branch { object: root, level: 1, parent: None, records }]);
-    while let Some(branch) = waiting.pop_front() {
+    while let Some(mut branch) = waiting.pop_front() {
         if branch.level > LEVELS {
             return Err(invalid(format!("The request has more than {LEVELS} levels.")));
         }
         if nodes.len().saturating_add(branch.records.len()) > ROWS {
             return Err(invalid(format!("The request has more than {ROWS} records.")));
         }
-        for record in branch.records {
+        for record in std::mem::take(&mut branch.records) {
             let Value::Object(fields) = record else {
                 return Err(ApiError::json("A record must be a JSON object at [line:1, column:1]"));
             };
-            let node = match node(org, branch.object, branch.level, branch.parent, fields, nodes.len(), &mut waiting) {
+            let node = match node(org, &branch, fields, nodes.len(), &mut waiting, settings) {
                 Ok(node) => node,
                 Err((reference, error)) => {
                     failed.push((reference, error));
@@ -138,13 +138,13 @@ fn read(org: &Org, root: ObjectIx, body: Option<Value>) -> Result<Result<Vec<Nod
 /// Reads one record; its children go to the end of `waiting`.
 fn node(
     org: &Org,
-    object: ObjectIx,
-    level: usize,
-    parent: Option<(usize, FieldIx)>,
+    branch: &Branch,
     mut fields: Map<String, Value>,
     place: usize,
     waiting: &mut VecDeque<Branch>,
+    settings: &Settings,
 ) -> Result<Node, (String, ApiError)> {
+    let Branch { object, level, parent, .. } = *branch;
     let definition = org.schema.object(object);
     let invalid = |message: String| ApiError::bad_request("INVALID_INPUT", message);
     let attributes = fields.shift_remove("attributes").unwrap_or(Value::Null);
@@ -169,19 +169,14 @@ fn node(
         .map(|(name, _)| name.clone())
         .collect();
     for name in collections {
-        let Some(child) = relationships::child(&org.schema, object, &name) else {
+        let Some((child, link)) = org.schema.child(object, &name, settings) else {
             return Err((reference, ApiError::unknown_field(&name, &definition.name)));
         };
         let records = match fields.shift_remove(&name).and_then(|mut value| value.get_mut("records").map(Value::take)) {
             Some(Value::Array(records)) => records,
             _ => Vec::new(),
         };
-        waiting.push_back(Branch {
-            object: child.object,
-            level: level + 1,
-            parent: Some((place, child.link)),
-            records,
-        });
+        waiting.push_back(Branch { object: child, level: level + 1, parent: Some((place, link)), records });
     }
     Ok(Node { object, reference, level, fields, parent })
 }

@@ -185,16 +185,20 @@ fn same(known: &Value, value: Option<&Value>) -> bool {
     }
 }
 
-/// The first rule of the object that the row breaks.
+/// The rules of the object that the row breaks: all of them, because a rule that fails does not keep the others from
+/// being looked at (Help, "Validation Rule Considerations").
 pub(crate) fn validate(object: &Object, before: Option<&Row>, row: &Row) -> Result<(), ApiError> {
-    let broken = object.rules.iter().find(|rule| {
+    let broken = object.rules.iter().filter(|rule| {
         rule.when.iter().all(|condition| condition.holds(before, row))
             && (rule.requires.is_empty() || rule.requires.iter().any(|field| row.get(*field).is_none()))
     });
-    broken.map_or(Ok(()), |rule| {
-        Err(ApiError::bad_request("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message.clone())
-            .with_fields(rule.field.iter().cloned()))
-    })
+    let mut refusals = broken.map(|rule| {
+        ApiError::bad_request("FIELD_CUSTOM_VALIDATION_EXCEPTION", rule.message.clone())
+            .with_fields(rule.field.iter().cloned())
+    });
+    let Some(mut first) = refusals.next() else { return Ok(()) };
+    first.also = refusals.collect();
+    Err(first)
 }
 
 /// Runs the triggers of one moment; the first that refuses ends the save.

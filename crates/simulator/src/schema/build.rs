@@ -1,5 +1,8 @@
 //! From files to a schema: merges what they say about an object, adds what every object has, and checks the names.
 
+mod drafts;
+mod fields;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -7,13 +10,16 @@ use serde_json::Value;
 
 use super::automation::{TriggerSeed, ValidationRuleSeed};
 use super::source::{self, SchemaError, SchemaSource, did_you_mean};
-use super::toml_file::{self, FieldSeed, ObjectSeed, TypeName, ValueSeed};
-use super::{AutoNumber, Feature, Field, FieldIx, FieldType, Object, ObjectIx, OnDelete, PicklistValue, Schema};
+use super::toml_file::{self, ObjectSeed, ValueSeed};
+use super::{AutoNumber, Field, FieldIx, FieldType, Object, ObjectIx, Schema};
 use super::{addresses, automation};
+use drafts::{Draft, merge, mirror_on_account};
+use fields::{field, plain};
 
-const SEEDS: [(&str, &str); 6] = [
+const SEEDS: [(&str, &str); 7] = [
     ("account.toml", include_str!("../../schema/account.toml")),
     ("contact.toml", include_str!("../../schema/contact.toml")),
+    ("individual.toml", include_str!("../../schema/individual.toml")),
     ("limio_order.toml", include_str!("../../schema/limio_order.toml")),
     ("opportunity.toml", include_str!("../../schema/opportunity.toml")),
     ("order_event.toml", include_str!("../../schema/order_event.toml")),
@@ -53,7 +59,8 @@ impl Seed {
                 prefix(namespace, &mut object.name);
                 for field in &mut object.fields {
                     prefix(namespace, &mut field.name);
-                    field.to.iter_mut().chain(&mut field.relationship).for_each(|name| prefix(namespace, name));
+                    let names = field.to.iter_mut().chain(&mut field.relationship).chain(&mut field.children);
+                    names.for_each(|name| prefix(namespace, name));
                 }
             }
             SeedOf::Values { object, .. } => prefix(namespace, object),
@@ -69,14 +76,6 @@ fn prefix(namespace: &str, name: &mut String) {
     if custom && name.matches("__").count() == 1 {
         name.insert_str(0, &format!("{namespace}__"));
     }
-}
-
-/// An object while its files are put together.
-struct Draft {
-    file: PathBuf,
-    seed: ObjectSeed,
-    /// From the crate, not from a file of the user's.
-    built_in: bool,
 }
 
 impl Schema {
@@ -129,6 +128,7 @@ impl Schema {
             organization: known("Organization")?,
             duplicate_record_set: known("DuplicateRecordSet")?,
             duplicate_record_item: known("DuplicateRecordItem")?,
+            referencing: referencing(&objects),
             objects,
             countries: addresses::countries(),
             by_name,
@@ -137,136 +137,25 @@ impl Schema {
     }
 }
 
+/// For each object, the lookups that name its rows, but for objects whose rows nobody can delete and
+/// for lookups the org keeps by itself.
+fn referencing(objects: &[Object]) -> Vec<Vec<(ObjectIx, FieldIx)>> {
+    let naming = |parent: &Object| {
+        let lookups = objects.iter().enumerate().filter(|(_, object)| !object.event).flat_map(|(place, object)| {
+            let named = object.each_field().filter(|(_, field)| !field.read_only && field.to.contains(&parent.name));
+            named.map(move |(ix, _)| (ObjectIx(place), ix))
+        });
+        lookups.collect()
+    };
+    objects.iter().map(|object| if object.read_only || object.event { Vec::new() } else { naming(object) }).collect()
+}
+
 fn key(prefix: &str) -> [u8; 3] {
     let mut key = [b'0'; 3];
     for (to, from) in key.iter_mut().zip(prefix.bytes()) {
         *to = from;
     }
     key
-}
-
-/// Adds what one file says to the drafts; a field said twice is taken as said last.
-fn merge(seeds: Vec<Seed>, drafts: &mut Vec<Draft>, rest: &mut Vec<Seed>, built_in: bool) -> Result<(), SchemaError> {
-    for seed in seeds {
-        match seed.of {
-            SeedOf::Object(object) => {
-                let known = drafts.iter_mut().find(|draft| draft.seed.name.eq_ignore_ascii_case(&object.name));
-                if let Some(draft) = known {
-                    merge_object(draft, object, &seed.file, built_in)?;
-                } else {
-                    check_object_name(&seed.file, &object, built_in, drafts)?;
-                    let mut seed_object = ObjectSeed { fields: Vec::new(), ..object.clone() };
-                    seed_object.custom = Some(object.custom.unwrap_or_else(|| is_custom(&object.name)));
-                    let mut draft = Draft { file: seed.file.clone(), seed: seed_object, built_in };
-                    merge_object(&mut draft, object, &seed.file, built_in)?;
-                    drafts.push(draft);
-                }
-            }
-            SeedOf::Values { object, field, values, restricted } => {
-                let known = drafts.iter_mut().find(|draft| draft.seed.name.eq_ignore_ascii_case(&object));
-                let found = known.and_then(|draft| {
-                    draft.seed.fields.iter_mut().find(|known| known.name.eq_ignore_ascii_case(&field))
-                });
-                if let Some(found) = found {
-                    found.values = values;
-                    found.restricted |= restricted;
-                } else {
-                    tracing::warn!(
-                        file = %seed.file.display(), %object, %field, "a standard field this org does not have is left out"
-                    );
-                }
-            }
-            of @ (SeedOf::Rule(_) | SeedOf::Trigger(_)) => rest.push(Seed { file: seed.file, of }),
-        }
-    }
-    Ok(())
-}
-
-fn is_custom(name: &str) -> bool {
-    name.ends_with("__c") || name.ends_with("__e")
-}
-
-/// Letters, digits and underscores, a letter first.
-fn is_name(text: &str) -> bool {
-    text.len() <= 80
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn check_object_name(file: &Path, object: &ObjectSeed, built_in: bool, drafts: &[Draft]) -> Result<(), SchemaError> {
-    let name = &object.name;
-    if name.is_empty() {
-        return Err(SchemaError::new(file, "object", "an object without a name; write `name = \"…__c\"`"));
-    }
-    if !is_name(name) {
-        let problem = "is no API name; use letters, digits and underscores, a letter first";
-        return Err(SchemaError::new(file, name, problem));
-    }
-    if !built_in && !is_custom(name) && object.custom != Some(false) {
-        let hint = did_you_mean(name, drafts.iter().map(|draft| draft.seed.name.as_str()));
-        let problem = format!(
-            "the org has no standard object of this name, and a custom one ends in `__c` or `__e`; declare a standard \
-             one in a .toml source before, with `custom = false`{hint}"
-        );
-        return Err(SchemaError::new(file, name, problem));
-    }
-    Ok(())
-}
-
-fn merge_object(draft: &mut Draft, object: ObjectSeed, file: &Path, built_in: bool) -> Result<(), SchemaError> {
-    let seed = &mut draft.seed;
-    seed.label = object.label.or(seed.label.take());
-    seed.label_plural = object.label_plural.or(seed.label_plural.take());
-    seed.key_prefix = object.key_prefix.or(seed.key_prefix.take());
-    seed.auto_number = object.auto_number.or(seed.auto_number.take());
-    seed.publish_behavior = object.publish_behavior.or(seed.publish_behavior);
-    seed.read_only = object.read_only.or(seed.read_only);
-    seed.event = object.event.or(seed.event);
-    for field in object.fields {
-        let place = format!("{}.{}", seed.name, field.name);
-        if !is_name(&field.name) {
-            let problem = "is no API name; use letters, digits and underscores, a letter first";
-            return Err(SchemaError::new(file, place, problem));
-        }
-        if let Some(known) = seed.fields.iter_mut().find(|known| known.name.eq_ignore_ascii_case(&field.name)) {
-            *known = field;
-        } else {
-            let theirs = !draft.built_in && seed.custom == Some(false);
-            if !built_in && !theirs && !field.name.ends_with("__c") && field.name != "Name" {
-                let hint = did_you_mean(&field.name, seed.fields.iter().map(|field| field.name.as_str()));
-                let problem = format!("a custom field ends in `__c`{hint}");
-                return Err(SchemaError::new(file, place, problem));
-            }
-            seed.fields.push(field);
-        }
-    }
-    Ok(())
-}
-
-/// Custom fields of Contact are on Account too, for people, with `__pc` at their end (Help, "Person Account Fields").
-fn mirror_on_account(drafts: &mut [Draft]) {
-    let custom: Vec<FieldSeed> = drafts
-        .iter()
-        .filter(|draft| draft.seed.name == "Contact")
-        .flat_map(|draft| &draft.seed.fields)
-        .filter(|field| field.name.ends_with("__c"))
-        .cloned()
-        .collect();
-    let Some(account) = drafts.iter_mut().find(|draft| draft.seed.name == "Account") else { return };
-    for field in custom {
-        let name = format!("{}pc", field.name.trim_end_matches('c'));
-        let mirror = FieldSeed {
-            person: Some(field.name.clone()),
-            needs: Some(Feature::PersonAccounts),
-            relationship: field.relationship.as_ref().map(|_| name.replace("__pc", "__pr")),
-            label: field.label.clone().or_else(|| Some(field.name.clone())),
-            children: None,
-            external_id: false,
-            name,
-            ..field
-        };
-        account.seed.fields.push(mirror);
-    }
 }
 
 /// Key prefixes in use, and the next free ones.
@@ -346,12 +235,6 @@ fn places(fields: &[Field], wanted: impl Fn(&Field) -> bool) -> Vec<FieldIx> {
     fields.iter().enumerate().filter(|(_, field)| wanted(field)).map(|(ix, _)| FieldIx(ix)).collect()
 }
 
-/// `Some_Thing__c` as a person reads it.
-fn plain(name: &str) -> String {
-    let short = name.rsplit_once("__").map_or(name, |(front, _)| front);
-    short.rsplit("__").next().unwrap_or(short).replace('_', " ")
-}
-
 /// What new rows start with: given defaults, default picklist values, and false where a box is not ticked.
 fn defaults(seed: &ObjectSeed, fields: &[Field]) -> Vec<(FieldIx, Value)> {
     let given = |field: &Field| {
@@ -370,132 +253,6 @@ fn defaults(seed: &ObjectSeed, fields: &[Field]) -> Vec<(FieldIx, Value)> {
         Some((FieldIx(ix), given(field).or(picked).or(box_)?))
     })
     .collect()
-}
-
-fn field(draft: &Draft, seed: &FieldSeed, event: bool) -> Result<Field, SchemaError> {
-    let wrong = |problem: &str| SchemaError::new(&draft.file, format!("{}.{}", draft.seed.name, seed.name), problem);
-    let (kind, length, most) = shape(seed.kind);
-    let length = if kind == FieldType::Reference { 18 } else { seed.length.unwrap_or(length) };
-    let numeric = kind.is_numeric();
-    let scale = seed.scale.unwrap_or(if matches!(kind, FieldType::Currency | FieldType::Percent) { 2 } else { 0 });
-    let precision = seed.precision.unwrap_or(if kind == FieldType::Int { 8 } else { 18 });
-    if !draft.built_in {
-        if most > 0 && (length == 0 || length > most) {
-            return Err(wrong(&format!("length {length} is not possible for this type; use 1 to {most}")));
-        }
-        if numeric && (precision == 0 || precision > 18 || scale > precision) {
-            return Err(wrong("a number has at most 18 digits, and no more after the point than in all"));
-        }
-    }
-    let simple = matches!(
-        seed.kind,
-        TypeName::Text
-            | TypeName::AnyTextArea
-            | TypeName::LongTextArea
-            | TypeName::Checkbox
-            | TypeName::Date
-            | TypeName::DateTime
-            | TypeName::Number
-    );
-    if event && !simple {
-        return Err(wrong(
-            "an event's field is a Checkbox, Date, DateTime, Number, Text or LongTextArea; use one of those",
-        ));
-    }
-    let reference = kind == FieldType::Reference;
-    if reference && seed.to.is_empty() {
-        return Err(wrong("a lookup says which object it names; write `to = [\"Account\"]`"));
-    }
-    if !reference && (!seed.to.is_empty() || seed.relationship.is_some() || seed.on_delete.is_some()) {
-        return Err(wrong("only a Lookup or MasterDetail has `to`, `relationship` or `on_delete`; take them away"));
-    }
-    let key_type = matches!(kind, FieldType::String | FieldType::Email | FieldType::Double);
-    if (seed.external_id || seed.unique) && !key_type && kind != FieldType::Int {
-        return Err(wrong(
-            "only Text, Number and Email can be external ids or unique; take `external_id` and `unique` away",
-        ));
-    }
-    let master_detail = seed.kind == TypeName::MasterDetail;
-    let custom = seed.name.ends_with("__c") || seed.name.ends_with("__pc");
-    let relationship = seed
-        .relationship
-        .clone()
-        .or_else(|| (reference && custom).then(|| seed.name.trim_end_matches('c').to_owned() + "r"));
-    let auto = seed.kind == TypeName::AutoNumber;
-    Ok(Field {
-        label: seed.label.clone().unwrap_or_else(|| if custom { plain(&seed.name) } else { seed.name.clone() }),
-        name: seed.name.clone(),
-        kind,
-        length: if numeric { 0 } else { length },
-        precision: if numeric && kind != FieldType::Int { precision } else { 0 },
-        scale: if numeric { scale } else { 0 },
-        required: seed.required || master_detail,
-        read_only: seed.read_only || auto || kind == FieldType::Address,
-        create_only: seed.create_only || (master_detail && !seed.reparentable),
-        defaulted: seed.defaulted
-            || seed.default.is_some()
-            || auto
-            || kind == FieldType::Boolean
-            || seed.values.iter().any(|value| matches!(value, ValueSeed::Table(table) if table.default)),
-        unique: seed.unique,
-        case_sensitive: seed.case_sensitive,
-        external_id: seed.external_id,
-        id_lookup: seed.id_lookup,
-        restricted: seed.restricted,
-        values: seed.values.iter().map(value).collect(),
-        to: seed.to.clone(),
-        relationship,
-        children: seed.children.clone(),
-        master_detail,
-        on_delete: seed.on_delete.unwrap_or(if master_detail { OnDelete::Cascade } else { OnDelete::SetNull }),
-        locks_parent: seed.locks_parent || master_detail,
-        needs: seed.needs,
-        person: seed.person.clone(),
-        auto_number: auto.then(|| AutoNumber::parse(seed.format.as_deref().unwrap_or("{0000}"))),
-        html: seed.kind == TypeName::Html,
-        help: seed.help.clone(),
-        compound: seed.compound.clone(),
-        system: false,
-    })
-}
-
-fn value(seed: &ValueSeed) -> PicklistValue {
-    match seed {
-        ValueSeed::Text(text) => {
-            PicklistValue { value: text.clone(), label: text.clone(), active: true, default: false }
-        }
-        ValueSeed::Table(table) => PicklistValue {
-            value: table.value.clone(),
-            label: table.label.clone().unwrap_or_else(|| table.value.clone()),
-            active: table.active,
-            default: table.default,
-        },
-    }
-}
-
-/// Type, length where none is given, and the longest possible length (0: the type has none).
-fn shape(name: TypeName) -> (FieldType, usize, usize) {
-    match name {
-        TypeName::Text => (FieldType::String, 255, 255),
-        TypeName::AnyTextArea => (FieldType::Textarea, 255, 131_072),
-        TypeName::TextArea => (FieldType::Textarea, 255, 255),
-        TypeName::LongTextArea | TypeName::Html => (FieldType::Textarea, 32_768, 131_072),
-        TypeName::Email => (FieldType::Email, 80, 0),
-        TypeName::Phone => (FieldType::Phone, 40, 0),
-        TypeName::Url => (FieldType::Url, 255, 0),
-        TypeName::Picklist => (FieldType::Picklist, 255, 0),
-        TypeName::Multipicklist => (FieldType::Multipicklist, 4_099, 0),
-        TypeName::Lookup | TypeName::MasterDetail => (FieldType::Reference, 18, 0),
-        TypeName::Checkbox => (FieldType::Boolean, 0, 0),
-        TypeName::Date => (FieldType::Date, 0, 0),
-        TypeName::DateTime => (FieldType::Datetime, 0, 0),
-        TypeName::Number => (FieldType::Double, 0, 0),
-        TypeName::Currency => (FieldType::Currency, 0, 0),
-        TypeName::Percent => (FieldType::Percent, 0, 0),
-        TypeName::Int => (FieldType::Int, 0, 0),
-        TypeName::Address => (FieldType::Address, 0, 0),
-        TypeName::AutoNumber => (FieldType::String, 30, 30),
-    }
 }
 
 /// Lookups name objects there are, and people's fields name fields of Contact.

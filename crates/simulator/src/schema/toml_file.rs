@@ -10,7 +10,7 @@
 //! label = "Subscription"
 //! auto_number = "S-{00000}"         # without it the object has a Name to write
 //! fields = [
-//!   { name = "Account__c", type = "Lookup", to = ["Account"], children = "Subscriptions", on_delete = "restrict" },
+//!   { name = "Account__c", type = "Lookup", to = ["Account"], children = "Subscriptions__r", on_delete = "restrict" },
 //!   { name = "Status__c", type = "Picklist", restricted = true, values = ["New", { value = "Old", active = false }] },
 //! ]
 //!

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::message::{malformed, no_such_column, no_such_object, no_such_relationship, pointed};
 use super::plan::{Bound, Column, Plan, Shape, Sort, Test};
 use super::values::{Compared, wanted};
-use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate, relationships, run};
+use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate, run};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::org::{Org, State};
@@ -175,10 +175,10 @@ impl Binder<'_> {
             names => names,
         };
         let found = match names {
-            [name] => relationships::child(schema, parent, name),
+            [name] => schema.child(parent, name, &self.call.settings),
             _ => None,
         };
-        let Some(child) = found else {
+        let Some((object, link)) = found else {
             let name = names.join(".");
             let message = format!(
                 "Didn't understand relationship '{name}' in FROM part of query call. If you are attempting to use a custom \
@@ -187,8 +187,9 @@ impl Binder<'_> {
             );
             return Err(pointed("INVALID_TYPE", self.statement, query.source.place, &message));
         };
-        let plan = self.query(query, child.object, generation)?;
-        Ok(Column::Children { name: child.name, link: child.link, plan: Box::new(plan) })
+        let plan = self.query(query, object, generation)?;
+        let name = schema.object(object).field(link).children.clone().unwrap_or_default();
+        Ok(Column::Children { name, link, plan: Box::new(plan) })
     }
 
     /// Follows a path from the scope's object.
@@ -215,7 +216,8 @@ impl Binder<'_> {
                 return Ok(Bound { hops, object: current, field, kind: definition.field(field).kind });
             }
             let hop = definition.relationship(name).filter(|ix| definition.is_visible(*ix, settings));
-            let target = hop.and_then(|ix| schema.find(definition.field(ix).to.first()?));
+            // What the user may not read is not there to be followed.
+            let target = hop.and_then(|ix| schema.find_readable(definition.field(ix).to.first()?, settings));
             let (Some(hop), Some(target)) = (hop, target) else {
                 return Err(no_such_relationship(self.statement, path.place, name));
             };

@@ -193,26 +193,10 @@ impl Transaction {
         rows
     }
 
-    /// Rows of other objects that look up this account. No index serves this: a change of owner is rare.
+    /// Rows of other objects that look up this account.
     fn children(&self, schema: &Schema, state: &State, account: RecordId) -> Vec<RecordId> {
-        let name = account.to_string();
-        let mut found = Vec::new();
-        for (place, object) in schema.objects.iter().enumerate() {
-            if ObjectIx(place) == schema.account || object.event {
-                continue;
-            }
-            let lookups: Vec<FieldIx> = object
-                .each_field()
-                .filter(|(_, field)| field.kind == FieldType::Reference && field.to.iter().any(|to| to == "Account"))
-                .map(|(ix, _)| ix)
-                .collect();
-            if lookups.is_empty() {
-                continue;
-            }
-            let rows = state.table(ObjectIx(place)).rows(Some(self.id));
-            let names = |row: &Row| !row.deleted && lookups.iter().any(|field| row.text(*field) == Some(name.as_str()));
-            found.extend(rows.filter(|(_, row)| names(row)).map(|(id, _)| id));
-        }
-        found
+        let key = account.to_string();
+        let lookups = state.referencing[schema.account.0].iter().filter(|(object, ..)| *object != schema.account);
+        lookups.flat_map(|(object, _, index)| state.table(*object).lookup(*index, &key, Some(self.id))).collect()
     }
 }

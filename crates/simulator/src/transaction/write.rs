@@ -1,13 +1,11 @@
-//! Writing and deleting versions, each locked and with its undo.
+//! Writing versions, each locked and with its undo.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Attempt, Transaction, Undo};
-use crate::api_error::ApiError;
+use super::{Transaction, Undo};
 use crate::duplicates;
-use crate::events;
 use crate::ids::RecordId;
 use crate::org::{Org, State, stamp};
 use crate::person_accounts;
@@ -58,7 +56,7 @@ impl Transaction {
     }
 
     /// Writes one version, locked and with its undo.
-    fn put(&mut self, state: &mut State, object: ObjectIx, id: RecordId, row: Row) {
+    pub(super) fn put(&mut self, state: &mut State, object: ObjectIx, id: RecordId, row: Row) {
         let _ = self.lock(state, &[id]);
         let previous = state.tables[object.0].write(id, self.id, Arc::new(row));
         self.undo.push(Undo { object, id, previous });
@@ -98,53 +96,5 @@ impl Transaction {
             ];
             self.write(org, state, items, None, fill(items, Row::default(), &fields), None);
         }
-    }
-
-    pub(super) fn try_delete(
-        &mut self,
-        org: &Org,
-        state: &mut State,
-        object: ObjectIx,
-        id: RecordId,
-    ) -> Result<Attempt<()>, ApiError> {
-        let schema = &org.schema;
-        if schema.object(object).event {
-            return Err(events::not_changeable(schema.object(object), "deleted"));
-        }
-        if schema.object(object).read_only {
-            return Err(ApiError::new(
-                403,
-                "INSUFFICIENT_ACCESS_OR_READONLY",
-                "insufficient access rights on object id",
-            )
-            .with_fields([""; 0]));
-        }
-        let row = self.existing(state, object, id)?;
-        let locks = self.rows_to_lock(schema, state, object, Some(id), Some(&row), None);
-        if let Some(blocked) = self.lock(state, &locks) {
-            return Ok(Attempt::Blocked(blocked));
-        }
-        let now = org.clock.now_text();
-        let bin = |row: &Row, object: ObjectIx| {
-            let mut row = row.clone();
-            row.deleted = true;
-            if let Some(field) = schema.object(object).find("IsDeleted") {
-                row.set(field, Value::Bool(true));
-            }
-            for stamp in ["LastModifiedDate", "SystemModstamp"] {
-                if let Some(field) = schema.object(object).find(stamp) {
-                    row.set(field, Value::String(now.clone()));
-                }
-            }
-            row
-        };
-        if object == schema.account
-            && let Some(contact) = person_accounts::contact_of(schema, &row)
-            && let Some(contact_row) = state.table(schema.contact).get(contact, Some(self.id)).cloned()
-        {
-            self.put(state, schema.contact, contact, bin(&contact_row, schema.contact));
-        }
-        self.put(state, object, id, bin(&row, object));
-        Ok(Attempt::Done(()))
     }
 }

@@ -123,7 +123,8 @@ fn round(number: f64, scale: u32) -> f64 {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let power = 10f64.powi(i32::try_from(scale).unwrap_or(0));
     let scaled = number * power;
-    if scaled.abs() < EXACT { scaled.round() / power } else { number }
+    // Adding zero makes a negative zero a plain one.
+    if scaled.abs() < EXACT { scaled.round() / power + 0.0 } else { number }
 }
 
 pub(crate) fn malformed_id(field: &Field, text: &str) -> ApiError {
@@ -165,7 +166,8 @@ mod tests {
     #[expect(clippy::float_cmp, reason = "the results are exact")]
     fn numbers_are_rounded_to_their_places() {
         assert_eq!(round(12.345, 2), 12.35);
-        assert_eq!(round(-0.5, 0), -1.0);
+        assert_eq!((round(-0.5, 0), round(-12.345, 2), round(-12.344, 2)), (-1.0, -12.35, -12.34));
+        assert!(round(-0.4, 0).is_sign_positive());
         assert_eq!(round(1.0e17, 2), 1.0e17);
     }
 }

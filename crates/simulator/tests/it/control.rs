@@ -54,3 +54,49 @@ async fn the_description_names_every_path_that_answers() {
     }
     assert!(description["paths"].as_object().unwrap().len() >= 12);
 }
+
+/// Whether a value is of a type the description allows.
+fn fits(described: &Value, value: &Value) -> bool {
+    let types = match &described["type"] {
+        Value::Array(types) => types.clone(),
+        one => vec![one.clone()],
+    };
+    let typed = types.iter().any(|name| match name.as_str() {
+        Some("boolean") => value.is_boolean(),
+        Some("integer") => value.is_u64(),
+        Some("number") => value.is_number(),
+        Some("string") => value.is_string(),
+        Some("array") => value.is_array(),
+        Some("object") => value.is_object(),
+        Some("null") => value.is_null(),
+        _ => false,
+    });
+    typed && described["enum"].as_array().is_none_or(|values| values.contains(value))
+}
+
+#[tokio::test]
+async fn every_setting_is_described_with_its_type_and_its_values() {
+    let org = Client::new().await;
+    let (_, description) = control(&org, "GET", "openapi.json", None).await;
+    let (_, settings) = control(&org, "GET", "settings", None).await;
+    let described = description["components"]["schemas"]["Settings"]["properties"].as_object().unwrap();
+    let settings = settings.as_object().unwrap();
+    let sorted = |map: &serde_json::Map<String, Value>| {
+        let mut keys: Vec<String> = map.keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(sorted(described), sorted(settings));
+    for (key, entry) in described {
+        assert!(entry["description"].as_str().is_some_and(|text| text.len() > 10), "{key}");
+        assert!(fits(entry, &settings[key]), "{key} is {}", settings[key]);
+        for value in entry["enum"].as_array().into_iter().flatten() {
+            let (status, answer) = control(&org, "POST", "settings", Some(json!({ key: value }))).await;
+            assert_eq!(status, 200, "{key}: {answer}");
+        }
+        if entry["enum"].is_array() {
+            let (status, _) = control(&org, "POST", "settings", Some(json!({ key: "nothing of the kind" }))).await;
+            assert_eq!(status, 400, "{key}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use causeway_simulator::{Fault, FaultKind, PublishBehavior, PublishedBy};
+use causeway_simulator::{Fault, FaultKind, MissingCreate, ObjectPermission, PublishBehavior, PublishedBy};
 use serde_json::{Value, json};
 
 use crate::client::{Client, code, order_graph};
@@ -190,9 +190,16 @@ async fn an_event_above_the_message_size_is_refused() {
 
 #[tokio::test]
 async fn a_user_without_create_permission_publishes_nothing() {
-    let org = Client::with_settings(|settings| settings.unpublishable_events = vec![EVENT.to_owned()]).await;
+    let org = Client::with_settings(|settings| {
+        settings.object_permissions.insert(EVENT.to_owned(), ObjectPermission::READ);
+    })
+    .await;
+    let (status, body) = org.post(&format!("sobjects/{EVENT}"), json!({})).await;
+    assert_eq!((status, code(&body)), (403, "INSUFFICIENT_ACCESS_OR_READONLY"));
+    org.control().update_settings(|settings| settings.missing_create = MissingCreate::CannotInsert);
     let (status, body) = org.post(&format!("sobjects/{EVENT}"), json!({})).await;
     assert_eq!((status, code(&body)), (400, "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"));
+    assert!(org.control().events().is_empty());
 }
 
 #[tokio::test]

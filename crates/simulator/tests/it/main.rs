@@ -14,6 +14,7 @@ mod composite;
 mod conditional;
 mod conformance_cases;
 mod control;
+mod deletes;
 mod describe;
 mod duplicates;
 mod events;

@@ -64,3 +64,41 @@ async fn a_read_only_field_is_readable_and_refused_in_writes() {
     let phone = describe["fields"].as_array().unwrap().iter().find(|field| field["name"] == "Phone").unwrap();
     assert_eq!((&phone["createable"], &phone["updateable"]), (&json!(false), &json!(false)));
 }
+
+#[tokio::test]
+async fn a_path_to_what_the_user_may_not_read_leads_nowhere() {
+    let org = Client::new().await;
+    let account = org.create("Account", json!({ "Name": "Acme" })).await;
+    org.create("Contact", json!({ "LastName": "Smith", "AccountId": account })).await;
+    let up = "SELECT Account.Name FROM Contact";
+    let filter = "SELECT Id FROM Contact WHERE Account.Phone = '1'";
+    let down = "SELECT Id, (SELECT Id FROM Contacts) FROM Account";
+    for statement in [up, filter, down] {
+        assert_eq!(org.query(statement).await.0, 200, "{statement}");
+    }
+    org.control().update_settings(|s| s.hidden_fields = vec!["Account.Phone".to_owned()]);
+    let (status, answer) = org.query(filter).await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_FIELD"));
+    assert!(answer[0]["message"].as_str().unwrap().contains("No such column 'Phone' on entity 'Account'"), "{answer}");
+    org.control().update_settings(|s| {
+        s.hidden_fields = Vec::new();
+        s.object_permissions.insert("Account".to_owned(), ObjectPermission::NONE);
+    });
+    for statement in [up, filter] {
+        let (status, answer) = org.query(statement).await;
+        assert_eq!((status, code(&answer)), (400, "INVALID_FIELD"), "{statement}");
+        let said = answer[0]["message"].as_str().unwrap();
+        assert!(said.contains("Didn't understand relationship 'Account' in field path"), "{said}");
+    }
+    org.control().update_settings(|s| {
+        s.object_permissions.clear();
+        s.object_permissions.insert("Contact".to_owned(), ObjectPermission::NONE);
+    });
+    let (status, answer) = org.query(down).await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_TYPE"));
+    org.control().update_settings(|s| {
+        s.object_permissions.clear();
+        s.hidden_fields = vec!["Contact.AccountId".to_owned()];
+    });
+    assert_eq!(code(&org.query(down).await.1), "INVALID_TYPE");
+}

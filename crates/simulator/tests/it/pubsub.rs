@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use causeway_simulator::{Fault, FaultKind, PublishedBy};
+use causeway_simulator::{Fault, FaultKind, ObjectPermission, PublishedBy};
 use futures::StreamExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -214,8 +214,7 @@ async fn a_message_above_four_megabytes_never_reaches_the_service() {
 #[tokio::test]
 async fn permissions_on_the_event_decide_who_publishes_and_subscribes() {
     let org = Client::with_settings(|settings| {
-        settings.unpublishable_events = vec![EVENT.to_owned()];
-        settings.unreadable_events = vec![EVENT.to_owned()];
+        settings.object_permissions.insert(EVENT.to_owned(), ObjectPermission::NONE);
     })
     .await;
     let mut bus = PubSub::of(&org).await;
@@ -225,6 +224,11 @@ async fn permissions_on_the_event_decide_who_publishes_and_subscribes() {
     assert_eq!(refusal(&status).0, Code::PermissionDenied);
     let status = bus.subscribe(fetch(ReplayPreset::Latest, 1)).await.unwrap().next().await.unwrap_err();
     assert_eq!(refusal(&status).0, Code::PermissionDenied);
+    org.control().update_settings(|settings| {
+        settings.object_permissions.insert(EVENT.to_owned(), ObjectPermission::READ);
+    });
+    let topic = bus.rpc.get_topic(proto::TopicRequest { topic_name: TOPIC.to_owned() }).await.unwrap().into_inner();
+    assert!(!topic.can_publish && topic.can_subscribe);
 }
 
 #[tokio::test]

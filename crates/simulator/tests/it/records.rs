@@ -264,3 +264,41 @@ async fn a_describe_tells_what_a_client_needs_to_map() {
     let (_, global) = org.get("sobjects").await;
     assert!(global["sobjects"].as_array().unwrap().iter().any(|object| object["keyPrefix"] == "a00"));
 }
+
+#[tokio::test]
+async fn an_account_stays_a_person_or_a_business() {
+    let org = Client::new().await;
+    let (_, types) = org.query("SELECT Id, IsPersonType FROM RecordType ORDER BY IsPersonType").await;
+    let (business, personal) = (&types["records"][0]["Id"], &types["records"][1]["Id"]);
+    let company = org.create("Account", json!({ "Name": "Acme" })).await;
+    let human = org.create("Account", person("Smith")).await;
+    for (id, to) in [(&company, personal), (&human, business)] {
+        let path = format!("sobjects/Account/{id}");
+        let (status, answer) = org.patch(&path, json!({ "RecordTypeId": to })).await;
+        assert_eq!((status, code(&answer)), (400, "INVALID_PERSON_ACCOUNT_OPERATION"));
+        let (status, answer) = org.patch(&path, json!({ "RecordTypeId": to, "Phone": "1" })).await;
+        assert_eq!((status, code(&answer)), (400, "INVALID_FIELD_FOR_INSERT_UPDATE"));
+        let message = "Cannot specify any additional fields when marrying or separating a Person-Account";
+        assert_eq!(answer[0]["message"], message);
+    }
+    assert_eq!(org.patch(&format!("sobjects/Account/{human}"), json!({ "RecordTypeId": personal })).await.0, 204);
+    let people: Vec<bool> = org.records("Account").iter().map(|row| row["IsPersonAccount"] == true).collect();
+    assert_eq!(people, [false, true]);
+}
+
+#[tokio::test]
+async fn an_individual_belongs_to_a_contact_or_a_person() {
+    let org = Client::new().await;
+    let individual = org.create("Individual", json!({ "FirstName": "Jane", "LastName": "Smith" })).await;
+    let mut body = person("Smith");
+    body["PersonIndividualId"] = json!(individual);
+    org.create("Account", body).await;
+    assert_eq!(org.records("Contact")[0]["IndividualId"], json!(individual));
+    let (_, found) = org.query("SELECT PersonIndividual.Name FROM Account").await;
+    assert_eq!(found["records"][0]["PersonIndividual"]["Name"], "Jane Smith");
+    assert_eq!(org.call("DELETE", &format!("sobjects/Individual/{individual}"), None).await.0, 204);
+    assert_eq!(org.records("Contact")[0].get("IndividualId"), None);
+    assert_eq!(org.records("Account")[0].get("PersonIndividualId"), None);
+    let (status, answer) = org.post("sobjects/Contact", json!({ "LastName": "S", "IndividualId": individual })).await;
+    assert_eq!((status, code(&answer)), (400, "ENTITY_IS_DELETED"));
+}

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use causeway_simulator::{Config, SchemaSource, Simulator};
+use causeway_simulator::{Config, PublishedBy, Reparenting, SchemaSource, Simulator};
 use serde_json::{Value, json};
 
 use crate::client::{Client, code};
@@ -214,4 +214,138 @@ fn a_schema_that_cannot_be_used_ends_the_program_with_the_place_and_the_remedy()
 async fn a_missing_file_is_named() {
     let error = Simulator::start(Config { schema: vec!["/no/such/file.toml".into()], ..Config::default() }).await;
     assert!(error.unwrap_err().to_string().contains("/no/such/file.toml"));
+}
+
+const MORE: &str = r#"
+[[object]]
+name = "Case__c"
+fields = [
+  { name = "Account__c", type = "MasterDetail", to = ["Account"], reparentable = true },
+  { name = "Body__c", type = "Html", length = 200 },
+  { name = "No__c", type = "AutoNumber", format = "C-{000}" },
+  { name = "Key__c", type = "Number", precision = 5, scale = 1, external_id = true, unique = true },
+  { name = "Sum__c", type = "Currency", precision = 6, scale = 2 },
+]
+
+[[validation_rule]]
+object = "Case__c"
+name = "Not_small"
+when = [{ field = "Sum__c", below = -100 }]
+message = "Too small."
+field = "Sum__c"
+
+[[validation_rule]]
+object = "Case__c"
+name = "Asleep"
+inactive = true
+when = [{ field = "Sum__c", below = 0 }]
+message = "Never said."
+
+[[validation_rule]]
+object = "Case__c"
+name = "Has_body"
+when = [{ field = "Sum__c", below = 0 }]
+requires = ["Body__c"]
+message = "Say why."
+"#;
+
+async fn cases() -> (Client, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let org = org_with(vec![toml(folder.path(), MORE)]).await;
+    let account = org.create("Account", json!({ "Name": "Acme" })).await;
+    (org, account)
+}
+
+#[tokio::test]
+async fn every_rule_a_row_breaks_is_reported() {
+    let (org, account) = cases().await;
+    let body = json!({ "Account__c": account, "Sum__c": -101 });
+    let (status, answer) = org.post("sobjects/Case__c", body.clone()).await;
+    let entry = |message: &str, fields: Value| json!({ "message": message, "errorCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "fields": fields });
+    assert_eq!(
+        (status, &answer),
+        (400, &json!([entry("Too small.", json!(["Sum__c"])), entry("Say why.", json!([]))]))
+    );
+    let mut row = body.clone();
+    row["attributes"] = json!({ "type": "Case__c" });
+    let (_, answer) = org.post("composite/sobjects", json!({ "allOrNone": false, "records": [row] })).await;
+    let codes: Vec<&Value> = answer[0]["errors"].as_array().unwrap().iter().map(|error| &error["message"]).collect();
+    assert_eq!(codes, ["Too small.", "Say why."]);
+    let body = json!({ "Account__c": account, "Sum__c": -99.995, "Body__c": "<b>late</b>" });
+    org.create("Case__c", body).await;
+    assert_eq!(org.records("Case__c")[0]["Sum__c"], -100.0);
+}
+
+#[tokio::test]
+async fn html_and_running_numbers_are_described_and_kept() {
+    let (org, account) = cases().await;
+    let (status, answer) = org.post("sobjects/Case__c", json!({ "Account__c": account, "No__c": "C-9" })).await;
+    assert_eq!((status, code(&answer)), (400, "INVALID_FIELD_FOR_INSERT_UPDATE"));
+    let long = "x".repeat(201);
+    let (_, answer) = org.post("sobjects/Case__c", json!({ "Account__c": account, "Body__c": long })).await;
+    assert_eq!(code(&answer), "STRING_TOO_LONG");
+    for (body, number) in [("<p>a</p>", "C-001"), ("<p>b</p>", "C-002")] {
+        let id = org.create("Case__c", json!({ "Account__c": account, "Body__c": body })).await;
+        let (_, row) = org.get(&format!("sobjects/Case__c/{id}")).await;
+        assert_eq!((&row["Body__c"], &row["No__c"]), (&json!(body), &json!(number)));
+    }
+    let (_, describe) = org.get("sobjects/Case__c/describe").await;
+    let fields = describe["fields"].as_array().unwrap();
+    let find = |name: &str| fields.iter().find(|field| field["name"] == name).unwrap();
+    assert_eq!(
+        (&find("Body__c")["htmlFormatted"], &find("Body__c")["extraTypeInfo"]),
+        (&json!(true), &json!("richtextarea"))
+    );
+    assert_eq!((&find("No__c")["autoNumber"], &find("No__c")["createable"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_number_that_is_an_external_id_finds_its_row_however_it_is_written() {
+    let (org, account) = cases().await;
+    for (key, created) in [("7", true), ("7.0", false), ("-7.5", true)] {
+        let path = format!("sobjects/Case__c/Key__c/{key}");
+        let (status, answer) = org.patch(&path, json!({ "Account__c": account })).await;
+        assert_eq!((status, &answer["created"]), (if created { 201 } else { 200 }, &json!(created)), "{key}");
+    }
+    let (status, answer) = org.post("sobjects/Case__c", json!({ "Account__c": account, "Key__c": 7 })).await;
+    assert_eq!((status, code(&answer)), (400, "DUPLICATE_VALUE"));
+}
+
+#[tokio::test]
+async fn a_detail_moves_only_where_its_field_says_so() {
+    let (org, account) = cases().await;
+    let other = org.create("Account", json!({ "Name": "Other" })).await;
+    let case = org.create("Case__c", json!({ "Account__c": account })).await;
+    assert_eq!(org.patch(&format!("sobjects/Case__c/{case}"), json!({ "Account__c": other })).await.0, 204);
+    assert_eq!(org.records("Case__c")[0]["Account__c"], json!(other));
+    let (org, account) = subscriptions().await;
+    org.control().update_settings(|settings| settings.reparenting = Reparenting::CannotReparent);
+    let id = org.create("Subscription__c", json!({ "Account__c": account })).await;
+    let (status, answer) = org.patch(&format!("sobjects/Subscription__c/{id}"), json!({ "Account__c": account })).await;
+    assert_eq!((status, code(&answer), &answer[0]["fields"]), (400, "CANNOT_REPARENT_RECORD", &json!(["Account__c"])));
+}
+
+#[tokio::test]
+async fn metadata_says_when_an_event_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, behavior) in [("Now__e", "PublishImmediately"), ("Later__e", "PublishAfterCommit")] {
+        let object = folder.path().join("objects").join(name);
+        fs::create_dir_all(&object).unwrap();
+        let text = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?>
+            <CustomObject xmlns="http://soap.sforce.com/2006/04/metadata"><deploymentStatus>Deployed</deploymentStatus>
+            <eventType>HighVolume</eventType><label>{name}</label><pluralLabel>{name}</pluralLabel>
+            <publishBehavior>{behavior}</publishBehavior></CustomObject>"#
+        );
+        fs::write(object.join(format!("{name}.object-meta.xml")), text).unwrap();
+    }
+    let org = org_with(vec![folder.path().into()]).await;
+    let post = |object: &str| json!({ "method": "POST", "url": format!("/services/data/v62.0/sobjects/{object}"), "referenceId": object.trim_end_matches("__e"), "body": {} });
+    let bad =
+        json!({ "method": "POST", "url": "/services/data/v62.0/sobjects/Account", "referenceId": "bad", "body": {} });
+    let parts = json!([post("Now__e"), post("Later__e"), bad]);
+    org.post("composite", json!({ "allOrNone": true, "compositeRequest": parts })).await;
+    let events = org.control().events();
+    let topics: Vec<&str> = events.iter().map(|event| event.topic.as_str()).collect();
+    assert_eq!((topics, events[0].published), (vec!["/event/Now__e"], PublishedBy::Immediately));
 }
