@@ -57,11 +57,9 @@ async fn the_description_names_every_path_that_answers() {
 
 /// Whether a value is of a type the description allows.
 fn fits(described: &Value, value: &Value) -> bool {
-    let types = match &described["type"] {
-        Value::Array(types) => types.clone(),
-        one => vec![one.clone()],
-    };
-    let typed = types.iter().any(|name| match name.as_str() {
+    let named = &described["type"];
+    let types = named.as_array().cloned().unwrap_or_else(|| vec![named.clone()]);
+    let fitting = types.iter().any(|name| match name.as_str() {
         Some("boolean") => value.is_boolean(),
         Some("integer") => value.is_u64(),
         Some("number") => value.is_number(),
@@ -71,7 +69,7 @@ fn fits(described: &Value, value: &Value) -> bool {
         Some("null") => value.is_null(),
         _ => false,
     });
-    typed && described["enum"].as_array().is_none_or(|values| values.contains(value))
+    fitting && described["enum"].as_array().is_none_or(|values| values.contains(value))
 }
 
 #[tokio::test]
