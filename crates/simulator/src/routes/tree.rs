@@ -83,7 +83,12 @@ fn failures(failed: &Failed) -> Reply {
 }
 
 /// The rows in the order of their levels; the inner error names rows, the outer one the request.
-fn read(org: &Org, root: ObjectIx, body: Option<Value>, settings: &Settings) -> Result<Result<Vec<Node>, Failed>, ApiError> {
+fn read(
+    org: &Org,
+    root: ObjectIx,
+    body: Option<Value>,
+    settings: &Settings,
+) -> Result<Result<Vec<Node>, Failed>, ApiError> {
     let Some(Value::Object(mut envelope)) = body else {
         return Err(ApiError::json("The HTTP entity body must be a JSON object at [line:1, column:1]"));
     };

@@ -18,7 +18,7 @@ use crate::permissions;
 use crate::person_accounts;
 use crate::records::Row;
 use crate::schema::automation::{self, Moment};
-use crate::schema::{FieldIx, FieldType, ObjectIx, Schema};
+use crate::schema::{FieldIx, ObjectIx, Schema};
 use crate::validation::{self, Changes, Mode, Save};
 
 impl Transaction {
