@@ -21,25 +21,41 @@ export async function control(path, body) {
   return answer.json();
 }
 
-/** Allows the app as a person would, on the page that an authorize URL leads to; gives the URL of the way back. */
+/**
+ * Allows the app as a person would, on the pages that an authorize URL leads to: logs in where a password is asked for,
+ * presses Allow where there is such a button, and keeps the cookies. Gives the URL of the way back.
+ */
 export async function allow(authorizeUrl) {
-  const page = new URL(authorizeUrl);
   const cookies = new Map();
-  const ask = async (url, form) => {
+  let [url, options] = [new URL(authorizeUrl), {}];
+  for (let step = 0; step < 10; step += 1) {
     const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-    const sent = form ? { method: 'POST', body: new URLSearchParams(form) } : {};
-    const answer = await fetch(url, { ...sent, headers: { cookie }, redirect: 'manual' });
-    for (const line of answer.headers.getSetCookie()) cookies.set(...line.split(';')[0].split('=', 2));
-    return { status: answer.status, back: answer.headers.get('location'), html: await answer.text() };
-  };
-  const source = ({ html }) => html.match(/name="source" value="([^"]+)"/)?.[1];
-  const post = (seen, form) => ask(page.origin + page.pathname, { source: source(seen), ...form });
-  let seen = await ask(page);
-  if (seen.status !== 200) throw new Error(`the authorize page answers ${seen.status}: ${seen.html}`);
-  seen = await post(seen, USER);
-  if (!seen.back) seen = await post(seen, { decision: 'allow' });
-  if (seen.status !== 302 || !seen.back) throw new Error(`the page answers ${seen.status}: ${seen.html}`);
-  return new URL(seen.back);
+    const answer = await fetch(url, { ...options, redirect: 'manual', headers: cookie ? { cookie } : {} });
+    for (const line of answer.headers.getSetCookie()) {
+      const [, name, value] = line.match(/^([^=]+)=([^;]*)/);
+      cookies.set(name, value);
+    }
+    const next = answer.headers.get('location');
+    if (next?.startsWith(CALLBACK)) return new URL(next);
+    if (next) {
+      [url, options] = [new URL(next, url), {}];
+      continue;
+    }
+    const page = await answer.text();
+    const form = page.match(/<form[^>]* action="([^"]*)"/);
+    if (!form) throw new Error(`no form on ${url.pathname} (${answer.status}): ${page.slice(0, 300)}`);
+    const body = new URLSearchParams();
+    for (const [, name, value] of page.matchAll(/type="hidden" name="([^"]*)" value="([^"]*)"/g)) {
+      body.set(name, value.replaceAll('&#39;', "'").replaceAll('&quot;', '"').replaceAll('&amp;', '&'));
+    }
+    if (page.includes('name="password"')) {
+      body.set('username', USER.username);
+      body.set('password', USER.password);
+    }
+    if (page.includes('value="allow"')) body.set('decision', 'allow');
+    [url, options] = [new URL(form[1], url), { method: 'POST', body }];
+  }
+  throw new Error('the pages lead nowhere');
 }
 
 /** The error of a call that has to fail. */

@@ -10,8 +10,9 @@ import re
 import sys
 import time
 import traceback
+from html import unescape
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -40,20 +41,29 @@ def works(token):
 
 
 def allow(authorize_url):
-    """Allows the app as a person would, on the page that the URL leads to; gives the URL of the way back."""
-    url = urlsplit(authorize_url)
-    path = f"{url.scheme}://{url.netloc}{url.path}"
+    """Allows the app as a person would, on the pages that the URL leads to; gives the URL of the way back.
+
+    Logs in where a password is asked for, presses Allow where there is such a button, and keeps the cookies.
+    """
     browser = requests.Session()
-    page = browser.get(authorize_url, timeout=30)
-    assert page.status_code == 200, f"the authorize page answers {page.status_code}: {page.text}"
-    for answer in ({"username": USERNAME, "password": PASSWORD}, {"decision": "allow"}):
-        source = re.search(r'name="source" value="([^"]+)"', page.text)
-        assert source, f"no form: {page.text}"
-        page = browser.post(path, data={"source": source[1], **answer}, allow_redirects=False, timeout=30)
-        if "Location" in page.headers:
-            break
-    assert page.status_code == 302, f"the page answers {page.status_code}: {page.text}"
-    return page.headers["Location"]
+    answer = browser.get(authorize_url, allow_redirects=False, timeout=30)
+    for _ in range(10):
+        following = answer.headers.get("Location")
+        if following and following.startswith(CALLBACK):
+            return following
+        if following:
+            answer = browser.get(urljoin(answer.url, following), allow_redirects=False, timeout=30)
+            continue
+        form = re.search(r'<form[^>]* action="([^"]*)"', answer.text)
+        assert form, f"no form on the page ({answer.status_code}): {answer.text[:300]}"
+        hidden = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', answer.text)
+        body = {name: unescape(value) for name, value in hidden}
+        if 'name="password"' in answer.text:
+            body |= {"username": USERNAME, "password": PASSWORD}
+        if 'value="allow"' in answer.text:
+            body["decision"] = "allow"
+        answer = browser.post(urljoin(answer.url, form[1]), data=body, allow_redirects=False, timeout=30)
+    raise AssertionError("the pages lead nowhere")
 
 
 class OrgAdapter(HTTPAdapter):

@@ -62,7 +62,9 @@ pub(crate) fn check(
         reason = "a fraction of a second does not count, and the cast saturates"
     )]
     let seconds = |number: f64| number as i64;
-    let exp = claims.exp.as_i64().or_else(|| claims.exp.as_f64().map(seconds)).ok_or_else(invalid)?;
+    // simple-salesforce writes the number as a string, and the org takes it.
+    let written = || claims.exp.as_str().and_then(|text| text.parse().ok());
+    let exp = claims.exp.as_i64().or_else(|| claims.exp.as_f64().map(seconds)).or_else(written).ok_or_else(invalid)?;
     let until_ms = exp.saturating_mul(1000);
     if until_ms <= now_ms {
         return Err(OauthError::new("invalid_grant", "expired authorization code"));

@@ -44,8 +44,10 @@ pub(crate) fn challenge_of(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()))
 }
 
+/// RFC 7636 stops at 128 characters. Salesforce asks for 128 random bytes in base64url, which are 171, and so does its
+/// own command line.
 fn well_formed(verifier: &str) -> bool {
-    (43..=128).contains(&verifier.len())
+    (43..=171).contains(&verifier.len())
         && verifier.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
 }
 
@@ -102,5 +104,18 @@ impl Store {
         if let Some(code) = self.codes.get_mut(text) {
             code.grant = grant;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::well_formed;
+
+    #[test]
+    fn a_verifier_is_as_long_as_the_rfc_and_salesforce_have_it() {
+        for (length, fits) in [(42, false), (43, true), (128, true), (171, true), (172, false)] {
+            assert_eq!(well_formed(&"a".repeat(length)), fits, "{length}");
+        }
+        assert!(!well_formed(&"+".repeat(43)));
     }
 }

@@ -114,6 +114,9 @@ async fn a_jwt_assertion_is_checked_against_the_registered_key() {
         (other, good.clone(), Some("invalid assertion")),
         (mine, with("aud", json!("https://example.com")), Some("Audience validation failed")),
         (mine, with("exp", json!(now - 10)), Some("expired authorization code")),
+        // As simple-salesforce writes it.
+        (mine, with("exp", json!((now + 180).to_string())), None),
+        (mine, with("exp", json!("soon")), Some("invalid assertion")),
         (mine, with("sub", json!("someone@else")), Some("user hasn't approved this consumer")),
         (mine, with("iss", json!("nobody")), Some("client identifier invalid")),
     ];

@@ -22,6 +22,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(5);
 
+/// The built-in user, as whom the app acts and who may use it without being asked.
+const USER: &str = "integration@causeway.test";
+
 /// The program `causeway-simulator`, on a port of its own.
 #[derive(Debug)]
 pub(crate) struct Org {

@@ -76,29 +76,57 @@ impl Org {
         Ok(flow.complete(pending, &value("code"), &value("state")).await?)
     }
 
-    /// Allows the app on the page that the URL leads to; gives the parameters of the way back.
+    /// Allows the app on the pages that the URL leads to, as a person would; gives the parameters of the way back.
     async fn allow(&self, url: &str) -> Result<HashMap<String, String>, Box<dyn Error>> {
-        let mut page = reqwest::Url::parse(url)?;
-        let mut request = self.http.get(page.clone());
-        page.set_query(None);
-        let answers: [&[(&str, &str)]; 2] =
-            [&[("username", USERNAME), ("password", PASSWORD)], &[("decision", "allow")]];
-        let mut cookie = String::new();
-        for answer in answers {
-            let seen = request.header("cookie", &cookie).send().await?;
-            if let Some(set) = seen.headers().get("set-cookie") {
-                cookie = set.to_str()?.split(';').next().unwrap_or_default().to_owned();
+        let mut url = reqwest::Url::parse(url)?;
+        let mut form: Option<Vec<(String, String)>> = None;
+        let mut cookies: HashMap<String, String> = HashMap::new();
+        for _ in 0..10 {
+            let request = match form.take() {
+                Some(form) => self.http.post(url.clone()).form(&form),
+                None => self.http.get(url.clone()),
+            };
+            let kept: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let answer = request.header("cookie", kept.join("; ")).send().await?;
+            for line in answer.headers().get_all("set-cookie") {
+                let pair = line.to_str()?.split(';').next().and_then(|pair| pair.split_once('='));
+                cookies.extend(pair.map(|(name, value)| (name.to_owned(), value.to_owned())));
             }
-            let html = seen.text().await?;
-            let source = html.split("name=\"source\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
-            let mut form = vec![("source", source.ok_or("the page has no form")?)];
-            form.extend(answer);
-            request = self.http.post(page.clone()).form(&form);
+            if let Some(next) = answer.headers().get("location") {
+                url = url.join(next.to_str()?)?;
+                if url.as_str().starts_with(CALLBACK) {
+                    return Ok(url.query_pairs().into_owned().collect());
+                }
+                continue;
+            }
+            let page = answer.text().await?;
+            let action = between(&page, " action=\"", "\"").ok_or_else(|| format!("no form on the page: {page}"))?;
+            url = url.join(action)?;
+            let mut fields = hidden(&page);
+            if page.contains("name=\"password\"") {
+                fields.extend(
+                    [("username", USERNAME), ("password", PASSWORD)].map(|(k, v)| (k.to_owned(), v.to_owned())),
+                );
+            }
+            if page.contains("value=\"allow\"") {
+                fields.push(("decision".to_owned(), "allow".to_owned()));
+            }
+            form = Some(fields);
         }
-        let answer = request.header("cookie", &cookie).send().await?;
-        let back = answer.headers().get("location").ok_or(format!("the page answers {}", answer.status()))?;
-        Ok(reqwest::Url::parse(back.to_str()?)?.query_pairs().into_owned().collect())
+        Err("the pages lead nowhere".into())
     }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+}
+
+/// The hidden fields of a page.
+fn hidden(page: &str) -> Vec<(String, String)> {
+    let inputs = page.split("type=\"hidden\"").skip(1);
+    let plain = |text: &str| text.replace("&#39;", "'").replace("&quot;", "\"").replace("&amp;", "&");
+    let pairs = inputs.filter_map(|input| Some((between(input, "name=\"", "\"")?, between(input, "value=\"", "\"")?)));
+    pairs.map(|(name, value)| (plain(name), plain(value))).collect()
 }
 
 pub(crate) fn client(auth: SharedAuth) -> Result<Cirrus, Box<dyn Error>> {
