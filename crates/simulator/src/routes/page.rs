@@ -27,6 +27,7 @@ const FILES: [(&str, &str, &str); 3] = [
     ("/page/icon.svg", "image/svg+xml", include_str!("../../page/icon.svg")),
 ];
 const ROWS: usize = 100;
+const AUDIT: usize = 50;
 
 /// Text as HTML content or attribute value.
 pub(crate) fn escape(text: &str) -> String {
@@ -100,6 +101,7 @@ async fn view(State(org): State<Arc<Org>>, Query(wanted): Query<Wanted>) -> Resp
             "faults": control.faults(),
             "rules": control.duplicate_rules(),
             "settings": changed(&control.settings()),
+            "audit": control.oauth_audit().into_iter().rev().take(AUDIT).collect::<Vec<_>>(),
         }),
     )
 }

@@ -10,6 +10,7 @@ use causeway_simulator::{Config, DuplicateRule, Fault, FaultKind, PublishBehavio
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::browser;
 use crate::client::{Client, code, eventually, order_graph, person, read};
 
 const EVENT: &str = "i42as__OrderEvent__e";
@@ -45,6 +46,26 @@ async fn case_01_an_expired_session_gets_the_recorded_401_and_the_same_request_p
     assert!(org.records("Account").is_empty(), "a 401 was not carried out");
     org.token = org.sign_in().await;
     assert_eq!(successes(&org.post("composite/graph", graphs(0..1)).await.1), 1);
+}
+
+#[tokio::test]
+async fn case_03_a_rotation_whose_answer_is_lost_ends_the_family_when_the_old_token_comes_back() {
+    let mut org = Client::with_settings(|settings| settings.refresh_rotation = true).await;
+    let tokens = browser::connected(&org).await;
+    let old = tokens["refresh_token"].as_str().unwrap();
+    let lost = Fault::once(FaultKind::CommitThenDrop).on_path("/services/oauth2/token");
+    org.control().arm(lost.containing("grant_type=refresh_token"));
+    let form = [("grant_type", "refresh_token"), ("refresh_token", old), ("client_id", "causeway-dev")];
+    let request = org
+        .http
+        .post(org.url("/services/oauth2/token"))
+        .form(&form)
+        .basic_auth("causeway-dev", Some("causeway-dev-secret"));
+    assert!(request.send().await.is_err(), "the answer is lost");
+    let (status, body) = browser::refresh(&org, old).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")));
+    org.token = tokens["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(org.get("limits").await.0, 401, "and with it the sessions of the family end");
 }
 
 #[tokio::test]
@@ -222,6 +243,19 @@ async fn case_18_a_last_name_of_eighty_one_characters_is_too_long() {
     let (status, body) = org.post("sobjects/Account", json!({ "LastName": "x".repeat(81) })).await;
     assert_eq!((status, code(&body), &body[0]["fields"]), (400, "STRING_TOO_LONG", &json!(["LastName"])));
     org.create("Account", json!({ "LastName": "x".repeat(80) })).await;
+}
+
+#[tokio::test]
+async fn case_19_a_refresh_may_name_another_instance_and_the_session_is_good_there() {
+    let mut org = Client::new().await;
+    let tokens = browser::connected(&org).await;
+    assert_eq!(tokens["instance_url"], org.simulator.base_url());
+    let moved = org.simulator.base_url().replace("127.0.0.1", "localhost");
+    org.control().update_settings(|settings| settings.instance_url = Some(moved.clone()));
+    let (status, body) = browser::refresh(&org, tokens["refresh_token"].as_str().unwrap()).await;
+    assert_eq!((status, body["instance_url"].as_str()), (200, Some(moved.as_str())));
+    org.token = body["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(org.get("limits").await.0, 200);
 }
 
 #[tokio::test]

@@ -52,6 +52,9 @@ async fn the_view_tells_everything_newest_first_and_bounded() {
     assert_eq!((&view_of["usage"]["api_calls"], &view_of["usage"]["api_limit"]), (&json!(4), &json!(500)));
     assert_eq!((&view_of["events"]["total"], &view_of["faults"][0]["kind"]), (&json!(1), &json!("drop_before")));
     assert_eq!(view_of["settings"], json!([{ "key": "api_limit", "value": 500, "default": 100_000 }]));
+    let given = &view_of["audit"][0];
+    assert_eq!((&given["action"], &given["client_id"]), (&json!("issued"), &json!("causeway-dev")), "{given}");
+    assert!(!view_of.to_string().contains(&org.token), "no token is shown");
     assert_eq!(view_of["requests"]["rows"][0]["path"], "/services/data/v62.0/sobjects/i42as__OrderEvent__e");
     let counts = view_of["objects"].as_array().unwrap();
     assert!(counts.contains(&json!({ "setup": false, "name": "Contact", "count": 150 })), "{counts:?}");
