@@ -8,6 +8,7 @@ mod data;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
@@ -131,6 +132,8 @@ pub(crate) struct Jobs {
     last: u64,
     /// Batches of the rolling day, by the time they were cut.
     batches: VecDeque<(i64, u64)>,
+    /// Gone once a reset has replaced all jobs, whose ids then begin again.
+    alive: Arc<()>,
 }
 
 /// `INVALIDJOBSTATE`, as recorded: the code stands before the message.
@@ -222,7 +225,17 @@ impl Order {
     }
 }
 
+/// The refusal of data above the limit: as recorded of Bulk API, whose limit is another.
+pub(crate) fn too_large(limit: usize) -> ApiError {
+    ApiError::bad_request("CLIENTINPUTERROR", format!("Failed to read request. Exceeded max size limit of {limit}"))
+}
+
 impl Jobs {
+    /// What tells work on a job that the org was reset below it.
+    fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
+    }
+
     /// Batches cut in the last 24 hours.
     pub(crate) fn batches_last_day(&mut self, now_ms: i64) -> u64 {
         while self.batches.front().is_some_and(|(at, _)| at + DAY_MS <= now_ms) {
@@ -273,7 +286,12 @@ impl Jobs {
     }
 
     /// Takes the one upload of a job.
-    pub(crate) fn upload(&mut self, id: &str, data: Bytes, now_ms: i64) -> Result<(), ApiError> {
+    pub(crate) fn upload(&mut self, id: &str, data: Bytes, call: &Call, now_ms: i64) -> Result<(), ApiError> {
+        let limit = call.settings.bulk_upload_max_bytes;
+        // "Upload Job Data": what counts is the size in base64.
+        if data.len().div_ceil(3).saturating_mul(4) > limit {
+            return Err(too_large(limit));
+        }
         let held = self.held();
         let (id, job) = self.job(id, now_ms)?;
         if job.state != State::Open {

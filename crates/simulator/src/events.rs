@@ -20,7 +20,7 @@ use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::ids::RecordId;
 use crate::org::Org;
-use crate::schema::{FieldType, Object, ObjectIx};
+use crate::schema::{Field, FieldType, Object, ObjectIx};
 use crate::settings::{PublishBehavior, Settings};
 use crate::validation::{self, Changes, required};
 
@@ -103,7 +103,7 @@ impl Event {
                 read_only.push(field.name.clone());
                 continue;
             }
-            changes.set(ix, validation::read_value(field, value)?);
+            changes.set(ix, read_value(field, value)?);
         }
         if !read_only.is_empty() {
             let message = format!("Unable to create/update fields: {}.", read_only.join(", "));
@@ -121,6 +121,13 @@ impl Event {
         uuid: String,
         settings: &Settings,
     ) -> Result<Self, ApiError> {
+        let mut changes = changes.clone();
+        for (ix, value) in &definition.defaults {
+            if changes.get(*ix).is_none() {
+                changes.set(*ix, value.clone());
+            }
+        }
+        let changes = &changes;
         validation::check_lengths(definition, changes)?;
         let missing: Vec<&str> = definition
             .each_field()
@@ -147,6 +154,13 @@ impl Event {
         }
         Ok(Self { uuid, object: definition.name.clone(), payload, size, fate: Fate::Once })
     }
+}
+
+/// A value of an event's field. Empty text stays empty text ("Considerations for Publishing and Subscribing to
+/// Platform Events with Apex and APIs").
+pub(crate) fn read_value(field: &Field, value: &Value) -> Result<Value, ApiError> {
+    let text = matches!(field.kind, FieldType::String | FieldType::Textarea);
+    if text && value.as_str() == Some("") { Ok(value.clone()) } else { validation::read_value(field, value) }
 }
 
 /// The refusal of an event above the message size of the allocations. Its code is on no public page.

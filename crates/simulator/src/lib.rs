@@ -120,7 +120,7 @@ pub enum Error {
     AuthProvider(ControlError),
 }
 
-/// How long an ended stream may take to get its last message out.
+/// How long an ended stream, or the last answer, may take to get out.
 const STALLED: Duration = Duration::from_secs(3);
 
 /// The result of starting an org.
@@ -257,11 +257,13 @@ impl Simulator {
     }
 }
 
-/// Ends once a stream of an org stays open though all were ended: its client reads nothing more.
+/// Ends once only clients that read nothing more keep the server: a stream stays open though all were ended, or no
+/// request runs and still a connection has something left to send.
 async fn stalled(orgs: Arc<orgs::Orgs>) {
     loop {
         tokio::time::sleep(STALLED).await;
-        if orgs.all().iter().any(|org| org.org.streams.is_stalled()) {
+        let all = orgs.all();
+        if all.iter().any(|org| org.org.streams.is_stalled()) || all.iter().all(|org| org.org.usage().running() == 0) {
             return;
         }
     }

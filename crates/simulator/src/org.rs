@@ -1,6 +1,6 @@
 //! The org: everything that all requests share, each part behind its own short lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use rand::rngs::StdRng;
@@ -36,6 +36,8 @@ pub(crate) struct Org {
     pub(crate) auth_providers: AuthProviders,
     pub(crate) streams: Streams,
     state: Mutex<State>,
+    /// How many wait for the state.
+    waiting: AtomicUsize,
     bus: Mutex<EventBus>,
     usage: Mutex<Usage>,
     log: Mutex<RequestLog>,
@@ -76,6 +78,9 @@ pub(crate) struct Defaults {
 /// A user who has left: no row can be given to them.
 const FORMER_USER: &str = "former@causeway.test";
 
+/// How often one who gives way looks whether anyone still waits.
+const PATIENCE: usize = 1_000;
+
 /// Locks a mutex; what a panicking holder left behind is still consistent enough to report.
 pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,6 +93,7 @@ impl Org {
         let state = State::seeded(&schema, &clock, &config, number);
         Self {
             state: Mutex::new(state),
+            waiting: AtomicUsize::new(0),
             bus: Mutex::new(EventBus::new(config.seed)),
             usage: Mutex::new(Usage::default()),
             log: Mutex::new(RequestLog::default()),
@@ -119,12 +125,30 @@ impl Org {
         *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
         self.set_settings(self.initial.settings.clone());
         self.faults.clear();
+        self.streams.reset();
         self.oauth.reset(&self.initial);
         self.auth_providers.reset(&self.initial.auth_providers);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        guard(&self.state)
+        if let Ok(state) = self.state.try_lock() {
+            return state;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = guard(&self.state);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state
+    }
+
+    /// Lets those who wait for the state go first. Who takes it many times in a row calls this in between, because
+    /// the lock itself is not fair.
+    pub(crate) async fn give_way(&self) {
+        for _ in 0..PATIENCE {
+            tokio::task::yield_now().await;
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
     }
 
     pub(crate) fn bus(&self) -> MutexGuard<'_, EventBus> {

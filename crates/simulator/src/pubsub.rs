@@ -48,11 +48,16 @@ pub(crate) const PATH: &str = "/eventbus.v1.PubSub/{method}";
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// Schemas an org remembers by their id; one more comes only with a changed definition.
 const SCHEMAS: usize = 256;
+/// Methods with one answer, which the latency model delays as it does REST calls.
+const UNARY: [&str; 3] = ["GetTopic", "GetSchema", "Publish"];
 
 /// What the service keeps beside the bus.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
+    /// All open streams.
     open: Arc<AtomicUsize>,
+    /// Those that count against the org's limit; a reset begins a new count.
+    counted: Mutex<Arc<AtomicUsize>>,
     schemas: Mutex<Vec<Arc<EventSchema>>>,
     /// Ends all streams when the org stops.
     closing: CancellationToken,
@@ -60,11 +65,15 @@ pub(crate) struct Streams {
 
 /// The place of one stream among those the org allows.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place {
+    open: Arc<AtomicUsize>,
+    counted: Arc<AtomicUsize>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.counted.fetch_sub(1, Ordering::AcqRel);
+        self.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -72,8 +81,15 @@ impl Streams {
     /// A place for one more stream, if there is one.
     fn enter(&self, most: usize) -> Option<Place> {
         let more = |open: usize| (open < most).then_some(open + 1);
-        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Place(Arc::clone(&self.open)))
+        let counted = Arc::clone(&*guard(&self.counted));
+        counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Some(Place { open: Arc::clone(&self.open), counted })
+    }
+
+    /// Forgets the places of streams that the reset of the bus ends: one whose client reads nothing ends late.
+    pub(crate) fn reset(&self) {
+        *guard(&self.counted) = Arc::default();
     }
 
     /// Ends all streams, those that open later included.
@@ -142,6 +158,10 @@ pub(crate) async fn serve(
         (Some(FaultKind::DropBefore), _) => cut.now(),
         (Some(_) | None, _) => {}
     }
+    let settings = org.settings();
+    let unary = path.rsplit('/').next().is_some_and(|method| UNARY.contains(&method));
+    let latency_ms = if unary { settings.latency_ms.saturating_add(org.jitter(settings.latency_jitter_ms)) } else { 0 };
+    org.clock.sleep(Duration::from_millis(latency_ms)).await;
     let asked = request.uri().authority().map(ToString::to_string);
     let service = Service::new(Arc::clone(&org), asked, fault.clone());
     let Ok(response) = PubSubServer::new(service).max_decoding_message_size(MESSAGE_LIMIT).call(request).await;
@@ -155,7 +175,7 @@ pub(crate) async fn serve(
         duration_ms: u64::try_from(org.clock.now().since(started).as_millis()).unwrap_or(u64::MAX),
         graphs: 0,
         nodes: 0,
-        latency_ms: 0,
+        latency_ms,
         fault: fault.map(|fault| fault.name().to_owned()),
     });
     response

@@ -93,9 +93,10 @@ async fn front(
     if let Some(error) = sizes::head_too_large(&parts.uri, &parts.headers) {
         return refused(&error);
     }
-    let limit = if parts.uri.path().contains("/jobs/ingest") { BULK_LIMIT } else { sizes::BODY };
-    let body = match to_bytes(body, limit).await {
+    let bulk = parts.uri.path().contains("/jobs/ingest");
+    let body = match to_bytes(body, if bulk { BULK_LIMIT } else { sizes::BODY }).await {
         Ok(body) => body,
+        Err(_) if bulk => return refused(&crate::bulk::too_large(org.settings().bulk_upload_max_bytes)),
         Err(error) => return refused(&sizes::unread_body(&error)),
     };
     let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer: cut.peer() };

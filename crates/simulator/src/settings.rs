@@ -227,6 +227,8 @@ pub struct Settings {
     pub collections_rolled_back_rows_keep_id: bool,
     /// Milliseconds a closed bulk job waits before it is worked on.
     pub bulk_delay_ms: u64,
+    /// Bytes of data that a bulk job takes, counted in base64.
+    pub bulk_upload_max_bytes: usize,
     /// Batches of ten thousand rows that bulk jobs may use in a rolling 24 hours.
     pub bulk_batch_limit: u64,
     /// Query cursors a user may hold; the oldest goes first. Nothing means any number, as since API version 56; 10 is
@@ -349,6 +351,7 @@ impl Default for Settings {
             duplicate_unseen_record: UnseenRecord::Null,
             collections_rolled_back_rows_keep_id: true,
             bulk_delay_ms: 0,
+            bulk_upload_max_bytes: 150_000_000,
             bulk_batch_limit: 15_000,
             query_cursor_limit: None,
             query_locator_prefix: "01g".to_owned(),

@@ -13,6 +13,9 @@ mod plan;
 mod print;
 mod run;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod slices;
+#[cfg(test)]
 mod tests;
 mod values;
 

@@ -2,14 +2,14 @@
 //!
 //! Source: Bulk API 2.0 and Bulk API Developer Guide, "How Requests Are Processed".
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use csv::StringRecord;
 
 use super::data::{Sheet, line, refusal, rows};
-use super::{BATCH_ROWS, Jobs, Operation, Order, State};
+use super::{BATCH_ROWS, HELD, Jobs, Operation, Order, State};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::ids::RecordId;
@@ -22,12 +22,18 @@ const CHUNK: usize = 200;
 /// Begins with a closed job; the caller need not wait for it.
 pub(crate) fn start(org: &Arc<Org>, id: RecordId, call: Call) {
     let org = Arc::clone(org);
-    tokio::spawn(async move { run(&org, id, &call).await });
+    let alive = org.bulk().alive();
+    tokio::spawn(async move { run(&org, id, &call, &alive).await });
 }
 
-async fn run(org: &Arc<Org>, id: RecordId, call: &Call) {
+async fn run(org: &Arc<Org>, id: RecordId, call: &Call, alive: &Weak<()>) {
     org.clock.sleep(Duration::from_millis(call.settings.bulk_delay_ms)).await;
-    let Some((order, data)) = begin(&mut org.bulk(), id, org.clock.now_ms()) else { return };
+    let begun = {
+        let mut jobs = org.bulk();
+        // After a reset another job may go by this id.
+        if is_gone(alive) { None } else { begin(&mut jobs, id, org.clock.now_ms()) }
+    };
+    let Some((order, data)) = begun else { return };
     let sheet = match Sheet::read(org, &order, &data, call).and_then(|sheet| usable(org, &order, sheet)) {
         Ok(sheet) => sheet,
         Err(message) => return fail(org, id, &data, message),
@@ -56,9 +62,12 @@ async fn run(org: &Arc<Org>, id: RecordId, call: &Call) {
     loop {
         let chunk: Vec<StringRecord> = left.by_ref().take(CHUNK).collect();
         let done = chunk.is_empty();
-        let outcomes = write(org, &order, &sheet, &chunk, call).await;
+        let Some(outcomes) = write(org, &order, &sheet, &chunk, call, alive).await else { return };
         let mut jobs = org.bulk();
-        // A job that is gone was reset away.
+        if is_gone(alive) {
+            return;
+        }
+        let full = jobs.held() > HELD;
         let Some(job) = jobs.all.get_mut(&id) else { return };
         for (row, outcome) in chunk.iter().zip(outcomes) {
             job.processed += 1;
@@ -74,7 +83,12 @@ async fn run(org: &Arc<Org>, id: RecordId, call: &Call) {
             }
         }
         job.modified_ms = org.clock.now_ms();
-        if done || job.state == State::Aborted {
+        if !done && full && job.state == State::InProgress {
+            // Results of many short rows outgrow their data.
+            job.state = State::Failed;
+            job.error = Some("ExceededQuota : The org holds no more job data".to_owned());
+        }
+        if done || job.state != State::InProgress {
             if !done {
                 let rest: String = left.map(|row| line(&order, &[], &row)).collect();
                 job.unprocessed.push_str(&rest);
@@ -85,6 +99,11 @@ async fn run(org: &Arc<Org>, id: RecordId, call: &Call) {
             return;
         }
     }
+}
+
+/// The org was reset since.
+fn is_gone(alive: &Weak<()>) -> bool {
+    alive.strong_count() == 0
 }
 
 fn begin(jobs: &mut Jobs, id: RecordId, now_ms: i64) -> Option<(Order, Bytes)> {
@@ -124,10 +143,21 @@ fn usable(org: &Org, order: &Order, sheet: Sheet) -> Result<Sheet, String> {
 /// A row's id and whether it is new, or the id it named and why it was refused.
 type Outcome = Result<(RecordId, bool), (String, ApiError)>;
 
-async fn write(org: &Arc<Org>, order: &Order, sheet: &Sheet, chunk: &[StringRecord], call: &Call) -> Vec<Outcome> {
+/// Writes a chunk; nothing when the org is reset meanwhile, which then keeps no row of it.
+async fn write(
+    org: &Arc<Org>,
+    order: &Order,
+    sheet: &Sheet,
+    chunk: &[StringRecord],
+    call: &Call,
+    alive: &Weak<()>,
+) -> Option<Vec<Outcome>> {
     let mut transaction = Transaction::begin(org);
     let mut outcomes = Vec::with_capacity(chunk.len());
     for row in chunk {
+        if is_gone(alive) {
+            return None;
+        }
         let savepoint = transaction.savepoint();
         let outcome = write_row(org, &mut transaction, order, sheet, row, call).await;
         if outcome.is_err() {
@@ -136,7 +166,7 @@ async fn write(org: &Arc<Org>, order: &Order, sheet: &Sheet, chunk: &[StringReco
         outcomes.push(outcome);
     }
     transaction.commit(call).await;
-    outcomes
+    Some(outcomes)
 }
 
 async fn write_row(

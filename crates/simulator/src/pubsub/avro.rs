@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::clock::{datetime_text, parse_datetime};
-use crate::events::utc;
+use crate::events::{read_value, utc};
 use crate::ids::RecordId;
 use crate::schema::{Field, FieldIx, FieldType, Object, ObjectIx};
 use crate::settings::Settings;
-use crate::validation::{self, Changes};
+use crate::validation::Changes;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -92,7 +92,7 @@ impl EventSchema {
         for (ix, value) in self.fields.iter().zip(values) {
             let field = definition.field(*ix);
             let value = to_json(field, value)?;
-            let value = validation::read_value(field, &value).map_err(|error| error.message)?;
+            let value = read_value(field, &value).map_err(|error| error.message)?;
             if !value.is_null() {
                 changes.set(*ix, value);
             }

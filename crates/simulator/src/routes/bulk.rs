@@ -73,7 +73,7 @@ pub(crate) async fn handle(
             if !kind.is_empty() && kind != "text/csv" {
                 return Err(unsupported(&kind));
             }
-            org.bulk().upload(id, incoming.body.clone(), now)?;
+            org.bulk().upload(id, incoming.body.clone(), call, now)?;
             Ok(Reply::empty(201))
         }
         (_, [_, "batches"]) => Err(ApiError::method_not_allowed(method, "PUT")),
@@ -105,7 +105,7 @@ async fn create(org: &Arc<Org>, incoming: &Incoming, call: &Call) -> Result<Repl
     let (closed, answer) = {
         let mut jobs = org.bulk();
         let id = jobs.create(order, user, now)?.to_string();
-        jobs.upload(&id, content, now)?;
+        jobs.upload(&id, content, call, now)?;
         let closed = jobs.close(&id, now)?;
         (closed, jobs.brief(org, &id, now)?)
     };

@@ -137,7 +137,7 @@ async fn run_part(
     let resource = Resource { method: part.method, segments, query: Form::parse(query_text), body: part.body };
     match resource.segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["sobjects", ..] => sobjects::handle(org, transaction, &resource, &call).await,
-        ["query" | "queryAll", ..] => query::handle(org, Some(transaction.id()), &resource, &call).into(),
+        ["query" | "queryAll", ..] => query::handle(org, Some(transaction.id()), &resource, &call).await.into(),
         ["composite", "sobjects", ..] => collections::handle(org, transaction, &resource, &call).await,
         _ => ApiError::not_found().into(),
     }

@@ -194,7 +194,7 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
         ["composite", "tree", _] => tree::run(org, resource, &call, size).await,
         ["composite", "batch"] => batch::run(org, resource, &call, size).await,
         ["ui-api", ..] => ui::handle(org, &resource, &call).into(),
-        ["query" | "queryAll", ..] => query::handle(org, None, &resource, &call).into(),
+        ["query" | "queryAll", ..] => query::handle(org, None, &resource, &call).await.into(),
         ["sobjects", ..] => {
             let reply = alone(org, &resource, &call, size).await.unwrap_or_else(|| ApiError::not_found().into());
             match version {
@@ -211,7 +211,7 @@ pub(crate) async fn alone(org: &Arc<Org>, resource: &Resource, call: &Call, size
     let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
     Some(match parts.as_slice() {
         ["limits"] => only(resource, &["GET"], || Reply::json(200, limits(org, call))),
-        ["query" | "queryAll", ..] => query::handle(org, None, resource, call).into(),
+        ["query" | "queryAll", ..] => query::handle(org, None, resource, call).await.into(),
         ["sobjects", ..] => {
             size.nodes = 1;
             let mut transaction = Transaction::begin(org);

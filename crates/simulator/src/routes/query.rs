@@ -66,7 +66,7 @@ impl Cursors {
 }
 
 /// Answers a statement in `q`, or the next page of a locator.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     org: &Arc<Org>,
     reader: Option<TransactionId>,
     resource: &Resource,
@@ -87,39 +87,40 @@ pub(crate) fn handle(
             let complete = |total: usize, records: Vec<Value>| {
                 Reply::json(200, json!({ "totalSize": total, "done": true, "records": records }))
             };
-            Ok(match soql::run(org, reader, statement, &query, all, call)? {
+            Ok(match soql::run(org, reader, statement, &query, all, call).await? {
                 Answer::Total(total) => complete(total, Vec::new()),
                 Answer::Groups(groups) => complete(groups.len(), groups),
                 Answer::Rows(found) if found.len() <= call.batch_size => {
-                    complete(found.len(), found.print(org, reader, call, 0..found.len()))
+                    complete(found.len(), found.print(org, reader, call, 0..found.len()).await)
                 }
                 Answer::Rows(found) => {
                     let found: Arc<Found> = Arc::from(found);
                     let id = org.cursors().open(&found, call.batch_size, call, org.clock.now_ms());
-                    page(org, reader, &found, id, 0, call.batch_size, call)
+                    page(org, reader, &found, id, 0, call.batch_size, call).await
                 }
             })
         }
-        [locator] => next_page(org, reader, locator, call),
+        [locator] => next_page(org, reader, locator, call).await,
         _ => Err(ApiError::not_found()),
     }
 }
 
-fn next_page(org: &Org, reader: Option<TransactionId>, locator: &str, call: &Call) -> Result<Reply, ApiError> {
+async fn next_page(org: &Org, reader: Option<TransactionId>, locator: &str, call: &Call) -> Result<Reply, ApiError> {
     let invalid = || ApiError::bad_request("INVALID_QUERY_LOCATOR", "invalid query locator");
     let (name, offset) = locator.rsplit_once('-').ok_or_else(invalid)?;
     let id = RecordId::parse(name).ok_or_else(invalid)?;
     let offset: usize = offset.parse().map_err(|_| invalid())?;
     let now = org.clock.now_ms();
-    let cursors = org.cursors();
-    let cursor = cursors.open.iter().find(|cursor| cursor.id == id && cursor.expires_at_ms > now);
-    let cursor = cursor.filter(|cursor| offset < cursor.found.len()).ok_or_else(invalid)?;
-    let (found, size) = (Arc::clone(&cursor.found), cursor.page);
-    drop(cursors);
-    Ok(page(org, reader, &found, id, offset, size, call))
+    let (found, size) = {
+        let cursors = org.cursors();
+        let cursor = cursors.open.iter().find(|cursor| cursor.id == id && cursor.expires_at_ms > now);
+        let cursor = cursor.filter(|cursor| offset < cursor.found.len()).ok_or_else(invalid)?;
+        (Arc::clone(&cursor.found), cursor.page)
+    };
+    Ok(page(org, reader, &found, id, offset, size, call).await)
 }
 
-fn page(
+async fn page(
     org: &Org,
     reader: Option<TransactionId>,
     found: &Found,
@@ -137,6 +138,6 @@ fn page(
         let next = format!("/services/data/v{}/query/{id}-{end}", call.version);
         body.insert("nextRecordsUrl".into(), json!(next));
     }
-    body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end)));
+    body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end).await));
     Reply::json(200, Value::Object(body))
 }

@@ -3,6 +3,7 @@
 //! Source: SOQL and SOSL Reference, "Aggregate Functions", "GROUP BY", "HAVING". Text groups without case.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Number, Value, json};
 
@@ -10,7 +11,7 @@ use super::bind::{Binder, Scope};
 use super::condition::{Key, passes};
 use super::message::malformed;
 use super::plan::{Bound, Grouping, Plan, Shape, Sort, Test};
-use super::run::{View, by_keys, matching};
+use super::run::{Reader, View, by_keys};
 use super::values::{Class, Compared, class, wanted};
 use super::{Aggregate, Filter, Function, Order, Path, Place, Query, Selected, Subject};
 use crate::api_error::ApiError;
@@ -79,7 +80,7 @@ impl Cells<'_, '_> {
     fn groupable(&self, path: &Path) -> Result<Bound, ApiError> {
         let bound = self.binder.path(self.scope, path)?;
         self.binder.short(&bound, path.place, "grouped")?;
-        if matches!(bound.kind, FieldType::Datetime | FieldType::Double | FieldType::Currency) {
+        if matches!(bound.kind, FieldType::Datetime | FieldType::Double | FieldType::Currency | FieldType::Percent) {
             let message = format!("field '{}' can not be grouped in a query call", self.binder.field(&bound).name);
             return Err(super::message::pointed("INVALID_FIELD", self.binder.statement, path.place, &message));
         }
@@ -171,7 +172,7 @@ impl Cells<'_, '_> {
 }
 
 /// Runs a grouped plan.
-pub(super) fn groups(view: &View<'_>, plan: &Plan, grouping: &Grouping) -> Result<Vec<Value>, ApiError> {
+pub(super) async fn groups(reader: &Reader<'_>, plan: &Plan, grouping: &Grouping) -> Result<Vec<Value>, ApiError> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<(Vec<Value>, Vec<Tally>)> = Vec::new();
     let fresh = || grouping.aggregates.iter().map(|_| Tally::default()).collect::<Vec<_>>();
@@ -179,7 +180,7 @@ pub(super) fn groups(view: &View<'_>, plan: &Plan, grouping: &Grouping) -> Resul
         // Without GROUP BY there is one group, even of nothing.
         groups.push((Vec::new(), fresh()));
     }
-    for (_, row) in matching(view, plan) {
+    let scan = reader.scan(plan, |view, _, row| {
         let place = if grouping.keys.is_empty() {
             0
         } else {
@@ -192,12 +193,14 @@ pub(super) fn groups(view: &View<'_>, plan: &Plan, grouping: &Grouping) -> Resul
         if let Some((_, tallies)) = groups.get_mut(place) {
             add(view, grouping, row, tallies);
         }
-    }
+        ControlFlow::Continue(())
+    });
+    scan.await;
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(groups.len());
     for (mut cells, tallies) in groups {
         for ((function, bound), tally) in grouping.aggregates.iter().zip(tallies) {
             let scale = bound.as_ref().map(|bound| {
-                let field = view.org.schema.object(bound.object).field(bound.field);
+                let field = reader.field(bound);
                 (field.kind, field.scale)
             });
             cells.push(tally.result(*function, scale));

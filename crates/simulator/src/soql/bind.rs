@@ -1,15 +1,15 @@
 //! Names to places in the schema, and what the org refuses while it looks.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::message::{malformed, no_such_column, no_such_object, no_such_relationship, pointed};
-use super::plan::{Bound, Column, Plan, Shape, Sort, Test};
+use super::plan::{Bound, Column, Join, JoinedIds, Plan, Shape, Sort, Test};
 use super::values::{Compared, wanted};
-use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate, run};
+use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate};
 use crate::api_error::ApiError;
 use crate::call::Call;
-use crate::org::{Org, State};
-use crate::records::TransactionId;
+use crate::org::Org;
 use crate::schema::{Field, FieldIx, FieldType, ObjectIx};
 
 /// References one path may follow ("Understanding Relationship Query Limitations").
@@ -27,8 +27,6 @@ const JOINS: usize = 2;
 /// What a bound statement is looked up in.
 pub(super) struct Binder<'a> {
     pub(super) org: &'a Org,
-    pub(super) state: &'a State,
-    pub(super) transaction: Option<TransactionId>,
     pub(super) call: &'a Call,
     pub(super) statement: &'a str,
 }
@@ -73,13 +71,14 @@ impl Binder<'_> {
         } else {
             Shape::Rows { columns: self.columns(query, scope, generation)?, order: self.order(query, scope)? }
         };
-        let mut joins = 0;
+        let mut joins = Vec::new();
         let filter = query.filter.as_ref().map(|filter| self.filter(scope, filter, true, &mut joins)).transpose()?;
         Ok(Plan {
             object,
             shape,
             filter,
             owned_by: self.scope(query, object)?,
+            joins,
             limit: query.limit,
             offset: query.offset.unwrap_or_default(),
         })
@@ -253,10 +252,12 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    /// Long text can be printed, and no more.
+    /// Long text and addresses can be printed, and no more; multi-select picklists can be filtered too.
     pub(super) fn short(&self, bound: &Bound, place: Place, done: &str) -> Result<(), ApiError> {
         let field = self.field(bound);
-        if field.kind == FieldType::Textarea && field.length > 255 {
+        let long = field.kind == FieldType::Textarea && field.length > 255;
+        let several = field.kind == FieldType::Multipicklist && done != "filtered";
+        if long || several || field.kind == FieldType::Address {
             let message = format!("field '{}' can not be {done} in a query call", field.name);
             return Err(pointed("INVALID_FIELD", self.statement, place, &message));
         }
@@ -268,7 +269,13 @@ impl Binder<'_> {
         pointed("MALFORMED_QUERY", self.statement, aggregate.place, &message)
     }
 
-    fn filter(&self, scope: Scope<'_>, filter: &Filter, top: bool, joins: &mut usize) -> Result<Test<Bound>, ApiError> {
+    fn filter(
+        &self,
+        scope: Scope<'_>,
+        filter: &Filter,
+        top: bool,
+        joins: &mut Vec<Join>,
+    ) -> Result<Test<Bound>, ApiError> {
         Ok(match filter {
             Filter::All(filters) => {
                 Test::All(filters.iter().map(|one| self.filter(scope, one, top, joins)).collect::<Result<_, _>>()?)
@@ -288,17 +295,18 @@ impl Binder<'_> {
                 Test::Compare { subject, operator: *operator, wanted }
             }
             Filter::Join { subject, negated, query } => {
-                *joins += 1;
                 if !top {
                     let message = "Semi join sub-selects are only allowed at the top level WHERE expressions and not in \
                                    nested WHERE expressions.";
                     return Err(malformed(message));
                 }
-                if *joins > JOINS {
+                if joins.len() == JOINS {
                     return Err(malformed("maximum 2 semi join sub-selects are allowed"));
                 }
                 let (subject, place) = self.filtered(scope, subject)?;
-                let ids = self.joined(scope, &subject, place, query)?;
+                let join = self.joined(scope, &subject, place, query)?;
+                let ids = Arc::clone(&join.ids);
+                joins.push(join);
                 Test::OneOf { subject, ids, negated: *negated }
             }
         })
@@ -315,14 +323,8 @@ impl Binder<'_> {
         }
     }
 
-    /// Runs the inner query of a semi-join.
-    fn joined(
-        &self,
-        outer: Scope<'_>,
-        subject: &Bound,
-        place: Place,
-        query: &Query,
-    ) -> Result<HashSet<String>, ApiError> {
+    /// The inner query of a semi-join.
+    fn joined(&self, outer: Scope<'_>, subject: &Bound, place: Place, query: &Query) -> Result<Join, ApiError> {
         let bare = query.group.is_empty()
             && query.order.is_empty()
             && query.limit.is_none()
@@ -361,9 +363,10 @@ impl Binder<'_> {
             return Err(pointed("MALFORMED_QUERY", self.statement, place, &message));
         }
         // A join inside a join is refused by counting it as nested.
-        let filter = query.filter.as_ref().map(|filter| self.filter(scope, filter, false, &mut 0)).transpose()?;
-        let plan =
-            Plan { object, shape: Shape::Total, filter, owned_by: self.scope(query, object)?, limit: None, offset: 0 };
-        Ok(run::ids(self, &plan, &selected))
+        let mut joins = Vec::new();
+        let filter = query.filter.as_ref().map(|filter| self.filter(scope, filter, false, &mut joins)).transpose()?;
+        let owned_by = self.scope(query, object)?;
+        let plan = Plan { object, shape: Shape::Total, filter, owned_by, joins, limit: None, offset: 0 };
+        Ok(Join { plan, selected, ids: JoinedIds::default() })
     }
 }

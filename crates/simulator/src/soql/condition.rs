@@ -17,7 +17,7 @@ pub(super) fn passes<'v, S>(test: &Test<S>, value: &impl Fn(&S) -> Option<&'v Va
         Test::Not(test) => !passes(test, value),
         Test::Compare { subject, operator, wanted } => compare(value(subject), *operator, wanted),
         Test::OneOf { subject, ids, negated } => match value(subject).and_then(Value::as_str) {
-            Some(id) => ids.contains(id) != *negated,
+            Some(id) => ids.get().is_some_and(|ids| ids.contains(id)) != *negated,
             None => *negated,
         },
     }

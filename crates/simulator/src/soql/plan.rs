@@ -1,6 +1,7 @@
 //! A statement after its names were found: what [`mod@super::run`] works on.
 
 use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 
 use super::{Function, Operator};
 use crate::schema::{FieldIx, FieldType, ObjectIx};
@@ -29,9 +30,42 @@ pub(super) struct Plan {
     pub(super) filter: Option<Test<Bound>>,
     /// Only rows that the user owns, by the field that says so.
     pub(super) owned_by: Option<FieldIx>,
+    /// Semi-joins of the condition.
+    pub(super) joins: Vec<Join>,
     pub(super) limit: Option<usize>,
     pub(super) offset: usize,
 }
+
+impl Plan {
+    /// How many rows are found before the offset is left out.
+    pub(super) fn end(&self) -> usize {
+        self.offset.saturating_add(self.limit.unwrap_or(usize::MAX))
+    }
+
+    /// Semi-joins of this plan and of its child queries; inner queries have none.
+    pub(super) fn every_join(&self) -> Vec<&Join> {
+        let mut joins: Vec<&Join> = self.joins.iter().collect();
+        if let Shape::Rows { columns, .. } = &self.shape {
+            for column in columns {
+                if let Column::Children { plan, .. } = column {
+                    joins.extend(plan.every_join());
+                }
+            }
+        }
+        joins
+    }
+}
+
+/// The inner query of a semi-join, and where its ids go.
+#[derive(Debug)]
+pub(super) struct Join {
+    pub(super) plan: Plan,
+    pub(super) selected: Bound,
+    pub(super) ids: JoinedIds,
+}
+
+/// Eighteen-character ids of a semi-join; there are some once its inner query ran.
+pub(super) type JoinedIds = Arc<OnceLock<HashSet<String>>>;
 
 /// What comes out.
 #[derive(Debug)]
@@ -86,10 +120,10 @@ pub(super) enum Test<S> {
         operator: Operator,
         wanted: Vec<Wanted>,
     },
-    /// A semi-join after its inner query ran: eighteen-character ids.
+    /// A semi-join.
     OneOf {
         subject: S,
-        ids: HashSet<String>,
+        ids: JoinedIds,
         negated: bool,
     },
 }

@@ -1,56 +1,68 @@
 //! Rows as REST prints them: attributes, fields in the order of the field list, parents nested, children enveloped.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::plan::{Bound, Column, Plan, Shape};
-use super::run::{View, arranged, fits};
+use super::run::{Reader, View, arranged};
 use crate::call::Call;
 use crate::ids::RecordId;
 use crate::records::Row;
 use crate::schema::ObjectIx;
 
-/// Prints rows of a plan.
-pub(super) fn rows(view: &View<'_>, call: &Call, plan: &Plan, rows: &[(RecordId, Arc<Row>)]) -> Vec<Value> {
+/// Prints rows of a plan, with the children that were found for them.
+pub(super) fn rows(
+    view: &View<'_>,
+    call: &Call,
+    plan: &Plan,
+    families: &[Family],
+    rows: &[(RecordId, Arc<Row>)],
+) -> Vec<Value> {
     let printer = Printer { view, call };
-    let families = printer.families(plan);
-    rows.iter().map(|(id, row)| printer.row(plan, &families, *id, row)).collect()
+    rows.iter().map(|(id, row)| printer.row(plan, families, *id, row)).collect()
 }
 
 /// Children of one column by the id of their parent, and the children of those.
-struct Family<'v> {
-    by_parent: HashMap<&'v str, Vec<(RecordId, &'v Arc<Row>)>>,
-    below: Vec<Family<'v>>,
+pub(super) struct Family {
+    by_parent: HashMap<String, Vec<(RecordId, Arc<Row>)>>,
+    below: Vec<Family>,
 }
 
-struct Printer<'p, 'v> {
-    view: &'p View<'v>,
+/// The children of `parents`, one pass over each child object.
+pub(super) fn families<'f>(reader: Reader<'f>, plan: &'f Plan, parents: Vec<RecordId>) -> BoxFuture<'f, Vec<Family>> {
+    Box::pin(async move {
+        let mut found = Vec::new();
+        let Shape::Rows { columns, .. } = &plan.shape else { return found };
+        for column in columns {
+            let Column::Children { link, plan, .. } = column else { continue };
+            let mut by_parent: HashMap<String, Vec<_>> =
+                parents.iter().map(|id| (id.to_string(), Vec::new())).collect();
+            let scan = reader.scan(plan, |_, id, row| {
+                if let Some(children) = row.text(*link).and_then(|parent| by_parent.get_mut(parent)) {
+                    children.push((id, Arc::clone(row)));
+                }
+                ControlFlow::Continue(())
+            });
+            scan.await;
+            let children = by_parent.values().flatten().map(|(id, _)| *id).collect();
+            let below = families(reader, plan, children).await;
+            found.push(Family { by_parent, below });
+        }
+        found
+    })
+}
+
+struct Printer<'p> {
+    view: &'p View<'p>,
     call: &'p Call,
 }
 
-impl<'v> Printer<'_, 'v> {
-    /// One pass over each child object, however many parents are printed.
-    fn families(&self, plan: &Plan) -> Vec<Family<'v>> {
-        let Shape::Rows { columns, .. } = &plan.shape else { return Vec::new() };
-        let mut families = Vec::new();
-        for column in columns {
-            let Column::Children { link, plan, .. } = column else { continue };
-            let mut by_parent: HashMap<&str, Vec<_>> = HashMap::new();
-            for (id, row) in self.view.state.table(plan.object).rows(self.view.transaction) {
-                if let Some(parent) = row.text(*link)
-                    && fits(self.view, plan, row)
-                {
-                    by_parent.entry(parent).or_default().push((id, row));
-                }
-            }
-            families.push(Family { by_parent, below: self.families(plan) });
-        }
-        families
-    }
-
-    fn row(&self, plan: &Plan, families: &[Family<'v>], id: RecordId, row: &Row) -> Value {
+impl Printer<'_> {
+    fn row(&self, plan: &Plan, families: &[Family], id: RecordId, row: &Row) -> Value {
         let mut record = Map::new();
         record.insert("attributes".into(), self.attributes(plan.object, id));
         let Shape::Rows { columns, .. } = &plan.shape else { return Value::Object(record) };
@@ -68,14 +80,14 @@ impl<'v> Printer<'_, 'v> {
     }
 
     /// An envelope of its own, or null when there are none.
-    fn children(&self, plan: &Plan, family: &Family<'v>, parent: RecordId) -> Value {
+    fn children(&self, plan: &Plan, family: &Family, parent: RecordId) -> Value {
         let Shape::Rows { order, .. } = &plan.shape else { return Value::Null };
-        let rows = family.by_parent.get(parent.to_string().as_str()).into_iter().flatten().copied();
-        let rows = arranged(self.view, plan, order, rows);
+        let Some(children) = family.by_parent.get(parent.to_string().as_str()) else { return Value::Null };
+        let rows = arranged(self.view, plan, order, children);
         if rows.is_empty() {
             return Value::Null;
         }
-        let records: Vec<Value> = rows.into_iter().map(|(id, row)| self.row(plan, &family.below, id, row)).collect();
+        let records: Vec<Value> = rows.into_iter().map(|(id, row)| self.row(plan, &family.below, *id, row)).collect();
         json!({ "totalSize": records.len(), "done": true, "records": records })
     }
 

@@ -1,8 +1,12 @@
 //! A plan against the rows a reader may see.
+//!
+//! The org's state is looked at in slices, and whoever waits for it goes first between two of them. A statement sees
+//! the rows of its object as they were at one moment; parents, children and the rows of a semi-join are those of the
+//! moment when their slice is looked at.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -16,7 +20,7 @@ use crate::call::Call;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
 use crate::records::{Row, TransactionId};
-use crate::schema::{FieldType, ObjectIx};
+use crate::schema::{Field, FieldType, ObjectIx};
 
 /// What a statement came to, before paging.
 #[derive(Debug)]
@@ -28,11 +32,19 @@ pub(crate) enum Answer {
     Rows(Box<Found>),
 }
 
+/// Rows looked at in one go: some milliseconds, for which a writer waits.
+pub(super) const SLICE: usize = 2_000;
+/// Rows printed in one go; their children come on top.
+const PRINTED: usize = 200;
+
+/// One version of a row, which stays as it is whatever is written later.
+pub(super) type Kept = (RecordId, Arc<Row>);
+
 /// Rows that were found, as they were then; they are printed when they are asked for.
 #[derive(Debug)]
 pub(crate) struct Found {
     plan: Plan,
-    rows: Vec<(RecordId, Arc<Row>)>,
+    rows: Vec<Kept>,
     deleted: bool,
 }
 
@@ -42,27 +54,44 @@ impl Found {
     }
 
     /// Prints some of the rows. Parents and children are those of now.
-    pub(crate) fn print(
+    pub(crate) async fn print(
         &self,
         org: &Org,
         transaction: Option<TransactionId>,
         call: &Call,
         some: Range<usize>,
     ) -> Vec<Value> {
-        let state = org.state();
-        let view = View { org, state: &state, transaction, deleted: self.deleted };
-        print::rows(&view, call, &self.plan, self.rows.get(some).unwrap_or_default())
+        let reader = Reader { org, transaction, deleted: self.deleted };
+        let rows = self.rows.get(some).unwrap_or_default();
+        let parents = rows.iter().map(|(id, _)| *id).collect();
+        let families = print::families(reader, &self.plan, parents).await;
+        let mut printed = Vec::with_capacity(rows.len());
+        for slice in rows.chunks(PRINTED) {
+            if !printed.is_empty() {
+                org.give_way().await;
+            }
+            let state = org.state();
+            printed.extend(print::rows(&reader.view(&state), call, &self.plan, &families, slice));
+        }
+        printed
     }
 }
 
-/// The rows as one reader sees them.
+/// Who reads, and whether the recycle bin is read too.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    org: &'a Org,
+    transaction: Option<TransactionId>,
+    deleted: bool,
+}
+
+/// The rows as one reader sees them while the state is held.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) org: &'a Org,
     pub(super) state: &'a State,
-    pub(super) transaction: Option<TransactionId>,
-    /// With the recycle bin.
-    pub(super) deleted: bool,
+    transaction: Option<TransactionId>,
+    deleted: bool,
 }
 
 impl<'a> View<'a> {
@@ -80,10 +109,93 @@ impl<'a> View<'a> {
     }
 }
 
+impl<'a> Reader<'a> {
+    fn view<'s>(&self, state: &'s State) -> View<'s>
+    where
+        'a: 's,
+    {
+        View { org: self.org, state, transaction: self.transaction, deleted: self.deleted }
+    }
+
+    pub(super) fn field(&self, bound: &Bound) -> &'a Field {
+        self.org.schema.object(bound.object).field(bound.field)
+    }
+
+    /// Shows `each` the rows that pass the plan's condition, in the order of their creation, until it breaks off.
+    pub(super) async fn scan(
+        &self,
+        plan: &Plan,
+        mut each: impl FnMut(&View<'_>, RecordId, &Arc<Row>) -> ControlFlow<()> + Send,
+    ) {
+        let mut show = |view: &View<'_>, id: RecordId, row: &Arc<Row>| {
+            if fits(view, plan, row) { each(view, id, row) } else { ControlFlow::Continue(()) }
+        };
+        let rest: Vec<Kept> = {
+            let state = self.org.state();
+            let view = self.view(&state);
+            let table = state.table(plan.object);
+            let own = |(id, row): (RecordId, &Arc<Row>)| (id, Arc::clone(row));
+            if let Some(ids) = plan.filter.as_ref().and_then(|test| candidates(&view, plan.object, test)) {
+                let mut rows = ids.into_iter().filter_map(|id| Some((id, view.row(plan.object, id)?)));
+                if rows.by_ref().take(SLICE).try_for_each(|(id, row)| show(&view, id, row)).is_break() {
+                    return;
+                }
+                rows.map(own).collect()
+            } else {
+                let mut rows = table.rows(self.transaction);
+                if rows.by_ref().take(SLICE).try_for_each(|(id, row)| show(&view, id, row)).is_break() {
+                    return;
+                }
+                // The versions of this moment; what is written from now on is not seen.
+                rows.map(own).collect()
+            }
+        };
+        for slice in rest.chunks(SLICE) {
+            self.org.give_way().await;
+            let state = self.org.state();
+            let view = self.view(&state);
+            if slice.iter().try_for_each(|(id, row)| show(&view, *id, row)).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the inner queries of the plan's semi-joins.
+    async fn join(&self, plan: &Plan) {
+        for join in plan.every_join() {
+            let mut ids = HashSet::new();
+            let alive = Self { deleted: false, ..*self };
+            let scan = alive.scan(&join.plan, |view, _, row| {
+                ids.extend(view.value(&join.selected, row).and_then(Value::as_str).map(str::to_owned));
+                ControlFlow::Continue(())
+            });
+            scan.await;
+            // A plan is run once.
+            let _ = join.ids.set(ids);
+        }
+    }
+
+    /// Rows of a plan in its order, within its bounds.
+    async fn rows(&self, plan: &Plan, order: &[Sort<Bound>]) -> Vec<Kept> {
+        let end = plan.end();
+        let mut keyed: Vec<(Vec<Key>, Kept)> = Vec::new();
+        let scan = self.scan(plan, |view, id, row| {
+            if order.is_empty() && keyed.len() >= end {
+                return ControlFlow::Break(());
+            }
+            keyed.push((keys(view, order, row), (id, Arc::clone(row))));
+            ControlFlow::Continue(())
+        });
+        scan.await;
+        keyed.sort_by(|(left, _), (right, _)| by_keys(order, left, right));
+        keyed.into_iter().map(|(_, row)| row).take(end).skip(plan.offset).collect()
+    }
+}
+
 /// Runs `query`, whose text is `statement`. With `deleted` the recycle bin is looked at too.
 ///
 /// `FOR UPDATE` takes no lock: the transaction of a query request ends with it.
-pub(crate) fn run(
+pub(crate) async fn run(
     org: &Org,
     transaction: Option<TransactionId>,
     statement: &str,
@@ -91,48 +203,32 @@ pub(crate) fn run(
     deleted: bool,
     call: &Call,
 ) -> Result<Answer, ApiError> {
-    let state = org.state();
-    let binder = Binder { org, state: &state, transaction, call, statement };
-    let plan = binder.statement(query)?;
-    let view = View { org, state: &state, transaction, deleted };
+    let plan = Binder { org, call, statement }.statement(query)?;
+    let reader = Reader { org, transaction, deleted };
+    reader.join(&plan).await;
     match &plan.shape {
         Shape::Total => {
-            let all = usize::MAX;
-            Ok(Answer::Total(matching(&view, &plan).skip(plan.offset).take(plan.limit.unwrap_or(all)).count()))
+            let (end, mut count) = (plan.end(), 0);
+            let scan = reader.scan(&plan, |_, _, _| {
+                if count >= end {
+                    return ControlFlow::Break(());
+                }
+                count += 1;
+                ControlFlow::Continue(())
+            });
+            scan.await;
+            Ok(Answer::Total(count.saturating_sub(plan.offset)))
         }
-        Shape::Groups(grouping) => Ok(Answer::Groups(aggregate::groups(&view, &plan, grouping)?)),
+        Shape::Groups(grouping) => Ok(Answer::Groups(aggregate::groups(&reader, &plan, grouping).await?)),
         Shape::Rows { order, .. } => {
-            let rows = arranged(&view, &plan, order, matching(&view, &plan));
-            let rows = rows.into_iter().map(|(id, row)| (id, Arc::clone(row))).collect();
-            drop(state);
+            let rows = reader.rows(&plan, order).await;
             Ok(Answer::Rows(Box::new(Found { plan, rows, deleted })))
         }
     }
 }
 
-/// The ids that an inner query selects.
-pub(super) fn ids(binder: &Binder<'_>, plan: &Plan, selected: &Bound) -> HashSet<String> {
-    let view = View { org: binder.org, state: binder.state, transaction: binder.transaction, deleted: false };
-    matching(&view, plan).filter_map(|(_, row)| view.value(selected, row)?.as_str().map(str::to_owned)).collect()
-}
-
-/// Rows that pass the plan's condition, in the order of their creation.
-pub(super) fn matching<'v>(view: &View<'v>, plan: &'v Plan) -> Box<dyn Iterator<Item = (RecordId, &'v Arc<Row>)> + 'v> {
-    let view = *view;
-    let table = view.state.table(plan.object);
-    let candidates = plan.filter.as_ref().and_then(|test| candidates(&view, plan.object, test));
-    match candidates {
-        Some(ids) => Box::new(
-            ids.into_iter()
-                .filter_map(move |id| Some((id, table.get(id, view.transaction)?)))
-                .filter(move |(_, row)| fits(&view, plan, row)),
-        ),
-        None => Box::new(table.rows(view.transaction).filter(move |(_, row)| fits(&view, plan, row))),
-    }
-}
-
 /// Whether a row is there, in scope, and passes.
-pub(super) fn fits(view: &View<'_>, plan: &Plan, row: &Row) -> bool {
+fn fits(view: &View<'_>, plan: &Plan, row: &Row) -> bool {
     (view.deleted || !row.deleted)
         && plan.owned_by.is_none_or(|owner| {
             row.text(owner).and_then(RecordId::parse).is_some_and(|id| id == view.state.defaults.user)
@@ -145,7 +241,7 @@ fn candidates(view: &View<'_>, object: ObjectIx, test: &Test<Bound>) -> Option<B
     match test {
         Test::All(tests) => tests.iter().find_map(|test| candidates(view, object, test)),
         Test::OneOf { subject, ids, negated: false } if subject.hops.is_empty() && subject.kind == FieldType::Id => {
-            Some(ids.iter().filter_map(|id| RecordId::parse(id)).collect())
+            Some(ids.get()?.iter().filter_map(|id| RecordId::parse(id)).collect())
         }
         Test::Compare { subject, operator: Operator::Equal | Operator::In, wanted } if subject.hops.is_empty() => {
             if subject.kind == FieldType::Id {
@@ -167,22 +263,16 @@ fn candidates(view: &View<'_>, object: ObjectIx, test: &Test<Bound>) -> Option<B
     }
 }
 
-/// Rows in the plan's order, within its bounds.
-pub(super) fn arranged<'v>(
-    view: &View<'v>,
-    plan: &Plan,
-    order: &[Sort<Bound>],
-    rows: impl Iterator<Item = (RecordId, &'v Arc<Row>)>,
-) -> Vec<(RecordId, &'v Arc<Row>)> {
-    let limit = plan.limit.unwrap_or(usize::MAX);
-    if order.is_empty() {
-        return rows.skip(plan.offset).take(limit).collect();
-    }
-    let mut keyed: Vec<(Vec<Key>, _)> = rows
-        .map(|(id, row)| (order.iter().map(|sort| Key::of(view.value(&sort.subject, row))).collect(), (id, row)))
-        .collect();
+/// What a row sorts by.
+fn keys(view: &View<'_>, order: &[Sort<Bound>], row: &Row) -> Vec<Key> {
+    order.iter().map(|sort| Key::of(view.value(&sort.subject, row))).collect()
+}
+
+/// Some of a plan's rows in its order, within its bounds.
+pub(super) fn arranged<'r>(view: &View<'_>, plan: &Plan, order: &[Sort<Bound>], rows: &'r [Kept]) -> Vec<&'r Kept> {
+    let mut keyed: Vec<(Vec<Key>, _)> = rows.iter().map(|row| (keys(view, order, &row.1), row)).collect();
     keyed.sort_by(|(left, _), (right, _)| by_keys(order, left, right));
-    keyed.into_iter().map(|(_, row)| row).skip(plan.offset).take(limit).collect()
+    keyed.into_iter().map(|(_, row)| row).take(plan.end()).skip(plan.offset).collect()
 }
 
 pub(super) fn by_keys<S>(order: &[Sort<S>], left: &[Key], right: &[Key]) -> Ordering {

@@ -350,3 +350,42 @@ async fn a_large_job_is_written_in_chunks() {
     assert_eq!(results(&org, &id, "successfulResults").await.lines().count(), 1_002);
     assert_eq!(org.records("Account").len(), 1_001);
 }
+
+#[tokio::test]
+async fn data_above_the_limit_is_refused_by_its_size_in_base64() {
+    let org = Client::with_settings(|settings| settings.bulk_upload_max_bytes = 400).await;
+    let id = job(&org, json!({ "object": "Account", "operation": "insert" })).await;
+    let data = |bytes: usize| format!("Name\n{}\n", "A".repeat(bytes - 6));
+    let (status, body) = upload(&org, &id, &data(301)).await;
+    assert_eq!(status, 400);
+    let message = "Failed to read request. Exceeded max size limit of 400";
+    assert_eq!(body, json!([{ "errorCode": "CLIENTINPUTERROR", "message": message }]));
+    assert_eq!(upload(&org, &id, &data(300)).await.0, 201);
+}
+
+#[tokio::test]
+async fn a_reset_ends_jobs_and_the_work_on_them() {
+    let org = Client::with_settings(|settings| {
+        settings.pace = 0.0;
+        settings.bulk_delay_ms = 60_000;
+    })
+    .await;
+    let order = json!({ "object": "Account", "operation": "insert" });
+    let old = job(&org, order.clone()).await;
+    upload(&org, &old, "Name\nOld\n").await;
+    close(&org, &old).await;
+    org.control().reset();
+    let org = Client { token: org.sign_in().await, simulator: org.simulator, http: org.http };
+    assert_eq!(org.get(&format!("jobs/ingest/{old}")).await.0, 404);
+    // Ids begin again, and the old work does not touch the new job.
+    let new = job(&org, order).await;
+    assert_eq!(new, old);
+    upload(&org, &new, "Name\nNew\n").await;
+    org.control().advance_clock(Duration::from_secs(59));
+    close(&org, &new).await;
+    org.control().advance_clock(Duration::from_secs(1));
+    assert_eq!(org.get(&format!("jobs/ingest/{new}")).await.1["state"], "UploadComplete");
+    org.control().advance_clock(Duration::from_secs(59));
+    assert_eq!(ended(&org, &new).await["numberRecordsProcessed"], 1);
+    assert_eq!(org.records("Account")[0]["Name"], "New");
+}

@@ -21,6 +21,7 @@ mod events;
 mod faults;
 mod fuzz;
 mod graph;
+mod grpc;
 mod limits;
 mod locks;
 mod matching;

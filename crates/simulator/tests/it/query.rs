@@ -1,3 +1,4 @@
+use causeway_simulator::Config;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, code};
@@ -344,5 +345,41 @@ async fn deleted_rows_are_found_by_query_all_only() {
     for condition in ["IsDeleted=true".to_owned(), format!("Id='{id}'"), "LimioId__c='x'".to_owned()] {
         let (_, body) = org.get(&format!("queryAll?q=SELECT+Id+FROM+Account+WHERE+{condition}")).await;
         assert_eq!(body["totalSize"], 1, "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn values_of_a_multi_select_picklist_are_included_or_excluded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("papers.toml");
+    let field = r#"{ name = "Papers__c", type = "MultiselectPicklist", values = ["Daily", "Weekly", "Sunday"] }"#;
+    std::fs::write(&path, format!("[[object]]\nname = \"Account\"\nfields = [{field}]\n")).unwrap();
+    let org = Client::with(Config { schema: vec![path.into()], ..Config::default() }).await;
+    for (name, papers) in
+        [("D", json!("Daily")), ("DW", json!("Daily;Weekly")), ("S", json!("Sunday")), ("N", Value::Null)]
+    {
+        org.create("Account", json!({ "Name": name, "Papers__c": papers })).await;
+    }
+    for (clause, expected) in [
+        ("Papers__c INCLUDES ('Daily')", vec!["D", "DW"]),
+        ("Papers__c INCLUDES ('Daily;Weekly', 'Sunday')", vec!["DW", "S"]),
+        ("Papers__c includes ('weekly;daily')", vec!["DW"]),
+        ("Papers__c EXCLUDES ('Daily;Weekly', 'Sunday')", vec!["D", "N"]),
+        ("Papers__c = 'Daily;Weekly'", vec!["DW"]),
+        ("Papers__c != null AND Papers__c EXCLUDES ('Daily')", vec!["S"]),
+    ] {
+        assert_eq!(names(&org, &format!("WHERE {clause} ORDER BY Name")).await, expected, "{clause}");
+    }
+    for (statement, message) in [
+        ("SELECT Id FROM Account ORDER BY Papers__c", "field 'Papers__c' can not be sorted in a query call"),
+        ("SELECT Papers__c FROM Account GROUP BY Papers__c", "field 'Papers__c' can not be grouped in a query call"),
+        (
+            "SELECT Id FROM Account WHERE BillingAddress = 'x'",
+            "field 'BillingAddress' can not be filtered in a query call",
+        ),
+    ] {
+        let (status, body) = org.query(statement).await;
+        assert_eq!((status, code(&body)), (400, "INVALID_FIELD"), "{statement}");
+        assert!(body[0]["message"].as_str().unwrap().ends_with(message), "{body}");
     }
 }

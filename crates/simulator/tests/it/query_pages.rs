@@ -50,6 +50,10 @@ async fn a_cursor_lives_two_days_and_not_beyond_a_reset() {
     assert_eq!(org.get(&next).await.0, 200);
     org.control().advance_clock(Duration::from_secs(3_601));
     assert_eq!(code(&org.get(&next).await.1), "INVALID_QUERY_LOCATOR");
+    let (_, next) = first_page(&org).await;
+    org.control().reset();
+    let org = Client { token: org.sign_in().await, simulator: org.simulator, http: org.http };
+    assert_eq!(code(&org.get(&next).await.1), "INVALID_QUERY_LOCATOR");
 }
 
 #[tokio::test]
@@ -96,4 +100,20 @@ async fn a_query_inside_a_composite_sees_its_own_transaction() {
         )
         .await;
     assert_eq!(body["compositeResponse"][1]["body"]["records"][0]["Name"], "Acme", "{body}");
+}
+
+#[tokio::test]
+async fn a_query_inside_a_batch_answers_as_alone() {
+    let org = with_accounts(3, |_| {}).await;
+    let part = |url: &str| json!({ "method": "GET", "url": url });
+    let batch = json!({ "batchRequests": [
+        part("v62.0/query?q=SELECT+Name+FROM+Account+WHERE+Name='A002'"), part("v62.0/query?q=SELECT+Nope+FROM+Account"),
+    ] });
+    let (status, body) = org.post("composite/batch", batch).await;
+    assert_eq!((status, &body["hasErrors"]), (200, &json!(true)), "{body}");
+    assert_eq!(body["results"][0]["result"]["records"][0]["Name"], "A002");
+    assert_eq!(
+        (&body["results"][1]["statusCode"], code(&body["results"][1]["result"])),
+        (&json!(400), "INVALID_FIELD")
+    );
 }

@@ -39,7 +39,14 @@ pub(crate) async fn connect(
     org: &Client,
     metadata: &[(&'static str, String)],
 ) -> PubSubClient<InterceptedService<Channel, SignIn>> {
-    let channel = Channel::from_shared(org.url("")).unwrap().connect().await.unwrap();
+    signed_in(Channel::from_shared(org.url("")).unwrap().connect().await.unwrap(), metadata)
+}
+
+/// A client of the service that sends `metadata` with each call.
+pub(crate) fn signed_in(
+    channel: Channel,
+    metadata: &[(&'static str, String)],
+) -> PubSubClient<InterceptedService<Channel, SignIn>> {
     let metadata: Vec<_> =
         metadata.iter().map(|(key, value)| (*key, MetadataValue::try_from(value.as_str()).unwrap())).collect();
     let sign_in: SignIn = Box::new(move |mut request| {

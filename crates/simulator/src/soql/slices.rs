@@ -1,0 +1,76 @@
+//! That a long scan leaves the state to others, and what it then sees.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use serde_json::{Map, Value, json};
+
+use super::run::SLICE;
+use super::{Answer, parse, run};
+use crate::call::{Call, DuplicateOptions};
+use crate::config::Config;
+use crate::ids::RecordId;
+use crate::org::Org;
+use crate::records::Row;
+use crate::schema::Schema;
+use crate::transaction::{Target, Transaction};
+
+fn body(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+#[tokio::test]
+async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
+    let org = Arc::new(Org::new(Config::default(), 1, Schema::load(&[]).unwrap()));
+    let account = org.schema.account;
+    let number = org.schema.object(account).find("NumberOfEmployees").unwrap();
+    let rows = 3 * SLICE;
+    for n in 0..rows {
+        let mut row = Row::default();
+        row.set(number, json!(1.0));
+        org.state().table_mut(account).seed(RecordId::new("001", 10 + n as u64), row);
+    }
+    org.state().table_mut(account).last_number = 10 + rows as u64;
+    let call = Call {
+        settings: org.settings(),
+        version: "62.0".to_owned(),
+        path: String::new(),
+        duplicates: DuplicateOptions::default(),
+        batch_size: 2_000,
+        in_graph: false,
+    };
+    for statement in [
+        "SELECT SUM(NumberOfEmployees) FROM Account WHERE Phone = null",
+        "SELECT COUNT() FROM Account WHERE NumberOfEmployees = 1",
+        "SELECT Id FROM Account WHERE NumberOfEmployees = 1 ORDER BY Name",
+        "SELECT COUNT() FROM Account WHERE Id NOT IN (SELECT AccountId FROM Contact)",
+    ] {
+        let query = parse(statement).unwrap();
+        let mut answer = pin!(run(&org, None, statement, &query, false, &call));
+        assert!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "{statement}");
+        // The last row, which the scan has not reached, changes, and one more comes.
+        let last = RecordId::new("001", 9 + rows as u64);
+        let mut transaction = Transaction::begin(&org);
+        let change = body(json!({ "NumberOfEmployees": 7, "Phone": "1" }));
+        transaction.save(account, Target::Id(last), &change, &call).await.unwrap();
+        let row = body(json!({ "Name": "new", "NumberOfEmployees": 1 }));
+        transaction.save(account, Target::New, &row, &call).await.unwrap();
+        transaction.commit(&call).await;
+        let found = match answer.await.unwrap() {
+            Answer::Total(total) => json!(total),
+            Answer::Rows(found) => json!(found.len()),
+            Answer::Groups(groups) => groups[0]["expr0"].clone(),
+        };
+        assert_eq!(found, json!(rows), "{statement}");
+        // As it was before, for the next statement.
+        let mut state = org.state();
+        let id = RecordId::new("001", state.table(account).last_number);
+        let mut gone = Row::default();
+        gone.deleted = true;
+        state.table_mut(account).seed(id, gone);
+        let mut row = Row::default();
+        row.set(number, json!(1.0));
+        state.table_mut(account).seed(last, row);
+    }
+}
