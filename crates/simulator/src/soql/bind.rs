@@ -9,6 +9,7 @@ use super::values::{Compared, wanted};
 use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate};
 use crate::api_error::ApiError;
 use crate::call::Call;
+use crate::ids::RecordId;
 use crate::org::Org;
 use crate::schema::{Field, FieldIx, FieldType, ObjectIx};
 
@@ -85,12 +86,12 @@ impl Binder<'_> {
     }
 
     /// `USING SCOPE`: everything or the user's own rows.
-    fn scope(&self, query: &Query, object: ObjectIx) -> Result<Option<FieldIx>, ApiError> {
+    fn scope(&self, query: &Query, object: ObjectIx) -> Result<Option<(FieldIx, RecordId)>, ApiError> {
         let Some((name, place)) = &query.scope else { return Ok(None) };
         let owner = self.org.schema.object(object).find("OwnerId");
         match (name.to_ascii_lowercase().as_str(), owner) {
             ("everything", _) => Ok(None),
-            ("mine", Some(owner)) => Ok(Some(owner)),
+            ("mine", Some(owner)) => Ok(Some((owner, self.call.user))),
             _ => {
                 let message = format!("scope '{name}' is not supported for this entity");
                 Err(pointed("INVALID_QUERY_SCOPE", self.statement, *place, &message))

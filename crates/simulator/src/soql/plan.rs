@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use super::{Function, Operator};
+use crate::ids::RecordId;
 use crate::schema::{FieldIx, FieldType, ObjectIx};
 
 /// A path after lookup: references to follow, then the field.
@@ -28,8 +29,8 @@ pub(super) struct Plan {
     pub(super) object: ObjectIx,
     pub(super) shape: Shape,
     pub(super) filter: Option<Test<Bound>>,
-    /// Only rows that the user owns, by the field that says so.
-    pub(super) owned_by: Option<FieldIx>,
+    /// Only rows that the user owns: the field that says so, and the user.
+    pub(super) owned_by: Option<(FieldIx, RecordId)>,
     /// Semi-joins of the condition.
     pub(super) joins: Vec<Join>,
     pub(super) limit: Option<usize>,

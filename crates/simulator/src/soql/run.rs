@@ -230,9 +230,7 @@ pub(crate) async fn run(
 /// Whether a row is there, in scope, and passes.
 fn fits(view: &View<'_>, plan: &Plan, row: &Row) -> bool {
     (view.deleted || !row.deleted)
-        && plan.owned_by.is_none_or(|owner| {
-            row.text(owner).and_then(RecordId::parse).is_some_and(|id| id == view.state.defaults.user)
-        })
+        && plan.owned_by.is_none_or(|(owner, user)| row.text(owner).and_then(RecordId::parse) == Some(user))
         && plan.filter.as_ref().is_none_or(|test| passes(test, &|bound: &Bound| view.value(bound, row)))
 }
 

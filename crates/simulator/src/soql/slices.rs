@@ -34,6 +34,7 @@ async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
     org.state().table_mut(account).last_number = 10 + rows as u64;
     let call = Call {
         settings: org.settings(),
+        user: org.state().defaults.user,
         version: "62.0".to_owned(),
         path: String::new(),
         duplicates: DuplicateOptions::default(),
