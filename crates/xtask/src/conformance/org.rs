@@ -22,9 +22,6 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// How long it may take to end after SIGTERM.
 const STOP: Duration = Duration::from_secs(5);
 
-/// The built-in user, as whom the app acts and who may use it without being asked.
-const USER: &str = "integration@causeway.test";
-
 /// The program `causeway-simulator`, on a port of its own.
 #[derive(Debug)]
 pub(crate) struct Org {
@@ -105,8 +102,6 @@ impl Org {
             "run_as": "integration@causeway.test", "preauthorized_users": ["integration@causeway.test"],
         });
         self.post("apps", &app).await?;
-        // The password grant is closed in new orgs.
-        self.post("settings", &json!({ "username_password_flow": true })).await?;
         for step in &scenario.prepare {
             self.post(&step.post, &step.body).await?;
         }
