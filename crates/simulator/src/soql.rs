@@ -12,11 +12,6 @@ mod parser;
 mod plan;
 mod print;
 mod run;
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-mod slices;
-#[cfg(test)]
-mod tests;
 mod values;
 
 pub(crate) use parser::parse;
@@ -172,3 +167,7 @@ enum Literal {
     Instant(i64),
     Relative(dates::Relative),
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests;

@@ -1,5 +1,7 @@
 //! The parser on its own: what is printed is read back, and nothing makes it fail badly.
 
+mod slices;
+
 use std::fmt::{self, Display, Write};
 
 use proptest::prelude::*;

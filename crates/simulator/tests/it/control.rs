@@ -45,9 +45,11 @@ async fn the_description_names_every_path_that_answers() {
     let org = Client::new().await;
     let (_, description) = control(&org, "GET", "openapi.json", None).await;
     assert!(description["openapi"].as_str().unwrap().starts_with("3."));
+    let orgs = control(&org, "GET", "orgs", None).await.1;
+    let name = orgs[0]["name"].as_str().unwrap().to_owned();
     for (path, methods) in description["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let real = path.trim_start_matches("/_sim/").replace("{object}", "Account");
+            let real = path.trim_start_matches("/_sim/").replace("{object}", "Account").replace("{name}", &name);
             let (status, _) = control(&org, &method.to_uppercase(), &real, None).await;
             assert!(!matches!(status, 404 | 405), "{method} {path} answers {status}");
         }
@@ -97,4 +99,33 @@ async fn every_setting_is_described_with_its_type_and_its_values() {
             assert_eq!(status, 400, "{key}");
         }
     }
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+#[tokio::test]
+async fn the_readme_names_switches_and_faults_that_exist_and_leaves_no_fault_out() {
+    let org = Client::new().await;
+    let readme = include_str!("../../README.md");
+    let part = |from: &str, to: &str| readme.split_once(from).unwrap().1.split_once(to).unwrap().0;
+    let settings = control(&org, "GET", "settings", None).await.1;
+    let switches = part("\n## Switches\n", "\n# ");
+    let rows = switches.lines().filter(|line| line.starts_with("| `")).map(|line| line.split(" | ").next().unwrap());
+    let prose = switches.split_once("The rest sets the scene").unwrap().1;
+    let names = rows.flat_map(quoted).chain(quoted(prose)).filter(|name| !name.contains([' ', '/']));
+    let unknown: Vec<_> = names.filter(|name| settings.get(*name).is_none()).collect();
+    assert!(unknown.is_empty(), "no such settings: {unknown:?}");
+
+    let description = control(&org, "GET", "openapi.json", None).await.1;
+    let kinds = &description["components"]["schemas"]["Fault"]["properties"]["kind"]["enum"];
+    let mut kinds: Vec<_> = kinds.as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
+    let table = part("\n| Goes off on | Kinds |\n", "\n\n");
+    let mut told: Vec<_> = table.lines().filter_map(|line| line.split(" | ").nth(1)).flat_map(quoted).collect();
+    told.retain(|name| !["Retry-After", "steps", "repeat"].contains(name) && !name.contains('/'));
+    kinds.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(told, kinds);
 }

@@ -6,14 +6,14 @@ use std::task::{Context, Waker};
 
 use serde_json::{Map, Value, json};
 
-use super::run::SLICE;
-use super::{Answer, parse, run};
 use crate::call::{Call, DuplicateOptions};
 use crate::config::Config;
 use crate::ids::RecordId;
 use crate::org::Org;
 use crate::records::Row;
 use crate::schema::Schema;
+use crate::soql::run::SLICE;
+use crate::soql::{Answer, parse, run};
 use crate::transaction::{Target, Transaction};
 
 fn body(value: Value) -> Map<String, Value> {
