@@ -335,7 +335,7 @@ impl Control {
     /// Whoever may not sign in any more, or has a new password, loses his sessions.
     ///
     /// # Errors
-    /// The name is empty, or an address range cannot be read.
+    /// As [`User::check`].
     pub fn put_user(&self, user: User) -> Result<String, ControlError> {
         self.org.put_user(user).map(|id| id.to_string()).map_err(ControlError)
     }

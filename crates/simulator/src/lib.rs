@@ -100,6 +100,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A user of the config cannot be one of the org.
+    #[error("org {org}: {problem}")]
+    User {
+        /// Name of the org.
+        org: String,
+        /// Which user, what is wrong with him, and the remedy.
+        problem: String,
+    },
     /// A source of the schema cannot be used.
     #[error("schema: {0}")]
     Schema(#[from] SchemaError),
@@ -128,6 +136,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// An org with what its config asks for, not yet reachable.
 fn prepare(config: Config, number: u64) -> Result<Arc<org::Org>> {
+    if let Some(problem) = config::users::problems(&config.users).into_iter().next() {
+        return Err(Error::User { org: config.name, problem });
+    }
     let org = Arc::new(org::Org::new(config.clone(), number, schema::Schema::load(&config.schema)?));
     let control = Control::new(Arc::clone(&org));
     control.set_duplicate_rules(&config.duplicate_rules).map_err(Error::DuplicateRules)?;
@@ -156,7 +167,7 @@ impl Simulator {
     /// Starts an org and returns once it answers.
     ///
     /// # Errors
-    /// The address cannot be listened on, or the config contradicts the org's schema.
+    /// A user cannot be one, the config contradicts the org's schema, or the address cannot be listened on.
     pub async fn start(config: Config) -> Result<Self> {
         Self::start_many(vec![config]).await
     }
@@ -165,7 +176,8 @@ impl Simulator {
     /// and under every unknown host name, each at `/orgs/{name}` and at host names that begin with its name.
     ///
     /// # Errors
-    /// There is no org, two have one name, the address cannot be listened on, or a config contradicts its schema.
+    /// There is no org, two have one name, a user cannot be one, a config contradicts its schema, or the address cannot
+    /// be listened on.
     pub async fn start_many(configs: Vec<Config>) -> Result<Self> {
         let none = || Error::Org { name: String::new(), problem: "at least one org is needed".to_owned() };
         let address = configs.first().ok_or_else(none)?.listen;
@@ -174,16 +186,13 @@ impl Simulator {
         let tls = configs.first().and_then(|config| config.tls.as_ref());
         let tls = tls.map(|tls| tls::ready(tls, &names)).transpose().map_err(Error::Tls)?;
         let (acceptor, certificate) = tls.map_or((None, None), |ready| (Some(ready.acceptor), Some(ready.trust)));
+        // The address is taken once nothing else can be wrong.
+        let ready = orgs::ready(configs)?;
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let base_url = format!("{scheme}://{}", listener.local_addr().map_err(listen)?);
-        let orgs = Arc::new(orgs::Orgs::new(base_url.clone()));
-        let mut first = None;
-        for config in configs {
-            let org = orgs.add(config)?;
-            first.get_or_insert(org);
-        }
-        let control = first.ok_or_else(none)?.control();
+        let orgs = Arc::new(orgs::Orgs::new(base_url.clone(), ready));
+        let control = orgs.all().first().ok_or_else(none)?.control();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let service = orgs::router(Arc::clone(&orgs)).into_make_service_with_connect_info::<connection::Cut>();
@@ -225,23 +234,22 @@ impl Simulator {
     /// Starts one more org at the same address; `listen` of its config is not used.
     ///
     /// # Errors
-    /// Its name is taken or unfit, or the config contradicts its schema.
+    /// Its name is taken or unfit, a user cannot be one, or the config contradicts its schema.
     pub fn add_org(&self, config: Config) -> Result<OrgHandle> {
         self.orgs.add(config)
     }
 
-    fn end_streams(&self) {
+    /// What an org holds would hold the end.
+    fn let_go(&self) {
         for org in self.orgs.all() {
-            org.org.streams.close();
+            org.org.end();
         }
     }
 
     /// Stops listening and waits until running requests are answered and idle connections closed.
     pub async fn shutdown(mut self) {
         self.stop.cancel();
-        // What a fault holds would hold the shutdown.
-        self.control.clear_faults();
-        self.end_streams();
+        self.let_go();
         let ended = tokio::select! {
             ended = &mut self.server => ended,
             () = stalled(Arc::clone(&self.orgs)) => {
@@ -272,8 +280,7 @@ async fn stalled(orgs: Arc<orgs::Orgs>) {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.control.clear_faults();
-        self.end_streams();
+        self.let_go();
         self.server.abort();
     }
 }

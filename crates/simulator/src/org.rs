@@ -16,7 +16,7 @@ use crate::events::EventBus;
 use crate::faults::armed::Faults;
 use crate::ids::RecordId;
 use crate::limits::{Stored, Usage};
-use crate::oauth::{OAuth, policy};
+use crate::oauth::OAuth;
 use crate::orgs::Reached;
 use crate::pubsub::Streams;
 use crate::records::{KeyPart, Row, Table, TransactionId};
@@ -76,7 +76,10 @@ pub(crate) struct Defaults {
 }
 
 /// A user who has left: no row can be given to them.
-const FORMER_USER: &str = "former@causeway.test";
+pub(crate) const FORMER_USER: &str = "former@causeway.test";
+
+/// How fast a clock that stood goes at the end: waits are short, and no session dies of it.
+const LAST_PACE: f64 = 100.0;
 
 /// How often one who gives way looks whether anyone still waits.
 const PATIENCE: usize = 1_000;
@@ -128,6 +131,16 @@ impl Org {
         self.streams.reset();
         self.oauth.reset(&self.initial);
         self.auth_providers.reset(&self.initial.auth_providers);
+    }
+
+    /// Lets go what the org holds, because it ends: held calls, open streams, and whoever waits on a clock that stands
+    /// and that nobody will push any more.
+    pub(crate) fn end(&self) {
+        self.faults.clear();
+        self.streams.close();
+        if self.settings().pace <= 0.0 {
+            self.clock.set_pace(LAST_PACE);
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -261,13 +274,7 @@ impl Org {
 
     /// Adds or replaces a user and his row.
     pub(crate) fn put_user(&self, user: User) -> Result<RecordId, String> {
-        let anywhere = std::net::IpAddr::from([0, 0, 0, 0]);
-        if user.username.is_empty() {
-            return Err("username: must not be empty".to_owned());
-        }
-        if let Some(range) = user.ip_ranges.iter().find(|range| policy::in_range(anywhere, range).is_none()) {
-            return Err(format!("ip_ranges: {range} is no address or range such as 10.0.0.0/8"));
-        }
+        user.check()?;
         let fields = crate::oauth::users::fields(&user);
         let id = self.oauth.store().put_user(user);
         self.state().seed(&self.schema, self.schema.user, id, &fields, &self.clock.stamp_text());

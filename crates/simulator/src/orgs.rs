@@ -87,6 +87,40 @@ struct Entry {
     service: Router,
 }
 
+impl Entry {
+    /// An org at its address: the root for the first one, a prefix for the others.
+    fn at(base_url: &str, first: bool, org: Arc<Org>) -> Self {
+        org.set_own_url(if first { base_url.to_owned() } else { prefixed(base_url, org.name()) });
+        Self { service: routes::router(Arc::clone(&org)), org }
+    }
+}
+
+/// The orgs of these configs, numbered from one and not yet reachable.
+pub(crate) fn ready(configs: Vec<Config>) -> Result<Vec<Arc<Org>>, crate::Error> {
+    let mut ready = Vec::with_capacity(configs.len().min(MOST));
+    for (number, config) in (1..).zip(configs) {
+        check_name(&config.name).map_err(|problem| refused(&config.name, problem))?;
+        check_place(ready.iter(), &config.name)?;
+        ready.push(crate::prepare(config, number)?);
+    }
+    Ok(ready)
+}
+
+/// Whether one more org may stand beside `others`.
+fn check_place<'a>(mut others: impl ExactSizeIterator<Item = &'a Arc<Org>>, name: &str) -> Result<(), crate::Error> {
+    if others.len() >= MOST {
+        return Err(refused(name, format!("there are {MOST} orgs already")));
+    }
+    if others.any(|other| other.name() == name) {
+        return Err(refused(name, "another org has this name".to_owned()));
+    }
+    Ok(())
+}
+
+fn refused(name: &str, problem: String) -> crate::Error {
+    crate::Error::Org { name: name.to_owned(), problem }
+}
+
 /// All orgs of the process; the first is never taken away.
 #[derive(Debug)]
 pub(crate) struct Orgs {
@@ -99,38 +133,38 @@ pub(crate) struct Orgs {
 }
 
 impl Orgs {
-    pub(crate) fn new(base_url: String) -> Self {
+    /// The orgs that [`ready`] has made, at this address.
+    pub(crate) fn new(base_url: String, ready: Vec<Arc<Org>>) -> Self {
         let scheme = if base_url.starts_with("https:") { "https" } else { "http" };
-        Self { entries: RwLock::default(), base_url, scheme, last: AtomicU64::new(0) }
+        let last = AtomicU64::new(ready.len() as u64);
+        let mut entries = Vec::with_capacity(ready.len());
+        for org in ready {
+            entries.push(Entry::at(&base_url, entries.is_empty(), org));
+        }
+        Self { entries: RwLock::new(entries), base_url, scheme, last }
     }
 
     /// Starts an org and puts it beside the others.
     pub(crate) fn add(&self, config: Config) -> Result<OrgHandle, crate::Error> {
-        let name = config.name.clone();
-        let refused = |problem: String| crate::Error::Org { name: name.clone(), problem };
-        check_name(&name).map_err(refused)?;
+        check_name(&config.name).map_err(|problem| refused(&config.name, problem))?;
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let org = crate::prepare(config, number)?;
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if entries.iter().any(|entry| entry.org.name() == name) {
-            return Err(refused("another org has this name".to_owned()));
-        }
-        if entries.len() >= MOST {
-            return Err(refused(format!("there are {MOST} orgs already")));
-        }
-        org.set_own_url(if entries.is_empty() { self.base_url.clone() } else { prefixed(&self.base_url, &name) });
-        entries.push(Entry { service: routes::router(Arc::clone(&org)), org: Arc::clone(&org) });
+        check_place(entries.iter().map(|entry| &entry.org), org.name())?;
+        entries.push(Entry::at(&self.base_url, false, Arc::clone(&org)));
         Ok(OrgHandle { org })
     }
 
-    /// Takes an org away; the first one stays.
+    /// Takes an org away and ends what it holds; the first one stays.
     fn remove(&self, name: &str) -> Result<(), String> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         match entries.iter().position(|entry| entry.org.name() == name) {
             None => Err(format!("there is no org {name}")),
             Some(0) => Err(format!("{name} is the first org, which answers at the root; it stays")),
             Some(place) => {
-                entries.remove(place);
+                let gone = entries.remove(place);
+                drop(entries);
+                gone.org.end();
                 Ok(())
             }
         }

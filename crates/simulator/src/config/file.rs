@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Config, SeedRecord, seed_records};
+use super::{Config, SeedRecord, seed_records, users};
 use crate::schema::source::SchemaSource;
 
 /// One thing that is wrong in a file.
@@ -155,7 +155,12 @@ impl Reader<'_> {
         if let Some(apps) = self.list(&mut section, "apps") {
             org.apps = apps;
         }
+        let known = self.problems.len();
         if let Some(users) = self.list(&mut section, "users") {
+            // Entries that could not be read are missing in the list and told already.
+            for problem in if self.problems.len() > known { Vec::new() } else { users::problems(&users) } {
+                self.say(&format!("{place}users"), &problem);
+            }
             org.users = users;
         }
         if let Some(providers) = self.list(&mut section, "auth_providers") {

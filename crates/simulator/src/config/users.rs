@@ -1,8 +1,11 @@
 //! People and integrations that sign in.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::oauth::{PASSWORD, USERNAME};
+use crate::oauth::{PASSWORD, USERNAME, policy};
+use crate::org::FORMER_USER;
 
 /// A user of the org. Rows that he writes name him in `CreatedById`, `LastModifiedById` and `OwnerId`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +78,27 @@ impl User {
         format!("{} {}", self.first_name, self.last_name).trim().to_owned()
     }
 
+    /// Whether an org can have this user.
+    ///
+    /// # Errors
+    /// Who he is, what is wrong with him, and the remedy.
+    pub fn check(&self) -> Result<(), String> {
+        let name = &self.username;
+        if name.trim().is_empty() {
+            return Err(format!("user {}: username: must not be empty; give a name such as {USERNAME}", self.name()));
+        }
+        if name.eq_ignore_ascii_case(FORMER_USER) {
+            return Err(format!("user {name}: username: the org's own inactive user has this name; choose another"));
+        }
+        let anywhere = std::net::IpAddr::from([0, 0, 0, 0]);
+        match self.ip_ranges.iter().find(|range| policy::in_range(anywhere, range).is_none()) {
+            Some(range) => Err(format!(
+                "user {name}: ip_ranges: {range:?} is no address or range; write one such as 10.0.0.1 or 10.0.0.0/8"
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn email(&self) -> &str {
         if self.email.is_empty() { &self.username } else { &self.email }
     }
@@ -83,4 +107,21 @@ impl User {
     pub(crate) fn usable(&self) -> bool {
         self.active && !self.frozen
     }
+}
+
+/// All that is wrong with the users of one org.
+pub(crate) fn problems(users: &[User]) -> Vec<String> {
+    if users.is_empty() {
+        return vec!["an org needs a user, who owns its first rows; give one, or leave users out".to_owned()];
+    }
+    let mut names = HashSet::new();
+    let mut problems = Vec::new();
+    for user in users {
+        if let Err(problem) = user.check() {
+            problems.push(problem);
+        } else if !names.insert(user.username.to_ascii_lowercase()) {
+            problems.push(format!("user {}: username: another user has this name; choose another", user.username));
+        }
+    }
+    problems
 }

@@ -19,14 +19,14 @@ pub(crate) fn in_range(address: IpAddr, range: &str) -> Option<bool> {
         Some((base, bits)) => (base.trim().parse::<IpAddr>().ok()?, Some(bits.trim().parse::<u32>().ok()?)),
         None => (range.trim().parse::<IpAddr>().ok()?, None),
     };
+    let width: u32 = if base.is_ipv4() { 32 } else { 128 };
+    let shift = width.checked_sub(bits.unwrap_or(width))?;
     match (address, base) {
         (IpAddr::V4(address), IpAddr::V4(base)) => {
-            let shift = 32u32.checked_sub(bits.unwrap_or(32))?;
             let difference = u32::from(address) ^ u32::from(base);
             Some(difference.checked_shr(shift).unwrap_or(0) == 0)
         }
         (IpAddr::V6(address), IpAddr::V6(base)) => {
-            let shift = 128u32.checked_sub(bits.unwrap_or(128))?;
             let difference = u128::from(address) ^ u128::from(base);
             Some(difference.checked_shr(shift).unwrap_or(0) == 0)
         }
@@ -121,6 +121,8 @@ mod tests {
             ("::1", "::/0", Some(true)),
             ("::1", "127.0.0.1", Some(false)),
             ("10.1.2.3", "10.0.0.0/40", None),
+            ("10.1.2.3", "::1/129", None),
+            ("::1", "10.0.0.0/40", None),
             ("10.1.2.3", "nonsense", None),
         ];
         for (address, range, expected) in cases {

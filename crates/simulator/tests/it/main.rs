@@ -17,6 +17,7 @@ mod control;
 mod deletes;
 mod describe;
 mod duplicates;
+mod ends;
 mod events;
 mod faults;
 mod fuzz;

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use causeway_simulator::{Config, ConnectedApp, Fault, FaultKind, Simulator};
+use causeway_simulator::{Config, ConnectedApp, Error, Fault, FaultKind, SeedRecord, Simulator, User};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -260,6 +260,64 @@ async fn two_orgs_of_one_name_and_no_org_at_all_do_not_start() {
     let error = Simulator::start_many(vec![named("acme"), named("acme")]).await.unwrap_err();
     assert!(error.to_string().contains("org acme: another org has this name"), "{error}");
     assert!(Simulator::start_many(Vec::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn users_that_an_org_cannot_have_are_refused_with_org_user_and_remedy() {
+    let user = |name: &str| User::new(name, "secret", "A", "B");
+    let ranged =
+        |range: &str| User { ip_ranges: vec!["10.0.0.0/8".to_owned(), range.to_owned()], ..user("a@acme.test") };
+    let org = Client::new().await;
+    for (users, said) in [
+        (vec![], "an org needs a user, who owns its first rows; give one, or leave users out"),
+        (vec![user(" ")], "user A B: username: must not be empty; give a name such as integration@causeway.test"),
+        (
+            vec![user("a@acme.test"), user("A@acme.test")],
+            "user A@acme.test: username: another user has this name; choose another",
+        ),
+        (
+            vec![user("former@causeway.test")],
+            "user former@causeway.test: username: the org's own inactive user has this name; choose another",
+        ),
+        (
+            vec![ranged("10.0.0.0/33")],
+            "user a@acme.test: ip_ranges: \"10.0.0.0/33\" is no address or range; write one such as 10.0.0.1 or 10.0.0.0/8",
+        ),
+        (
+            vec![ranged("ten")],
+            "user a@acme.test: ip_ranges: \"ten\" is no address or range; write one such as 10.0.0.1 or 10.0.0.0/8",
+        ),
+    ] {
+        let printed = serde_json::to_value(&users).unwrap();
+        let error = Simulator::start(Config { users: users.clone(), ..named("acme") }).await.unwrap_err();
+        assert!(matches!(error, Error::User { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("org acme: {said}"));
+        let error = org.simulator.add_org(Config { users: users.clone(), ..named("acme") }).unwrap_err();
+        assert_eq!(error.to_string(), format!("org acme: {said}"));
+        let (status, body) = org.call("POST", "/_sim/orgs", Some(json!({ "name": "acme", "users": printed }))).await;
+        assert_eq!((status, body), (400, json!({ "error": format!("users: {said}") })));
+        if let [user] = users.as_slice() {
+            assert_eq!(org.control().put_user(user.clone()).unwrap_err().to_string(), said);
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_is_checked_before_the_address_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let row = SeedRecord { object: "Account".to_owned(), reference: None, fields: serde_json::Map::new() };
+    for wrong in [
+        Config { users: vec![User::new("", "", "", "B")], ..named("globex") },
+        Config { records: vec![row], ..named("globex") },
+        named("acme"),
+        named("login"),
+    ] {
+        let error = Simulator::start_many(vec![Config { listen, ..named("acme") }, wrong]).await.unwrap_err();
+        assert!(!matches!(error, Error::Listen { .. }), "{error}");
+    }
+    let error = Simulator::start(Config { listen, ..named("acme") }).await.unwrap_err();
+    assert!(matches!(error, Error::Listen { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ records = { Account = [7] }
 record_files = ["nowhere.json"]
 settings = { api_limt = 1, latency_ms = "x" }
 apps = [{ client_ide = "x" }, { client_id = "a", client_secret = "b" }]
+users = [{ username = "", last_name = "B" }, { username = "c", last_name = "C", ip_ranges = ["::1/129"] }]
 [[orgs]]
 name = "acme"
 [[orgs]]
@@ -105,6 +106,8 @@ name = "Not A Name"
         "wrong.toml: orgs[0].settings.api_limt: api_limt: unknown key; did you mean api_limit?",
         "wrong.toml: orgs[0].settings.latency_ms: invalid type",
         "wrong.toml: orgs[0].apps[0]: client_ide: unknown key; did you mean client_id?",
+        "wrong.toml: orgs[0].users: user B: username: must not be empty",
+        "wrong.toml: orgs[0].users: user c: ip_ranges: \"::1/129\" is no address or range",
         "wrong.toml: orgs[0].records.Account: invalid type",
         "nowhere.json: cannot be read",
         "wrong.toml: orgs[1].name: another org is called acme",

@@ -60,7 +60,11 @@ pub(crate) fn signed_in(
 
 impl PubSub {
     pub(crate) async fn of(org: &Client) -> Self {
-        let mut rpc = connect(org, &metadata(org).await).await;
+        Self::with(connect(org, &metadata(org).await).await).await
+    }
+
+    /// With a client that signs in as its caller likes.
+    pub(crate) async fn with(mut rpc: PubSubClient<InterceptedService<Channel, SignIn>>) -> Self {
         let topic = rpc.get_topic(proto::TopicRequest { topic_name: TOPIC.to_owned() }).await.unwrap().into_inner();
         let request = proto::SchemaRequest { schema_id: topic.schema_id.clone() };
         let schema = rpc.get_schema(request).await.unwrap().into_inner();
