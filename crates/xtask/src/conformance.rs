@@ -11,16 +11,16 @@ mod plan;
 mod report;
 mod session;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use futures::future::join_all;
 
-use self::install::{Installed, install};
+use self::install::{Machine, install};
 use self::org::Org;
 use self::plan::{Client, Plan, Runner};
 use self::report::{Column, Outcome, Report, Row, UNAVAILABLE};
@@ -31,12 +31,12 @@ use crate::demo::console::Console;
 
 /// Run unmodified public clients against the simulated org, each through the same scenarios.
 ///
-/// The clients are installed from npm, PyPI and crates.io as their lock files pin them, below target/conformance, and
-/// only when these changed. It ends in a table and target/conformance/report.json; what clients and runners wrote is in
+/// The clients are installed from npm, PyPI and crates.io as their lock files pin them by hash, below target/conformance,
+/// and only when these changed. All of them together get the page of the org looked at, too, in a headless Chromium. It ends in a table and target/conformance/report.json; what clients and runners wrote is in
 /// target/conformance/logs.
 ///
-/// Exit codes: 0 all agree; 1 a client and the org disagree; 69 nothing disagrees, but a registry was out of reach or
-/// a tool is not installed.
+/// Exit codes: 0 all agree; 1 a client and the org disagree, or what is pinned does not install although its registry
+/// answers; 69 nothing disagrees, but a registry was out of reach or a tool is not installed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Conformance {
     /// Only these clients, separated by commas.
@@ -88,14 +88,30 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
     let [simulator] = console.step("the simulator is built", build).await?;
     let source = list().parent().map(Path::to_path_buf).unwrap_or_default();
     let into = target();
-    let mut installed: BTreeMap<Runner, Installed> = BTreeMap::new();
-    for client in &plan.clients {
-        if let Entry::Vacant(place) = installed.entry(client.runner) {
-            let what = format!("{} clients are installed", client.runner.folder());
-            let put = install(client.runner, &source, &into, offline);
-            place.insert(console.step(&what, put).await?);
+    let machine = Machine {
+        path: std::env::var_os("PATH").unwrap_or_default(),
+        build: std::path::absolute(std::env::var_os("CARGO_TARGET_DIR").map_or_else(crate::target, PathBuf::from))?,
+        offline,
+    };
+    // Registries are waited for side by side, and each client is run that came in, whatever happened to others.
+    let runners: BTreeSet<_> =
+        plan.clients.iter().map(|client| client.runner).chain(whole.then_some(Runner::Page)).collect();
+    let (console, machine) = (&console, &machine);
+    let installs = runners.into_iter().map(|runner| {
+        let what = format!("what {} needs is installed", runner.folder());
+        let put = install(runner, &source, &into, machine);
+        async move { (runner, console.attempt(&what, put).await) }
+    });
+    let log = logs.join("install-browser.log");
+    let browser = async {
+        if !whole {
+            return None;
         }
-    }
+        let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+        Some(console.attempt("a browser is here", page::browser(named, machine, &log)).await)
+    };
+    let (installed, browser) = tokio::join!(join_all(installs), browser);
+    let installed: BTreeMap<_, _> = installed.into_iter().collect();
     let keys = crate::root().join("crates/simulator/tests/it/keys");
     let private_key = keys.join("app.pem");
     let public_key = fs::read_to_string(keys.join("app.pub.pem")).context("cannot read the app's public key")?;
@@ -119,27 +135,35 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
         let version = client.version(&pins).unwrap_or_default();
         report.clients.push(Column { id: client.id.clone(), package: client.package.clone(), version });
         let outcomes = match installed.get(&client.runner) {
-            Some(Installed::At(at)) => match with_tls.as_ref().filter(|_| client.needs_tls) {
+            Some(Ok(at)) => match with_tls.as_ref().filter(|_| client.needs_tls) {
                 Some(Err(error)) => {
                     instead(plan, client, || Outcome::Failed { millis: 0, detail: format!("{error:#}") })
                 }
                 org => {
                     let org = org.and_then(|org| org.as_ref().ok()).unwrap_or(&without_tls);
                     let work = through(plan, client, at, org, &private_key);
-                    console.step(&client.id, work).await?
+                    let failed = |error: &anyhow::Error| Outcome::Failed { millis: 0, detail: format!("{error:#}") };
+                    let outcomes = console.step(&client.id, work).await;
+                    outcomes.unwrap_or_else(|error| instead(plan, client, || failed(&error)))
                 }
             },
-            Some(Installed::NotHere(reason)) => instead(plan, client, || Outcome::NotRun { reason: reason.clone() }),
+            Some(Err(obstacle)) => instead(plan, client, || obstacle.outcome()),
             None => instead(plan, client, || Outcome::NotRun { reason: "it was not installed".to_owned() }),
         };
         for (row, outcome) in report.scenarios.iter_mut().zip(outcomes) {
             row.results.insert(client.id.clone(), outcome);
         }
     }
-    if whole {
-        without_tls.reset().await?;
-        report.page = Some(console.step("the page in a browser", page::check(&without_tls, &source, &into)).await?);
-    }
+    report.page = match (installed.get(&Runner::Page), browser) {
+        (Some(Ok(at)), Some(Ok(browser))) => {
+            without_tls.reset().await?;
+            let check = page::check(&without_tls, at, &browser, &into);
+            Some(console.step("the page in a browser", check).await?)
+        }
+        (Some(Err(obstacle)), _) => Some(obstacle.outcome()),
+        (_, Some(Err(obstacle))) => Some(obstacle.outcome()),
+        (_, None) | (None, _) => None,
+    };
     for org in with_tls.and_then(Result::ok).into_iter().chain([without_tls]) {
         org.stop().await;
     }
@@ -152,7 +176,7 @@ async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path)
     let log = target().join("logs").join(format!("{}.log", client.id));
     let _ = fs::remove_file(&log);
     let start = || {
-        let mut command = client.runner.command(client, at);
+        let mut command = client.runner.command(&client.file, at);
         command.env("CONFORMANCE_KEY", key);
         org.tell(&mut command);
         Session::start(&mut command, &log)

@@ -1,20 +1,29 @@
 //! Clients from their registries, below `target/conformance`, as their lock files pin them.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use super::job::{Ended, exists, logged};
-use super::plan::{Client, Runner};
+use super::plan::Runner;
+use super::report::Outcome;
 
-/// How long one registry may take. A first build of the Rust client is in it.
-const PATIENCE: Duration = Duration::from_mins(20);
+/// How long one registry may take, to fetch and to unpack.
+const FETCH: Duration = Duration::from_mins(5);
 
-/// What tools say when they do not reach a registry.
-const OUT_OF_REACH: [&str; 19] = [
+/// How long crates.io may take with a first build of the Rust client behind it: eight minutes on two busy cores.
+const FETCH_AND_BUILD: Duration = Duration::from_mins(15);
+
+/// What tools say when they do not reach a registry, or it is out of order.
+const OUT_OF_REACH: [&str; 28] = [
     "ENOTFOUND",
     "ECONNREFUSED",
     "ECONNRESET",
@@ -24,84 +33,148 @@ const OUT_OF_REACH: [&str; 19] = [
     "ENETUNREACH",
     "ENOTCACHED",
     "ERR_SOCKET_TIMEOUT",
+    "npm error code E429",
+    "npm error code E502",
+    "npm error code E503",
+    "npm error code E504",
     "NewConnectionError",
     "ConnectTimeoutError",
     "ReadTimeoutError",
     "ProxyError",
     "Max retries exceeded",
+    "503 Server Error",
+    "Temporary failure in name resolution",
     "Could not resolve host",
+    "Connection refused",
+    "Timeout was reached",
     "spurious network error",
     "failed to download from",
+    "failed to get successful HTTP response",
     "failed to query replaced source registry",
     "you're using offline mode",
 ];
 
-/// Where a kind of runner was put, or why it was not.
+/// What tools say when something arrived that is not what was pinned: no registry's trouble, whatever was said before.
+const NOT_AS_PINNED: [&str; 3] = ["EINTEGRITY", "DO NOT MATCH THE HASHES", "failed to verify the checksum"];
+
+/// What Python says without its `venv`, which some distributions pack apart from it.
+const NO_VENV: [&str; 2] = ["ensurepip is not", "No module named venv"];
+
+/// The machine that things are installed on.
 #[derive(Debug, Clone)]
-pub(crate) enum Installed {
-    /// In this folder.
-    At(PathBuf),
-    /// A registry is out of reach, or a tool is missing: what and why.
-    NotHere(String),
+pub(crate) struct Machine {
+    /// Where programs are looked for.
+    pub(crate) path: OsString,
+    /// Where cargo builds: with the workspace, as most of what the Rust client needs is built there anyway.
+    pub(crate) build: PathBuf,
+    /// Whether nothing may be fetched.
+    pub(crate) offline: bool,
 }
 
-/// Puts in place what one kind of runner needs. Nothing is fetched twice for the same pins, and nothing when offline.
+/// Why something is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// A registry is out of reach, or a tool is missing: what and why.
+    OutOfReach(String),
+    /// What is pinned does not install, although the registry answers.
+    Broken(String),
+}
+
+impl Obstacle {
+    /// What it makes of each scenario that depends on it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::OutOfReach(reason) => Outcome::NotRun { reason: reason.clone() },
+            Self::Broken(detail) => Outcome::NotInstalled { detail: detail.clone() },
+        }
+    }
+}
+
+impl From<anyhow::Error> for Obstacle {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Broken(format!("{error:#}"))
+    }
+}
+
+/// Puts in place what one kind of runner needs, and tells the folder of its programs. Nothing is fetched twice for the
+/// same pins, and nothing when offline.
 ///
 /// # Errors
-/// What is pinned does not install, although the registry answers.
-pub(crate) async fn install(runner: Runner, source: &Path, target: &Path, offline: bool) -> Result<Installed> {
+/// It is not in place; why.
+pub(crate) async fn install(
+    runner: Runner,
+    source: &Path,
+    target: &Path,
+    machine: &Machine,
+) -> Result<PathBuf, Obstacle> {
     let from = source.join(runner.folder());
     let into = target.join(runner.folder());
-    let log = target.join("logs").join(format!("install-{}.log", runner.folder()));
-    fs::create_dir_all(&into).and_then(|()| fs::create_dir_all(target.join("logs")))?;
+    let logs = target.join("logs");
+    let log = logs.join(format!("install-{}.log", runner.folder()));
+    for folder in [&into, &logs] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot write {}", folder.display()))?;
+    }
     if runner != Runner::Rust {
         copy_files(&from, &into)?;
     }
-    let pins = pins(runner, &from)?;
+    let place = if runner == Runner::Rust { machine.build.join("debug") } else { into.clone() };
+    let lock = from.join(runner.lock());
+    let pins = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
     let stamp = into.join(".installed");
     let done = fs::read_to_string(&stamp).is_ok_and(|text| text == pins);
     // Its own sources may have changed; cargo knows.
     if done && runner != Runner::Rust {
-        return Ok(Installed::At(into));
+        return Ok(place);
     }
-    if offline && !done {
-        let tool = runner.registry();
-        return Ok(Installed::NotHere(format!("{tool}: nothing is installed, and --offline forbids to fetch it")));
+    if !done {
+        if machine.offline {
+            let registry = runner.registry();
+            let reason = format!("{registry}: nothing is installed, and --offline forbids to fetch it");
+            return Err(Obstacle::OutOfReach(reason));
+        }
+        // What lies there may be touched from now on.
+        let _ = fs::remove_file(&stamp);
     }
     for program in runner.tools() {
-        if !exists(program).await {
-            return Ok(Installed::NotHere(format!("{program} is not installed on this machine")));
+        if !exists(program, &machine.path).await {
+            return Err(Obstacle::OutOfReach(format!("{program} is not installed on this machine")));
         }
     }
     let _ = fs::remove_file(&log);
-    for mut command in runner.commands(&from, &into, offline) {
-        match logged(&mut command, &log, PATIENCE).await? {
+    let deadline = Instant::now() + runner.patience();
+    for mut command in runner.commands(&from, &into, machine) {
+        command.env("PATH", &machine.path);
+        match logged(&mut command, &log, deadline.saturating_duration_since(Instant::now())).await? {
             Ended::Exit(status) if status.success() => {}
-            Ended::Exit(_) => {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                if is_out_of_reach(&said) {
-                    return Ok(Installed::NotHere(format!(
-                        "{} is not reached; see {}",
-                        runner.registry(),
-                        log.display()
-                    )));
-                }
-                anyhow::bail!("the {} clients do not install:\n{}", runner.folder(), tail(&said, 20));
-            }
+            Ended::Exit(_) => return Err(obstacle(runner, &log)),
             Ended::TooLong => {
-                let minutes = PATIENCE.as_secs() / 60;
-                return Ok(Installed::NotHere(format!("{} took more than {minutes} min", runner.registry())));
+                let minutes = runner.patience().as_secs() / 60;
+                let reason = format!("{} took more than {minutes} min; see {}", runner.registry(), log.display());
+                return Err(Obstacle::OutOfReach(reason));
             }
         }
     }
     fs::write(&stamp, pins).context("cannot note what was installed")?;
-    Ok(Installed::At(into))
+    Ok(place)
+}
+
+/// What a tool that failed says of why.
+fn obstacle(runner: Runner, log: &Path) -> Obstacle {
+    let said = fs::read_to_string(log).unwrap_or_default();
+    let says = |signs: &[&str]| signs.iter().any(|sign| said.contains(sign));
+    if says(&NO_VENV) {
+        return Obstacle::OutOfReach("python3-venv is not installed on this machine".to_owned());
+    }
+    if says(&OUT_OF_REACH) && !says(&NOT_AS_PINNED) {
+        return Obstacle::OutOfReach(format!("{} is not reached; see {}", runner.registry(), log.display()));
+    }
+    anyhow!("what {} pins does not install; {} ends with\n{}", runner.lock(), log.display(), tail(&said, 15)).into()
 }
 
 impl Runner {
     const fn registry(self) -> &'static str {
         match self {
-            Self::Node => "the npm registry",
+            Self::Node | Self::Page => "the npm registry",
             Self::Python => "PyPI",
             Self::Rust => "crates.io",
         }
@@ -109,16 +182,32 @@ impl Runner {
 
     const fn tools(self) -> &'static [&'static str] {
         match self {
-            Self::Node => &["node", "npm"],
+            Self::Node | Self::Page => &["node", "npm"],
             Self::Python => &["python3"],
             Self::Rust => &["cargo"],
         }
     }
 
-    /// What brings it in, in order.
-    fn commands(self, from: &Path, into: &Path, offline: bool) -> Vec<Command> {
+    /// The file that pins all of it by hash.
+    const fn lock(self) -> &'static str {
         match self {
-            Self::Node => {
+            Self::Node | Self::Page => "package-lock.json",
+            Self::Python => "requirements.txt",
+            Self::Rust => "Cargo.lock",
+        }
+    }
+
+    const fn patience(self) -> Duration {
+        match self {
+            Self::Node | Self::Python | Self::Page => FETCH,
+            Self::Rust => FETCH_AND_BUILD,
+        }
+    }
+
+    /// What brings it in, in order.
+    fn commands(self, from: &Path, into: &Path, machine: &Machine) -> Vec<Command> {
+        match self {
+            Self::Node | Self::Page => {
                 let mut npm = Command::new("npm");
                 npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(into);
                 vec![npm]
@@ -127,15 +216,17 @@ impl Runner {
                 let mut venv = Command::new("python3");
                 venv.args(["-m", "venv", "--clear"]).arg(into.join("venv"));
                 let mut pip = Command::new(into.join("venv/bin/python"));
-                pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--requirement"])
-                    .arg(into.join("requirements.txt"));
+                pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
+                // Wheels only: what building from source would fetch is in no lock.
+                pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]);
+                pip.arg(into.join("requirements.txt"));
                 vec![venv, pip]
             }
             Self::Rust => {
                 let mut cargo = Command::new("cargo");
                 cargo.args(["build", "--locked", "--manifest-path"]).arg(from.join("Cargo.toml"));
-                cargo.arg("--target-dir").arg(into);
-                if offline {
+                cargo.arg("--target-dir").arg(&machine.build);
+                if machine.offline {
                     cargo.arg("--offline");
                 }
                 vec![cargo]
@@ -143,37 +234,21 @@ impl Runner {
         }
     }
 
-    /// The process of a client.
-    pub(crate) fn command(self, client: &Client, at: &Path) -> Command {
-        match self {
-            Self::Node => {
-                let mut command = Command::new("node");
-                command.arg(at.join(&client.file));
-                command
-            }
-            Self::Python => {
-                let mut command = Command::new(at.join("venv/bin/python"));
-                command.arg(at.join(&client.file));
-                command
-            }
-            Self::Rust => Command::new(at.join("debug").join(&client.file)),
-        }
+    /// The process of one of its files.
+    pub(crate) fn command(self, file: &str, at: &Path) -> Command {
+        let program = match self {
+            Self::Node | Self::Page => "node".into(),
+            Self::Python => at.join("venv/bin/python"),
+            Self::Rust => return Command::new(at.join(file)),
+        };
+        let mut command = Command::new(program);
+        command.arg(at.join(file));
+        command
     }
 }
 
-/// The text that decides what is installed.
-fn pins(runner: Runner, from: &Path) -> Result<String> {
-    let name = match runner {
-        Runner::Node => "package-lock.json",
-        Runner::Python => "requirements.txt",
-        Runner::Rust => "Cargo.lock",
-    };
-    fs::read_to_string(from.join(name))
-        .with_context(|| format!("cannot read {name} of the {} clients", runner.folder()))
-}
-
 /// Copies the files of a folder, not those of folders in it: modules are looked for where the script lies.
-pub(crate) fn copy_files(from: &Path, into: &Path) -> Result<()> {
+fn copy_files(from: &Path, into: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
@@ -183,44 +258,8 @@ pub(crate) fn copy_files(from: &Path, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether what a tool said means that its registry is out of reach, and not that something is wrong with the pins.
-fn is_out_of_reach(said: &str) -> bool {
-    OUT_OF_REACH.iter().any(|sign| said.contains(sign))
-}
-
 /// The last lines of a text.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<_> = text.lines().collect();
     all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_registry_out_of_reach_is_told_from_a_wrong_pin() {
-        for said in [
-            "npm error code ENOTFOUND\nnpm error network request to https://registry.example failed",
-            "WARNING: Retrying after connection broken by 'NewConnectionError('<pip._vendor.urllib3>')",
-            "warning: spurious network error (3 tries remaining): [6] Could not resolve hostname",
-        ] {
-            assert!(is_out_of_reach(said), "{said}");
-        }
-        for said in [
-            "npm error code EUSAGE\nnpm error `npm ci` can only install packages when your package.json and lock are in sync",
-            "ERROR: No matching distribution found for simple-salesforce==99",
-            "error: the lock file needs to be updated but --locked was passed",
-            "npm error code EINTEGRITY",
-        ] {
-            assert!(!is_out_of_reach(said), "{said}");
-        }
-    }
-
-    #[test]
-    fn the_last_lines_are_shown() {
-        assert_eq!(tail("a\nb\nc", 2), "b\nc");
-        assert_eq!(tail("a", 2), "a");
-        assert_eq!(tail("", 2), "");
-    }
 }

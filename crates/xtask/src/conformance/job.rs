@@ -78,10 +78,10 @@ pub(crate) async fn logged(command: &mut Command, log: &Path, limit: Duration) -
     })
 }
 
-/// Whether a program of this name answers `--version`.
-pub(crate) async fn exists(program: impl AsRef<OsStr>) -> bool {
+/// Whether a program of this name is in the path and answers `--version`.
+pub(crate) async fn exists(program: &str, path: &OsStr) -> bool {
     let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg("--version").env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match Job::start(&mut command) {
         Ok(mut job) => job.child.wait().await.is_ok_and(|status| status.success()),
         Err(_) => false,

@@ -50,6 +50,9 @@ pub(crate) enum Runner {
     Python,
     /// A program of its own, with crates from crates.io.
     Rust,
+    /// Node, with a driver of browsers from npm: no client, but installed like one.
+    #[serde(skip)]
+    Page,
 }
 
 /// One thing that clients do to the org.
@@ -156,14 +159,15 @@ impl Runner {
             Self::Node => "node",
             Self::Python => "python",
             Self::Rust => "rust",
+            Self::Page => "page",
         }
     }
 
-    /// The file in it that pins versions.
+    /// The file in it that asks for the clients' versions.
     pub(crate) const fn pins(self) -> &'static str {
         match self {
-            Self::Node => "package.json",
-            Self::Python => "requirements.txt",
+            Self::Node | Self::Page => "package.json",
+            Self::Python => "requirements.in",
             Self::Rust => "Cargo.toml",
         }
     }
@@ -174,7 +178,7 @@ impl Client {
     pub(crate) fn version(&self, pins: &str) -> Option<String> {
         let name = self.package.split(' ').next()?;
         let line = pins.lines().map(str::trim).find_map(|line| match self.runner {
-            Runner::Node => line.strip_prefix(&format!("\"{name}\": \"")),
+            Runner::Node | Runner::Page => line.strip_prefix(&format!("\"{name}\": \"")),
             Runner::Python => line.strip_prefix(&format!("{name}==")),
             Runner::Rust => line.strip_prefix(&format!("{name} = \"=")),
         })?;
@@ -205,17 +209,25 @@ mod tests {
         let plan = plan();
         for client in &plan.clients {
             let folder = crate::conformance::list().with_file_name(client.runner.folder());
-            let file = match client.runner {
-                Runner::Rust => folder.join("src/scenarios.rs"),
-                Runner::Node | Runner::Python => folder.join(&client.file),
+            // Its own file, and those that go on under its name.
+            let (folder, stem) = match client.runner {
+                Runner::Rust => (folder.join("src"), "scenarios"),
+                Runner::Node | Runner::Python | Runner::Page => {
+                    (folder, client.file.split('.').next().expect("a name"))
+                }
             };
-            let text = std::fs::read_to_string(&file).expect("a runner");
+            let files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+            let named = |path: &std::path::PathBuf| {
+                path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem))
+            };
+            let read = |path| std::fs::read_to_string(path).expect("a runner");
+            let text: String = files.filter(named).map(read).collect();
             for scenario in plan.scenarios.iter().filter(|scenario| scenario.reason(client).is_none()) {
                 let id = &scenario.id;
                 let name = id.replace('-', "_");
                 let spellings =
                     [format!("async {id}("), format!("'{id}'"), format!("\"{id}\""), format!("def {name}(")];
-                assert!(spellings.iter().any(|spelling| text.contains(spelling)), "{} has no {id}", file.display());
+                assert!(spellings.iter().any(|spelling| text.contains(spelling)), "{} has no {id}", client.id);
             }
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Everything passed.
 const ALL_WELL: u8 = 0;
-/// A client and the org disagree.
+/// A client and the org disagree, or a client does not install although its registry answers.
 const DISAGREEMENT: u8 = 1;
 /// Something could not be run: a registry is out of reach, or a tool is not there (`EX_UNAVAILABLE`).
 pub(crate) const UNAVAILABLE: u8 = 69;
@@ -80,13 +80,18 @@ pub(crate) enum Outcome {
         /// Why.
         reason: String,
     },
+    /// It could not be tried, because the client as it is pinned does not install.
+    NotInstalled {
+        /// What was said of it.
+        detail: String,
+    },
 }
 
 impl Report {
     /// How the task ends.
     pub(crate) fn exit_code(&self) -> u8 {
         let all = || self.scenarios.iter().flat_map(|row| row.results.values()).chain(&self.page);
-        if all().any(|outcome| matches!(outcome, Outcome::Failed { .. })) {
+        if all().any(|outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::NotInstalled { .. })) {
             DISAGREEMENT
         } else if all().any(|outcome| matches!(outcome, Outcome::NotRun { .. })) {
             UNAVAILABLE
@@ -106,27 +111,24 @@ impl Report {
         };
         section(
             "– not offered by this client",
-            &self.lines(|outcome| match outcome {
-                Outcome::NotOffered { reason } => Some(reason),
-                Outcome::Passed { .. } | Outcome::Failed { .. } | Outcome::NotRun { .. } => None,
-            }),
+            &self.lines(|outcome| if let Outcome::NotOffered { reason } = outcome { Some(reason) } else { None }),
         );
         section(
             "? not run",
-            &self.lines(|outcome| match outcome {
-                Outcome::NotRun { reason } => Some(reason),
-                Outcome::Passed { .. } | Outcome::Failed { .. } | Outcome::NotOffered { .. } => None,
-            }),
+            &self.lines(|outcome| if let Outcome::NotRun { reason } = outcome { Some(reason) } else { None }),
         );
+        section("? not installed", &self.not_installed());
         section("✗ failed", &self.failures());
         let count = |wanted: fn(&Outcome) -> bool| {
             self.scenarios.iter().flat_map(|row| row.results.values()).filter(|outcome| wanted(outcome)).count()
         };
         let passed = count(|outcome| matches!(outcome, Outcome::Passed { .. }));
         let failed = count(|outcome| matches!(outcome, Outcome::Failed { .. }));
+        let missing = count(|outcome| matches!(outcome, Outcome::NotRun { .. } | Outcome::NotInstalled { .. }));
+        let missing = if missing == 0 { String::new() } else { format!(", {missing} not run") };
         let _ = write!(
             text,
-            "\n{passed} passed, {failed} failed; {} scenarios, {} clients, {:.1} s",
+            "\n{passed} passed, {failed} failed{missing}; {} scenarios, {} clients, {:.1} s",
             self.scenarios.len(),
             self.clients.len(),
             self.seconds
@@ -151,7 +153,8 @@ impl Report {
         }
         if let Some(page) = &self.page {
             let (mark, colour) = page.mark();
-            table.add_row([Cell::new("page in a browser"), Cell::new(mark).fg(colour)]);
+            let cell = Cell::new(mark).fg(colour).set_alignment(CellAlignment::Center);
+            table.add_row([Cell::new("page in a browser"), cell]);
         }
         table
     }
@@ -174,6 +177,28 @@ impl Report {
             Some(format!("  {client}, {what}: {reason}"))
         });
         named.chain(page).collect()
+    }
+
+    /// What does not install, with the clients that it holds for.
+    fn not_installed(&self) -> Vec<String> {
+        let mut grouped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let page = self.page.as_ref().map(|outcome| ("page", outcome));
+        let cells = self.clients.iter().flat_map(|client| {
+            let id = client.id.as_str();
+            self.scenarios.iter().filter_map(move |row| Some((id, row.results.get(id)?)))
+        });
+        for (id, outcome) in cells.chain(page) {
+            if let Outcome::NotInstalled { detail } = outcome {
+                let ids = grouped.entry(detail).or_default();
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+        }
+        let told = |(detail, ids): (&str, Vec<&str>)| {
+            format!("  {}\n      {}", ids.join(", "), detail.trim().replace('\n', "\n      "))
+        };
+        grouped.into_iter().map(told).collect()
     }
 
     fn failures(&self) -> Vec<String> {
@@ -200,6 +225,7 @@ impl Outcome {
             Self::Failed { .. } => ("✗", Color::Red),
             Self::NotOffered { .. } => ("–", Color::DarkGrey),
             Self::NotRun { .. } => ("?", Color::Yellow),
+            Self::NotInstalled { .. } => ("?", Color::Red),
         }
     }
 }
@@ -224,6 +250,10 @@ mod tests {
         Outcome::NotRun { reason: "npm is not reached".to_owned() }
     }
 
+    fn not_installed() -> Outcome {
+        Outcome::NotInstalled { detail: "what the lock pins does not install\nEINTEGRITY".to_owned() }
+    }
+
     fn report(results: &[(&str, Outcome)]) -> Report {
         let column = |id: &str| Column { id: id.to_owned(), package: id.to_owned(), version: "1.2.3".to_owned() };
         let ids: BTreeSet<_> = results.iter().map(|(id, _)| *id).collect();
@@ -245,6 +275,7 @@ mod tests {
         assert_eq!(report(&[("a", passed()), ("b", not_offered())]).exit_code(), 0);
         assert_eq!(report(&[("a", passed()), ("b", not_run())]).exit_code(), 69);
         assert_eq!(report(&[("a", failed()), ("b", not_run())]).exit_code(), 1);
+        assert_eq!(report(&[("a", passed()), ("b", not_run()), ("c", not_installed())]).exit_code(), 1);
         let page = |outcome| Report { page: Some(outcome), ..report(&[("a", passed())]) };
         assert_eq!(page(failed()).exit_code(), 1);
         assert_eq!(page(not_run()).exit_code(), 69);
@@ -260,7 +291,17 @@ mod tests {
         assert!(text.contains("\n– not offered by this client\n  c, row-life: it has no such call\n"), "{text}");
         assert!(text.contains("\n? not run\n  d, row-life: npm is not reached\n"), "{text}");
         assert!(text.contains("\n✗ failed\n  b, row-life: A row lives\n      expected 1\n      found 2\n"), "{text}");
-        assert!(text.ends_with("1 passed, 1 failed; 1 scenarios, 4 clients, 1.5 s"), "{text}");
+        assert!(text.ends_with("1 passed, 1 failed, 1 not run; 1 scenarios, 4 clients, 1.5 s"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_install_is_marked_as_not_run_and_told_once_for_all_its_clients() {
+        let text = report(&[("a", not_installed()), ("b", passed()), ("c", not_installed())]).text();
+        let line = text.lines().find(|line| line.contains("row-life")).expect("a row");
+        assert_eq!(line.split_whitespace().skip(1).collect::<Vec<_>>(), ["?", "✓", "?"]);
+        let told = "\n? not installed\n  a, c\n      what the lock pins does not install\n      EINTEGRITY\n";
+        assert!(text.contains(told), "{text}");
+        assert!(text.ends_with("1 passed, 0 failed, 2 not run; 1 scenarios, 3 clients, 1.5 s"), "{text}");
     }
 
     #[test]

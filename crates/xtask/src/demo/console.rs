@@ -43,6 +43,11 @@ impl Console {
 
     /// Waits for one step and says how long it took.
     pub(crate) async fn step<T>(&self, what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+        self.attempt(what, step).await
+    }
+
+    /// The same, for what fails in ways of its own.
+    pub(crate) async fn attempt<T, E>(&self, what: &str, step: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let spinner = self.bars.add(ProgressBar::new_spinner());
         spinner.set_style(style("  {spinner:.cyan} {msg} {elapsed:.dim}"));
