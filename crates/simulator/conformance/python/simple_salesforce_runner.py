@@ -354,6 +354,25 @@ def duplicate_allowed():
 
 
 @scenario
+def predupe():
+    sf = connect()
+    contact = sf.Contact.create({"LastName": "A", "Email": "a@example.org"})["id"]
+
+    def ask(**fields):
+        return sf.restful("ui-api/predupe", method="POST", json={"apiName": "Contact", "fields": fields})
+
+    found = ask(LastName="B", Email="A@example.org")
+    rule = "Standard_Contact_Duplicate_Rule"
+    equal((found["allowSave"], found["duplicateError"], found["duplicateRules"]), (False, True, [rule]))
+    equal([(match["objectApiName"], match["recordIds"]) for match in found["matches"]], [("Contact", [contact])])
+    none = ask(LastName="B", Email="b@example.org")
+    equal((none["duplicateError"], none["matches"]), (False, []))
+    refused(lambda: ask(LastName="B", Emial="b@example.org"), "INVALID_FIELD", SalesforceMalformedRequest)
+    equal(len(control("records/Contact")), 1)
+    equal([each["name"] for each in sf.restful("ui-api/duplicates/Contact")["duplicateRules"]], [rule])
+
+
+@scenario
 def event_publish():
     sf = connect()
     sent = getattr(sf, EVENT).create({"i42as__OrderNumber__c": "SO-1"})

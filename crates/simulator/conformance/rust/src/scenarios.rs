@@ -1,5 +1,7 @@
 //! One function for each scenario.
 
+mod composite;
+
 use std::sync::Arc;
 
 use cirrus::auth::RefreshTokenAuth;
@@ -30,17 +32,18 @@ pub(crate) async fn run(id: &str, org: &Org) -> Verdict {
         "query-children" => query_children(org).await,
         "query-deleted" => query_deleted(org).await,
         "query-refused" => query_refused(org).await,
-        "collection-partial" => collection_partial(org).await,
-        "collection-all-or-none" => collection_all_or_none(org).await,
-        "collection-upsert" => collection_upsert(org).await,
-        "composite-references" => composite_references(org).await,
-        "composite-tree" => composite_tree(org).await,
-        "composite-batch" => composite_batch(org).await,
-        "composite-graph" => composite_graph(org).await,
+        "collection-partial" => composite::collection_partial(org).await,
+        "collection-all-or-none" => composite::collection_all_or_none(org).await,
+        "collection-upsert" => composite::collection_upsert(org).await,
+        "composite-references" => composite::composite_references(org).await,
+        "composite-tree" => composite::composite_tree(org).await,
+        "composite-batch" => composite::composite_batch(org).await,
+        "composite-graph" => composite::composite_graph(org).await,
         "duplicate-blocked" => duplicate_blocked(org).await,
+        "predupe" => predupe(org).await,
         "duplicate-allowed" => duplicate_allowed(org).await,
         "event-publish" => event_publish(org).await,
-        "bulk-ingest" => bulk_ingest(org).await,
+        "bulk-ingest" => composite::bulk_ingest(org).await,
         "event-refused" => event_refused(org).await,
         "session-expired" => session_expired(org).await,
         "api-limit" => api_limit(org).await,
@@ -247,118 +250,6 @@ async fn query_refused(org: &Org) -> Verdict {
     same(code(sf.query("SELECT Id FROM Accont").await)?, "INVALID_TYPE")
 }
 
-async fn collection_partial(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let bad = |n: usize| n % 20 == 7;
-    let row = |n: usize| if bad(n) { json!({ "FirstName": "x" }) } else { json!({ "LastName": format!("Row {n}") }) };
-    let rows: Vec<_> = (0..200).map(row).collect();
-    let results = sf.composite().sobjects().create_records("Contact", &rows, false).await?;
-    for (n, result) in results.iter().enumerate() {
-        same((n, result.success, result.id.is_some()), (n, !bad(n), !bad(n)))?;
-        let code = result.errors.first().map(|error| error.status_code.as_str());
-        same(code, bad(n).then_some("REQUIRED_FIELD_MISSING"))?;
-    }
-    same(count(&sf, "Contact").await?, 190)
-}
-
-async fn collection_all_or_none(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let rows = [json!({ "LastName": "A" }), json!({ "FirstName": "B" })];
-    let results = sf.composite().sobjects().create_records("Contact", &rows, true).await?;
-    let codes: Vec<_> =
-        results.iter().flat_map(|result| &result.errors).map(|error| error.status_code.as_str()).collect();
-    same(codes, ["ALL_OR_NONE_OPERATION_ROLLED_BACK", "REQUIRED_FIELD_MISSING"])?;
-    same(count(&sf, "Contact").await?, 0)
-}
-
-async fn collection_upsert(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let rows = |keys: [&str; 2]| keys.map(|key| json!({ "LimioId__c": key }));
-    let collections = sf.composite().sobjects();
-    let first = collections.upsert_records("LimioOrder__c", "LimioId__c", &rows(["A", "B"]), false).await?;
-    same(first.iter().map(|row| row.created).collect::<Vec<_>>(), [Some(true), Some(true)])?;
-    let second = collections.upsert_records("LimioOrder__c", "LimioId__c", &rows(["B", "C"]), false).await?;
-    same(second.iter().map(|row| row.created).collect::<Vec<_>>(), [Some(false), Some(true)])?;
-    let mut ids: Vec<_> = second.iter().rev().filter_map(|row| row.id.clone()).collect();
-    ids.push("a00000000000000AAA".to_owned());
-    for read in [
-        collections.retrieve("LimioOrder__c", &ids, &["LimioId__c"]).await?,
-        collections.retrieve_with_body("LimioOrder__c", &ids, &["LimioId__c"]).await?,
-    ] {
-        same(read.iter().map(|row| row["LimioId__c"].as_str()).collect::<Vec<_>>(), [Some("C"), Some("B"), None])?;
-    }
-    let gone = collections.delete(&ids, false).await?;
-    same(gone.iter().map(|row| row.success).collect::<Vec<_>>(), [true, true, false])
-}
-
-fn part(method: &str, path: &str, reference: &str, body: Option<Value>) -> Value {
-    let mut part = json!({ "method": method, "url": format!("/services/data/v62.0/{path}"), "referenceId": reference });
-    if let Some(body) = body {
-        part["body"] = body;
-    }
-    part
-}
-
-async fn composite_references(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let account = part("POST", "sobjects/Account", "account", Some(json!({ "Name": "Acme" })));
-    let contact = |body: Value| part("POST", "sobjects/Contact", "contact", Some(body));
-    let read = part("GET", "sobjects/Contact/@{contact.id}?fields=AccountId", "read", None);
-    let good = contact(json!({ "LastName": "A", "AccountId": "@{account.id}" }));
-    let body = json!({ "allOrNone": true, "compositeRequest": [account, good, read] });
-    let parts = sf.composite().execute(&body).await?.composite_response;
-    same(parts.iter().map(|part| part.http_status_code).collect::<Vec<_>>(), [201, 201, 200])?;
-    let location = parts.first().and_then(|part| part.http_headers.get("location")).ok_or("no Location")?;
-    same(location.to_str()?.starts_with("/services/data/v62.0/sobjects/Account/001"), true)?;
-    let body = json!({ "allOrNone": true, "compositeRequest": [account, contact(json!({ "FirstName": "A" }))] });
-    let parts = sf.composite().execute(&body).await?.composite_response;
-    let codes: Vec<_> = parts.iter().map(|part| part.body[0]["errorCode"].as_str()).collect();
-    same(codes, [Some("PROCESSING_HALTED"), Some("REQUIRED_FIELD_MISSING")])?;
-    same(count(&sf, "Account").await?, 1)
-}
-
-async fn composite_tree(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let tree = |mut contact: Value| {
-        contact["attributes"] = json!({ "type": "Contact", "referenceId": "contact" });
-        let account = json!({ "type": "Account", "referenceId": "account" });
-        json!({ "records": [{ "attributes": account, "Name": "Acme", "Contacts": { "records": [contact] } }] })
-    };
-    let good = sf.composite().tree("Account", &tree(json!({ "LastName": "A" }))).await?;
-    same((good.has_errors, good.results.iter().all(|row| row.is_success())), (false, true))?;
-    let bad = sf.composite().tree("Account", &tree(json!({ "FirstName": "A" }))).await?;
-    same((bad.has_errors, bad.results.iter().all(|row| row.is_success())), (true, false))?;
-    same(count(&sf, "Account").await?, 1)
-}
-
-async fn composite_batch(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let id = sf.sobject("Account").create(&json!({ "Name": "Acme" })).await?.id;
-    let requests = json!([
-        { "method": "PATCH", "url": format!("v62.0/sobjects/Account/{id}"), "richInput": { "Name": "New" } },
-        { "method": "GET", "url": format!("v62.0/sobjects/Account/{id}?fields=Name") },
-        { "method": "GET", "url": "v62.0/sobjects/Account/001000000000000AAA" },
-    ]);
-    let answer = sf.composite().batch(&json!({ "batchRequests": requests })).await?;
-    same(answer.has_errors, true)?;
-    same(answer.results.iter().map(|part| part.status_code).collect::<Vec<_>>(), [204, 200, 404])
-}
-
-async fn composite_graph(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let graph = |name: &str, mut contact: Value| {
-        contact["AccountId"] = json!("@{account.id}");
-        let account = part("POST", "sobjects/Account", "account", Some(json!({ "Name": name })));
-        json!({ "graphId": name, "compositeRequest": [account, part("POST", "sobjects/Contact", "contact", Some(contact))] })
-    };
-    let body =
-        json!({ "graphs": [graph("good", json!({ "LastName": "A" })), graph("bad", json!({ "FirstName": "B" }))] });
-    let graphs = sf.composite().graph(&body).await?.graphs;
-    let found: Vec<_> = graphs.iter().map(|graph| (graph.graph_id.as_str(), graph.is_successful)).collect();
-    same(found, [("good", true), ("bad", false)])?;
-    same(count(&sf, "Account").await?, 1)
-}
-
 /// The duplicate result of a save that has to be refused.
 async fn duplicate(sf: &Cirrus, body: Value) -> Result<Value, Box<dyn std::error::Error>> {
     match sf.sobject("Contact").create(&body).await {
@@ -388,6 +279,25 @@ async fn duplicate_allowed(org: &Org) -> Verdict {
     same(sf.sobject("Contact").create_with_headers(&body, &headers).await?.success, true)
 }
 
+async fn predupe(org: &Org) -> Verdict {
+    let sf = org.connect()?;
+    let id = sf.sobject("Contact").create(&json!({ "LastName": "A", "Email": "a@example.org" })).await?.id;
+    let ask = async |field: &str, email: &str| {
+        let body = json!({ "apiName": "Contact", "fields": { "LastName": "B", field: email } });
+        sf.post::<Value, _>("ui-api/predupe", &body).await
+    };
+    let found = ask("Email", "A@example.org").await?;
+    same((&found["allowSave"], &found["duplicateError"]), (&json!(false), &json!(true)))?;
+    same(&found["duplicateRules"], &json!(["Standard_Contact_Duplicate_Rule"]))?;
+    same(&found["matches"][0]["recordIds"], &json!([id]))?;
+    let none = ask("Email", "b@example.org").await?;
+    same((&none["duplicateError"], &none["matches"]), (&json!(false), &json!([])))?;
+    same(code(ask("Emial", "b@example.org").await)?, "INVALID_FIELD")?;
+    same(count(&sf, "Contact").await?, 1)?;
+    let rules: Value = sf.get("ui-api/duplicates/Contact").await?;
+    same(&rules["duplicateRules"][0]["actionOnInsert"], "Block")
+}
+
 async fn event_publish(org: &Org) -> Verdict {
     let sf = org.connect()?;
     // By the collection: the library reads the errors of a single create as REST errors, which have another key, and so
@@ -406,29 +316,6 @@ async fn event_refused(org: &Org) -> Verdict {
     let sf = org.connect()?;
     same(code(sf.sobject(EVENT).create(&json!({ "OrderNumber": "SO-1" })).await)?, "INVALID_FIELD")?;
     same(org.ask("events").await?.len(), 0)
-}
-
-async fn bulk_ingest(org: &Org) -> Verdict {
-    let sf = org.connect()?;
-    let ingest = sf.bulk().ingest();
-    let spec = cirrus::BulkIngestSpec::new("Contact", cirrus::BulkOperation::Insert);
-    let job = ingest.create(&spec).await?;
-    let csv = "LastName,Email\n\"A, \"\"B\"\"\",a@example.org\n,b@example.org\n";
-    ingest.upload(&job.id, csv.into()).await?;
-    ingest.close(&job.id).await?;
-    let mut state = ingest.get(&job.id).await?;
-    while !state.state.is_terminal() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        state = ingest.get(&job.id).await?;
-    }
-    same(state.state, cirrus::BulkJobState::JobComplete)?;
-    same((state.number_records_processed, state.number_records_failed), (Some(2), Some(1)))?;
-    let good = String::from_utf8(ingest.successful_results(&job.id).await?.to_vec())?;
-    same(good.lines().nth(1).map(|line| line.starts_with("\"003")), Some(true))?;
-    let bad = String::from_utf8(ingest.failed_results(&job.id).await?.to_vec())?;
-    same(bad.contains("REQUIRED_FIELD_MISSING:"), true)?;
-    ingest.delete(&job.id).await?;
-    Ok(())
 }
 
 async fn session_expired(org: &Org) -> Verdict {
