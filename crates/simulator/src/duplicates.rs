@@ -8,6 +8,7 @@
 
 mod body;
 mod compiled;
+mod criteria;
 mod logic;
 mod report;
 mod rule;

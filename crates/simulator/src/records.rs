@@ -131,6 +131,19 @@ impl Index {
         Some(key)
     }
 
+    /// The key of a version, unless one of `others` has it too.
+    fn key_unlike(&self, row: &Row, others: &[Option<Arc<Row>>; 2]) -> Option<String> {
+        let agrees = |other: &Arc<Row>| {
+            row.deleted == other.deleted && self.key.iter().all(|part| row.get(part.field) == other.get(part.field))
+        };
+        if others.iter().flatten().any(agrees) {
+            return None;
+        }
+        let key = self.key_of(row)?;
+        let carries = |other: &Arc<Row>| self.key_of(other).is_some_and(|found| found == key);
+        (!others.iter().flatten().any(carries)).then_some(key)
+    }
+
     /// The key of a row whose one indexed field has the value that `text` says.
     pub(crate) fn key_for(&self, text: &str) -> String {
         let mut key = String::new();
@@ -268,26 +281,34 @@ impl Table {
         self.indexes.len() - 1
     }
 
+    /// Follows a change of a row's versions. A version that stays, or that agrees with one that does, costs no key.
     fn reindex(&mut self, id: RecordId, before: &[Option<Arc<Row>>; 2], after: &[Option<Arc<Row>>; 2]) {
+        let is_in = |row: &Arc<Row>, versions: &[Option<Arc<Row>>; 2]| {
+            versions.iter().flatten().any(|other| Arc::ptr_eq(row, other))
+        };
+        let lost = before.each_ref().map(|row| row.as_ref().filter(|row| !is_in(row, after)));
+        let won = after.each_ref().map(|row| row.as_ref().filter(|row| !is_in(row, before)));
+        if lost.iter().chain(&won).all(Option::is_none) {
+            return;
+        }
         for index in &mut self.indexes {
-            let keys = |versions: &[Option<Arc<Row>>; 2]| {
-                versions.iter().map(|row| row.as_ref().and_then(|row| index.key_of(row))).collect::<Vec<_>>()
-            };
-            let (old, new) = (keys(before), keys(after));
-            for key in old.iter().flatten() {
-                if !new.iter().flatten().any(|other| other == key)
-                    && let Some(ids) = index.entries.get_mut(key)
+            for row in lost.into_iter().flatten() {
+                if let Some(key) = index.key_unlike(row, after)
+                    && let Some(ids) = index.entries.get_mut(&key)
                 {
                     ids.retain(|other| *other != id);
                     if ids.is_empty() {
-                        index.entries.remove(key);
+                        index.entries.remove(&key);
                     }
                 }
             }
-            for key in new.into_iter().flatten() {
-                let ids = index.entries.entry(key).or_default();
-                if !ids.contains(&id) {
-                    ids.push(id);
+            for row in won.into_iter().flatten() {
+                if let Some(key) = index.key_unlike(row, before) {
+                    let ids = index.entries.entry(key).or_default();
+                    // No version had this key before, so the row is here only if this call has put it here.
+                    if ids.last() != Some(&id) {
+                        ids.push(id);
+                    }
                 }
             }
         }

@@ -224,13 +224,24 @@ pub(crate) enum Feature {
     PersonStateCountryPicklists,
 }
 
+/// What goes by `name`, whose letters may be of either case. Names are short, so they are folded on the stack.
+fn without_case<T: Copy>(names: &HashMap<String, T>, name: &str) -> Option<T> {
+    let mut buffer = [0; 64];
+    let Some(folded) = buffer.get_mut(..name.len()) else {
+        return names.get(&name.to_ascii_lowercase()).copied();
+    };
+    folded.copy_from_slice(name.as_bytes());
+    folded.make_ascii_lowercase();
+    names.get(std::str::from_utf8(folded).ok()?).copied()
+}
+
 impl Schema {
     pub(crate) fn object(&self, ix: ObjectIx) -> &Object {
         &self.objects[ix.0]
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<ObjectIx> {
-        self.by_name.get(&name.to_ascii_lowercase()).copied()
+        without_case(&self.by_name, name)
     }
 
     /// The object of that name, if the user may read it; to anyone else it does not exist.
@@ -265,7 +276,7 @@ impl Object {
 
     /// The field of that name, whether or not the user may see it.
     pub(crate) fn find(&self, name: &str) -> Option<FieldIx> {
-        self.by_name.get(&name.to_ascii_lowercase()).copied()
+        without_case(&self.by_name, name)
     }
 
     /// The field of that name, if the org has it and the user sees it.

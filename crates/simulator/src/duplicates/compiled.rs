@@ -1,19 +1,18 @@
 //! Rules with their names resolved: which rows to compare, and whether they match.
 
-use std::borrow::Cow;
+use std::cell::LazyCell;
 
 use serde_json::Value;
 
+use super::criteria::{Criterion, derived_keys, given_key, named, text_of};
 use super::logic::{Expr, Verdict};
 use super::report::ItemIndexes;
-use super::rule::{BlankValues, DuplicateRule, FilterItem, FilterOperator, KeyField, MatchingRule};
-use super::score::MatchMethod;
-use super::text::KeyForm;
+use super::rule::{DuplicateRule, FilterItem, FilterOperator, MatchingRule};
 use super::{MatchSet, Saved};
 use crate::ids::RecordId;
 use crate::org::{State, stamp};
-use crate::records::{KeyPart, Row, Table};
-use crate::schema::{Feature, FieldIx, Object, ObjectIx, Schema};
+use crate::records::{Row, Table};
+use crate::schema::{Feature, FieldIx, ObjectIx, Schema};
 use crate::settings::Settings;
 
 /// Criteria of one matching rule; the platform allows ten, the standard rules have more.
@@ -56,18 +55,6 @@ struct Matching {
     indexes: Vec<usize>,
     /// First and last name of the saved object, to be swapped.
     swap: Option<(FieldIx, FieldIx)>,
-}
-
-#[derive(Debug)]
-struct Criterion {
-    /// Field of the saved object.
-    field: FieldIx,
-    /// Field of the matched object.
-    other: FieldIx,
-    method: MatchMethod,
-    exact_case: bool,
-    threshold: f64,
-    blank: BlankValues,
 }
 
 impl Rules {
@@ -255,21 +242,6 @@ fn holds(value: Option<&str>, item: &FilterItem) -> bool {
     }
 }
 
-fn named(object: &Object, field: &str) -> Result<FieldIx, String> {
-    object.find(field).ok_or_else(|| format!("no field {field} on {}", object.name))
-}
-
-/// The value as text; `None` when it is blank.
-fn text_of(row: &Row, field: FieldIx) -> Option<Cow<'_, str>> {
-    match row.get(field)? {
-        Value::String(text) => (!text.trim().is_empty()).then_some(Cow::Borrowed(text)),
-        Value::Null => None,
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Some(Cow::Owned(other.to_string()))
-        }
-    }
-}
-
 impl Matching {
     fn new(schema: &Schema, tables: &mut [Table], saved: ObjectIx, rule: &MatchingRule) -> Result<Self, String> {
         let object = match &rule.object {
@@ -329,13 +301,7 @@ impl Matching {
     /// Rows that match, best first, then oldest first.
     fn matches(&self, schema: &Schema, state: &State, saved: Saved<'_>) -> Vec<(RecordId, f64)> {
         let table = state.table(self.object);
-        let swapped = self.swap.map(|(first, last)| {
-            let mut row = saved.row.clone();
-            let name = |field: FieldIx| saved.row.get(field).cloned().unwrap_or(Value::Null);
-            row.set(first, name(last));
-            row.set(last, name(first));
-            row
-        });
+        let swapped = LazyCell::new(|| self.swapped(saved.row));
         let mut seen: Vec<RecordId> = Vec::new();
         let mut matches: Vec<(RecordId, f64)> = Vec::new();
         for index in &self.indexes {
@@ -355,13 +321,23 @@ impl Matching {
                 if !is_kind(schema, self.object, row, self.persons) {
                     continue;
                 }
-                let score = self.judge(saved.row, row).or_else(|| self.judge(swapped.as_ref()?, row));
+                let score = self.judge(saved.row, row).or_else(|| self.judge((*swapped).as_ref()?, row));
                 matches.extend(score.map(|score| (*id, score)));
             }
         }
         matches.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         matches.truncate(MATCHES);
         matches
+    }
+
+    /// The row with first and last name swapped, if the rule compares it so too.
+    fn swapped(&self, row: &Row) -> Option<Row> {
+        let (first, last) = self.swap?;
+        let mut swapped = row.clone();
+        let name = |field: FieldIx| row.get(field).cloned().unwrap_or(Value::Null);
+        swapped.set(first, name(last));
+        swapped.set(last, name(first));
+        Some(swapped)
     }
 
     /// Where the saved row keeps what the matched object keeps in `other`.
@@ -382,75 +358,4 @@ impl Matching {
             Verdict::Miss | Verdict::Skip => None,
         }
     }
-}
-
-impl Criterion {
-    fn judge(&self, saved: &Row, row: &Row) -> Verdict {
-        match (text_of(saved, self.field), text_of(row, self.other), self.blank) {
-            (Some(a), Some(b), _) => {
-                let score = self.method.score(&a, &b, self.exact_case);
-                if score >= self.threshold { Verdict::Hit(score) } else { Verdict::Miss }
-            }
-            (None, None, BlankValues::Match) => Verdict::Hit(100.0),
-            (_, _, BlankValues::Ignore) => Verdict::Skip,
-            (_, _, BlankValues::Refuse | BlankValues::Match) => Verdict::Miss,
-        }
-    }
-
-    /// How the field goes into a key, and how well it narrows; `None` when equal keys do not follow from a match.
-    fn form(&self) -> Option<(u8, KeyForm)> {
-        if self.blank != BlankValues::Refuse {
-            return None;
-        }
-        Some(match self.method {
-            MatchMethod::Exact if self.exact_case => (0, KeyForm::Exact),
-            MatchMethod::Exact | MatchMethod::Email => (0, KeyForm::Folded),
-            MatchMethod::Website => (0, KeyForm::Website),
-            MatchMethod::Phone => (1, KeyForm::Phone),
-            MatchMethod::LastName => (2, KeyForm::Sound),
-            MatchMethod::Street => (2, KeyForm::Street),
-            MatchMethod::Zip => (2, KeyForm::Zip),
-            MatchMethod::CompanyName => (3, KeyForm::Company),
-            MatchMethod::City => (3, KeyForm::City),
-            MatchMethod::FirstName => (4, KeyForm::Initial),
-            MatchMethod::Title => return None,
-        })
-    }
-}
-
-/// For each alternative the fields that narrow best; fuzzy fields of one rank are not mixed with better ones.
-fn derived_keys(criteria: &[Criterion], clauses: &[Vec<usize>]) -> Result<Vec<Vec<KeyPart>>, String> {
-    let mut keys: Vec<Vec<KeyPart>> = Vec::new();
-    for clause in clauses {
-        let forms: Vec<(u8, KeyPart)> = clause
-            .iter()
-            .filter_map(|place| criteria.get(*place))
-            .filter_map(|criterion| {
-                criterion.form().map(|(rank, form)| (rank, KeyPart { field: criterion.other, form }))
-            })
-            .collect();
-        let best = forms.iter().map(|(rank, _)| *rank).min();
-        let mut key: Vec<KeyPart> = Vec::new();
-        for (rank, part) in forms {
-            if Some(rank) == best && !key.contains(&part) {
-                key.push(part);
-            }
-        }
-        if key.is_empty() {
-            return Err(
-                "an alternative has no criterion that refuses blanks, so every row would be compared".to_owned()
-            );
-        }
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-    Ok(keys)
-}
-
-fn given_key(object: &Object, key: &[KeyField]) -> Result<Vec<KeyPart>, String> {
-    if key.is_empty() {
-        return Err("an empty match key".to_owned());
-    }
-    key.iter().map(|part| Ok(KeyPart { field: named(object, &part.field)?, form: part.form })).collect()
 }

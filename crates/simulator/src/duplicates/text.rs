@@ -3,8 +3,6 @@
 //! Source: Help, "Matching Algorithms Used with Matching Methods" and the match keys of the standard matching rules.
 //! The sound key is a plain metaphone in the form those examples show (`doe` is `t`, `benioff` is `pnf`).
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 /// How the value of a field goes into a match key.
@@ -79,7 +77,7 @@ impl KeyForm {
 
 /// Lower-case letters and digits, accents taken off.
 pub(crate) fn plain(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars().flat_map(char::to_lowercase).flat_map(|c| unaccented(c).chars().collect::<Vec<_>>())
+    text.chars().flat_map(char::to_lowercase).flat_map(unaccented)
 }
 
 /// Words of lower-case letters and digits.
@@ -90,8 +88,10 @@ pub(crate) fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn unaccented(c: char) -> Cow<'static, str> {
-    Cow::Borrowed(match c {
+/// A lower-case letter or digit without its accent; anything else is nothing.
+fn unaccented(c: char) -> impl Iterator<Item = char> {
+    let spelt = match c {
+        c if c.is_ascii() => "",
         'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' | 'ā' | 'ă' | 'ą' => "a",
         'æ' => "ae",
         'ç' | 'ć' | 'č' => "c",
@@ -111,9 +111,10 @@ fn unaccented(c: char) -> Cow<'static, str> {
         'ù' | 'ú' | 'û' | 'ü' | 'ū' | 'ů' | 'ű' => "u",
         'ý' | 'ÿ' => "y",
         'ź' | 'ż' | 'ž' => "z",
-        c if c.is_alphanumeric() => return Cow::Owned(c.to_string()),
         _ => "",
-    })
+    };
+    let as_it_is = (spelt.is_empty() && c.is_alphanumeric()).then_some(c);
+    spelt.chars().chain(as_it_is)
 }
 
 /// First names and the short forms people use for them; the first of a line is what the others stand for.
@@ -146,7 +147,9 @@ const NICKNAMES: [&[&str]; 24] = [
 
 /// The name a nickname stands for, or the name itself; plain letters.
 pub(crate) fn root_name(name: &str) -> String {
-    let name: String = plain(name).collect();
+    let mut plain_name = String::with_capacity(name.len());
+    plain_name.extend(plain(name));
+    let name = plain_name;
     let line = NICKNAMES.iter().find(|line| line.contains(&name.as_str()));
     line.and_then(|line| line.first()).map_or(name, |root| (*root).to_owned())
 }
@@ -184,9 +187,12 @@ pub(crate) fn company_words(text: &str) -> Vec<String> {
         "oy",
         "the",
     ];
-    let all = words(text);
-    let kept: Vec<String> = all.iter().filter(|word| !FORMS.contains(&word.as_str())).cloned().collect();
-    if kept.is_empty() { all } else { kept }
+    let mut words = words(text);
+    let says_something = |word: &String| !FORMS.contains(&word.as_str());
+    if words.iter().any(says_something) {
+        words.retain(says_something);
+    }
+    words
 }
 
 /// The host of a web address, lower case, without `www`.
@@ -251,7 +257,8 @@ impl Street {
 
 /// The consonants of a word as they sound.
 pub(crate) fn sound(text: &str) -> String {
-    let letters: Vec<char> = plain(text).filter(char::is_ascii_lowercase).collect();
+    let mut letters: Vec<char> = Vec::with_capacity(text.len());
+    letters.extend(plain(text).filter(char::is_ascii_lowercase));
     let at = |place: usize| letters.get(place).copied().unwrap_or(' ');
     let is_vowel = |c: char| matches!(c, 'a' | 'e' | 'i' | 'o' | 'u' | 'y');
     let mut out = String::with_capacity(letters.len());
