@@ -89,7 +89,7 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 /// JSON text, seldom valid, with keys that come twice and nesting without measure.
-fn json_text() -> impl Strategy<Value = String> {
+pub(crate) fn json_text() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         4 => string(),
         2 => number(),
@@ -171,7 +171,7 @@ fn collection_request() -> impl Strategy<Value = String> {
     ]
 }
 
-fn is_error_array(body: &Value) -> bool {
+pub(crate) fn is_error_array(body: &Value) -> bool {
     body.as_array().is_some_and(|errors| {
         errors.len() == 1 && errors.iter().all(|error| error["errorCode"].is_string() && error["message"].is_string())
     })

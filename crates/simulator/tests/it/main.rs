@@ -44,6 +44,7 @@ mod pubsub;
 mod query;
 mod query_pages;
 mod random;
+mod random_decoders;
 mod random_soql;
 mod records;
 mod rows;
