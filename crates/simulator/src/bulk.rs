@@ -5,6 +5,8 @@
 //! Limits and Allocations".
 
 mod data;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) referencing: Vec<Vec<(ObjectIx, FieldIx, usize)>>,
     /// For each object the lookups whose rows a write locks.
     pub(crate) locking: Vec<Vec<FieldIx>>,
+    /// For each object how many of its indexes come first and serve other things than the duplicate rules.
+    lasting_indexes: Vec<usize>,
     pub(crate) defaults: Defaults,
 }
 
@@ -283,8 +285,14 @@ impl Org {
 
     pub(crate) fn set_duplicate_rules(&self, rules: &[DuplicateRule]) -> Result<(), String> {
         let mut state = self.state();
+        let state = &mut *state;
+        let in_use: Vec<usize> = state.tables.iter().map(|table| table.indexes.len()).collect();
+        // The first pass finds out whether the rules are good; the second makes their indexes in place of the old ones.
+        let good = Rules::compile(&self.schema, &mut state.tables, rules).map(drop);
+        state.keep_indexes(if good.is_ok() { None } else { Some(&in_use) });
+        good?;
         let compiled = Rules::compile(&self.schema, &mut state.tables, rules)?;
-        compiled.store(&self.schema, &mut state, &self.clock.stamp_text());
+        compiled.store(&self.schema, state, &self.clock.stamp_text());
         state.rules = compiled;
         Ok(())
     }
@@ -321,6 +329,7 @@ impl State {
             .iter()
             .map(|object| object.each_field().filter(|(_, field)| field.locks_parent).map(|(ix, _)| ix).collect())
             .collect();
+        let lasting_indexes = tables.iter().map(|table| table.indexes.len()).collect();
         let compiled = Rules::compile(schema, &mut tables, &config.duplicate_rules).unwrap_or_default();
         let defaults = Defaults {
             organization: RecordId::new("00D", number),
@@ -328,8 +337,16 @@ impl State {
             person_record_type: RecordId::new("012", 1),
             business_record_type: RecordId::new("012", 2),
         };
-        let mut state =
-            Self { tables, locks: LockTable::default(), rules: compiled, unique, referencing, locking, defaults };
+        let mut state = Self {
+            tables,
+            locks: LockTable::default(),
+            rules: compiled,
+            unique,
+            referencing,
+            locking,
+            lasting_indexes,
+            defaults,
+        };
         let mut seeds: Vec<(ObjectIx, RecordId, Value)> = vec![
             (
                 schema.organization,
@@ -377,6 +394,13 @@ impl State {
         let table = &mut self.tables[object.0];
         table.last_number = table.last_number.max(10);
         table.seed(id, row);
+    }
+
+    /// Drops the indexes after the first `counts` of each object; without counts, all those of the duplicate rules.
+    fn keep_indexes(&mut self, counts: Option<&[usize]>) {
+        for (table, count) in self.tables.iter_mut().zip(counts.unwrap_or(&self.lasting_indexes)) {
+            table.indexes.truncate(*count);
+        }
     }
 
     pub(crate) fn table(&self, object: ObjectIx) -> &Table {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 const CAPACITY: usize = 20_000;
+/// A path or method is kept up to this many bytes.
+const LONGEST: usize = 2_000;
 
 /// One request as it was answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,6 +43,9 @@ impl RequestLog {
     pub(crate) fn push(&mut self, mut request: LoggedRequest) {
         self.last += 1;
         request.number = self.last;
+        for text in [&mut request.path, &mut request.method] {
+            text.truncate(text.floor_char_boundary(LONGEST));
+        }
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
         }
@@ -50,5 +55,32 @@ impl RequestLog {
     /// Oldest first.
     pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &LoggedRequest> + ExactSizeIterator {
         self.entries.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAPACITY, LONGEST, LoggedRequest, RequestLog};
+
+    #[test]
+    fn the_log_keeps_the_last_requests_and_the_beginning_of_a_long_path() {
+        let mut log = RequestLog::default();
+        for _ in 0..CAPACITY + 10 {
+            log.push(LoggedRequest {
+                number: 0,
+                at: String::new(),
+                method: "GET".to_owned(),
+                path: "/é".repeat(LONGEST / 2),
+                status: 200,
+                duration_ms: 0,
+                graphs: 0,
+                nodes: 0,
+                latency_ms: 0,
+                fault: None,
+            });
+        }
+        assert_eq!(log.entries().len(), CAPACITY);
+        assert_eq!(log.entries().next().map(|first| first.number), Some(11));
+        assert!(log.entries().all(|request| request.path.len() <= LONGEST && request.path.len() > LONGEST - 3));
     }
 }

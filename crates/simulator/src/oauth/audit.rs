@@ -8,6 +8,8 @@ use serde::Serialize;
 const CAPACITY: usize = 2_000;
 /// Names that callers choose are kept up to this many characters.
 const LONGEST_NAME: usize = 120;
+/// What was refused is told up to this many characters.
+const LONGEST_ERROR: usize = 500;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,6 +68,7 @@ impl Audit {
         event.number = self.last;
         event.client_id = event.client_id.chars().take(LONGEST_NAME).collect();
         event.flow = event.flow.chars().take(LONGEST_NAME).collect();
+        event.error = event.error.map(|error| error.chars().take(LONGEST_ERROR).collect());
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
         }
@@ -75,5 +78,36 @@ impl Audit {
     /// Oldest first.
     pub(crate) fn entries(&self) -> Vec<OauthEvent> {
         self.entries.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Audit, CAPACITY, LONGEST_ERROR, LONGEST_NAME, OauthAction, OauthEvent};
+
+    #[test]
+    fn the_audit_keeps_the_last_events_and_the_beginning_of_what_callers_chose() {
+        let mut audit = Audit::default();
+        let chosen = "é".repeat(LONGEST_ERROR + 1);
+        for _ in 0..CAPACITY + 10 {
+            audit.push(OauthEvent {
+                number: 0,
+                at: String::new(),
+                action: OauthAction::Refused,
+                flow: chosen.clone(),
+                client_id: chosen.clone(),
+                username: String::new(),
+                scope: String::new(),
+                error: Some(chosen.clone()),
+                from: std::net::IpAddr::from([127, 0, 0, 1]),
+            });
+        }
+        let entries = audit.entries();
+        assert_eq!((entries.len(), entries.first().map(|first| first.number)), (CAPACITY, Some(11)));
+        let lengths = |event: &OauthEvent| {
+            [&event.flow, &event.client_id].map(|text| text.chars().count()) == [LONGEST_NAME; 2]
+                && event.error.as_ref().is_some_and(|error| error.chars().count() == LONGEST_ERROR)
+        };
+        assert!(entries.iter().all(lengths));
     }
 }

@@ -43,17 +43,22 @@ impl Browsers {
     pub(crate) fn wait(&mut self, mut page: Pending, now_ms: i64) -> String {
         if self.pages.len() >= MOST {
             self.pages.retain(|_, page| page.expires_at_ms > now_ms);
-            if self.pages.len() >= MOST
-                && let Some(oldest) = self.pages.iter().min_by_key(|(_, page)| page.expires_at_ms)
-            {
-                let oldest = oldest.0.clone();
-                self.pages.remove(&oldest);
-            }
         }
+        self.make_room();
         page.expires_at_ms = now_ms.saturating_add(PAGE_TTL_MS);
         let source = text::secret();
         self.pages.insert(source.clone(), page);
         source
+    }
+
+    /// A place for one more page; the one that would end first gives it.
+    fn make_room(&mut self) {
+        if self.pages.len() >= MOST
+            && let Some(oldest) = self.pages.iter().min_by_key(|(_, page)| page.expires_at_ms)
+        {
+            let oldest = oldest.0.clone();
+            self.pages.remove(&oldest);
+        }
     }
 
     /// The authorization that this browser began.
@@ -66,7 +71,9 @@ impl Browsers {
         self.pages.remove(source)
     }
 
+    /// Takes over what another org handed over.
     pub(crate) fn put(&mut self, source: &str, page: Pending) {
+        self.make_room();
         self.pages.insert(source.to_owned(), page);
     }
 
@@ -104,5 +111,50 @@ impl Browsers {
 
     pub(crate) fn forget(&mut self, user: RecordId) {
         self.logged_in.retain(|_, (who, _)| *who != user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Browsers, MOST, Pending};
+
+    fn page() -> Pending {
+        Pending {
+            client_id: String::new(),
+            redirect_uri: String::new(),
+            scope: String::new(),
+            state: None,
+            nonce: None,
+            challenge: None,
+            ask_again: false,
+            login_hint: String::new(),
+            display: String::new(),
+            browser: "b".to_owned(),
+            expires_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_thousand_pages_wait_wherever_they_come_from() {
+        let (mut here, mut there) = (Browsers::default(), Browsers::default());
+        let first = here.wait(page(), 0);
+        for now_ms in 1..=2 * MOST {
+            let source = there.wait(page(), i64::try_from(now_ms).unwrap_or_default());
+            if let Some(page) = there.take(&source) {
+                here.put(&source, page);
+            }
+            there.wait(page(), 0);
+        }
+        assert_eq!((here.pages.len(), there.pages.len()), (MOST, MOST));
+        assert!(!here.waits(&first));
+    }
+
+    #[test]
+    fn no_more_than_a_thousand_browsers_stay_logged_in() {
+        let mut browsers = Browsers::default();
+        for _ in 0..=2 * MOST {
+            browsers.log_in("", crate::oauth::first_user(), 0);
+        }
+        assert!(browsers.logged_in.len() <= MOST);
     }
 }

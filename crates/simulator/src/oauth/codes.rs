@@ -109,7 +109,27 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::well_formed;
+    use super::{Code, MOST_CODES, Store, well_formed};
+
+    #[test]
+    fn codes_that_nobody_redeems_do_not_pile_up() {
+        let mut store = Store::default();
+        for _ in 0..=MOST_CODES {
+            let code = Code {
+                client_id: String::new(),
+                user: crate::oauth::first_user(),
+                redirect_uri: String::new(),
+                scope: String::new(),
+                challenge: None,
+                nonce: None,
+                expires_at_ms: 0,
+                used: false,
+                grant: None,
+            };
+            store.add_code(code, 0);
+        }
+        assert!(store.codes.len() <= MOST_CODES);
+    }
 
     #[test]
     fn a_verifier_is_as_long_as_the_rfc_and_salesforce_have_it() {

@@ -220,3 +220,42 @@ impl Store {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_RETIRED, Opening, Store};
+    use crate::settings::Settings;
+
+    const OPENING: fn() -> Opening<'static> = || Opening {
+        client_id: "app",
+        user: crate::oauth::first_user(),
+        scope: "api refresh_token",
+        organization: "00D000000000001",
+        now_ms: 0,
+    };
+
+    #[test]
+    fn a_family_remembers_a_thousand_replaced_tokens() {
+        let mut store = Store::default();
+        let settings = Settings { refresh_rotation: true, ..Settings::default() };
+        let mut token = store.issue_family(OPENING(), &settings).refresh_token;
+        for _ in 0..MOST_RETIRED + 10 {
+            let current = token.unwrap_or_default();
+            let issued = store.refresh("app", &current, "00D000000000001", 0, &settings);
+            token = issued.ok().and_then(|issued| issued.refresh_token);
+        }
+        assert!(token.is_some());
+        assert_eq!((store.refresh.len(), store.grants.len()), (MOST_RETIRED + 1, 1));
+    }
+
+    #[test]
+    fn a_user_has_no_more_families_of_an_app_than_the_settings_say() {
+        let mut store = Store::default();
+        let settings = Settings::default();
+        for _ in 0..settings.refresh_tokens_per_user + 10 {
+            store.issue_family(OPENING(), &settings);
+        }
+        let most = settings.refresh_tokens_per_user;
+        assert_eq!((store.grants.len(), store.refresh.len(), store.access.len()), (most, most, most));
+    }
+}

@@ -114,3 +114,27 @@ impl Store {
         self.browsers.forget(user);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_SESSIONS, Opening, Store};
+    use crate::settings::Settings;
+
+    #[test]
+    fn of_too_many_sessions_those_that_would_end_first_go() {
+        let mut store = Store::default();
+        let settings = Settings::default();
+        let open = |store: &mut Store, now_ms| {
+            let user = crate::oauth::first_user();
+            let opening = Opening { client_id: "app", user, scope: "api", organization: "00D000000000001", now_ms };
+            store.open(opening, None, &settings)
+        };
+        let first = open(&mut store, 0);
+        let second = open(&mut store, 1);
+        for _ in 2..=MOST_SESSIONS {
+            open(&mut store, 2);
+        }
+        assert_eq!(store.access.len(), MOST_SESSIONS);
+        assert!(store.session(&first, 2, &settings).is_none() && store.session(&second, 2, &settings).is_some());
+    }
+}

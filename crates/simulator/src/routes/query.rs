@@ -141,3 +141,34 @@ async fn page(
     body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end).await));
     Reply::json(200, Value::Object(body))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Cursors, HELD, TTL_MS};
+    use crate::call::{Call, DuplicateOptions};
+    use crate::settings::Settings;
+    use crate::soql::Found;
+
+    #[test]
+    fn cursors_hold_two_million_rows_for_two_days() {
+        let call = Call {
+            settings: Arc::new(Settings::default()),
+            user: crate::oauth::first_user(),
+            version: "62.0".to_owned(),
+            path: String::new(),
+            duplicates: DuplicateOptions::default(),
+            batch_size: 200,
+            in_graph: false,
+        };
+        let found = Arc::new(Found::blank(HELD / 4));
+        let mut cursors = Cursors::default();
+        for _ in 0..6 {
+            cursors.open(&found, 200, &call, 0);
+        }
+        assert_eq!((cursors.kept(), cursors.held), (4, HELD));
+        cursors.open(&found, 200, &call, TTL_MS);
+        assert_eq!((cursors.kept(), cursors.held), (1, HELD / 4));
+    }
+}

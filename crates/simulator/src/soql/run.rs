@@ -48,6 +48,17 @@ pub(crate) struct Found {
     deleted: bool,
 }
 
+#[cfg(test)]
+impl Found {
+    /// So many rows without a value.
+    pub(crate) fn blank(rows: usize) -> Self {
+        let (shape, joins) = (super::plan::Shape::Total, Vec::new());
+        let plan = Plan { object: ObjectIx(0), shape, filter: None, owned_by: None, joins, limit: None, offset: 0 };
+        let rows = vec![(RecordId::new("001", 1), Arc::new(Row::default())); rows];
+        Self { plan, rows, deleted: false }
+    }
+}
+
 impl Found {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
