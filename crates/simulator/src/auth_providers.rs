@@ -174,7 +174,9 @@ impl AuthProviders {
     fn http(&self) -> Option<reqwest::Client> {
         let build = || {
             let redirects = reqwest::redirect::Policy::none();
-            reqwest::Client::builder().redirect(redirects).connect_timeout(EXCHANGE_TIMEOUT).build().ok()
+            // Salesforce calls out by itself; a proxy of this machine is none of the org's.
+            let builder = reqwest::Client::builder().no_proxy().redirect(redirects);
+            builder.connect_timeout(EXCHANGE_TIMEOUT).build().ok()
         };
         self.http.get_or_init(build).clone()
     }

@@ -238,6 +238,11 @@ impl Org {
         [self.host_url(), self.base_url(), self.own_url().to_owned()]
     }
 
+    /// Whether the org is served by TLS.
+    pub(crate) fn secure(&self) -> bool {
+        self.own_url().starts_with("https:")
+    }
+
     /// My Domain name.
     pub(crate) fn name(&self) -> &str {
         &self.initial.name

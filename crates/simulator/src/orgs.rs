@@ -20,6 +20,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::json;
 use tower::ServiceExt as _;
+use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::config::Config;
 use crate::control::Control;
@@ -250,7 +251,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
 
 /// Everything the simulator answers.
 pub(crate) fn router(orgs: Arc<Orgs>) -> Router {
-    Router::new().fallback(dispatch).with_state(orgs)
+    // Before the org is chosen, as the body may name it.
+    Router::new().fallback(dispatch).layer(RequestDecompressionLayer::new()).with_state(orgs)
 }
 
 async fn dispatch(State(orgs): State<Arc<Orgs>>, mut request: Request) -> Response {

@@ -30,7 +30,6 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use tower_http::compression::CompressionLayer;
-use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::api_error::ApiError;
 use crate::clock::Moment;
@@ -75,7 +74,6 @@ pub(crate) fn router(org: Arc<Org>) -> Router {
         .nest("/_sim", control::router().merge(page::router()))
         .route(pubsub::PATH, any(pubsub::serve))
         .fallback(front)
-        .layer(RequestDecompressionLayer::new())
         .layer(CompressionLayer::new())
         .with_state(org)
 }
@@ -146,7 +144,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
         None => work(&org, incoming, &mut size).await,
         Some(trouble) => troubled(&org, incoming, trouble, &cut, &mut size).await,
     };
-    headers::dress(&mut response, known, running.number, org.clock.now_ms());
+    headers::dress(&mut response, known, org.secure(), running.number, org.clock.now_ms());
     drop(running);
     let fault = trouble.map(|trouble| trouble.kind);
     let dropped = matches!(fault, Some(FaultKind::DropBefore | FaultKind::CommitThenDrop));

@@ -122,7 +122,7 @@ pub struct Settings {
     pub refresh_grace_s: u64,
     /// How long refresh tokens are good.
     pub refresh_policy: RefreshPolicy,
-    /// Seconds of [`Settings::refresh_policy`], where it has any.
+    /// Seconds a refresh token is good, where `refresh_policy` is `expire_after` or `expire_unused`.
     pub refresh_lifetime_s: u64,
     /// Whether a refresh token past its life is called `token validity expired` instead of `expired access/refresh token`.
     pub token_validity_expired: bool,
@@ -144,7 +144,7 @@ pub struct Settings {
     pub assertion_lifetime_s: u64,
     /// Logins of one user allowed in a rolling hour.
     pub logins_per_hour: usize,
-    /// Whether the org is locked: no app gets a token.
+    /// Whether the org is locked: no app gets a token, and nobody a session by SOAP.
     pub org_locked: bool,
     /// Origins that may call the OAuth endpoints from a browser, as `https://app.example`.
     pub cors_origins: Vec<String>,

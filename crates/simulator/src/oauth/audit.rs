@@ -21,7 +21,7 @@ pub enum OauthAction {
     Approved,
     /// A user denied it.
     Denied,
-    /// Tokens were given for a code, an assertion or a secret.
+    /// Tokens were given for a code, an assertion, a secret or a password.
     Issued,
     /// A refresh token gave a session.
     Refreshed,
@@ -42,7 +42,7 @@ pub struct OauthEvent {
     pub at: String,
     /// What happened.
     pub action: OauthAction,
-    /// `grant_type`, or the page it happened on.
+    /// `grant_type`, the page it happened on, or the call of the SOAP API.
     pub flow: String,
     /// Consumer key.
     pub client_id: String,

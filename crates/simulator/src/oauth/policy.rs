@@ -35,10 +35,10 @@ pub(crate) fn in_range(address: IpAddr, range: &str) -> Option<bool> {
 }
 
 impl Store {
-    /// Checks all that may keep a known user of a known app out, and counts the login.
+    /// Checks all that may keep a known user out, and counts the login. `login()` of the SOAP API knows no app.
     pub(crate) fn admit(
         &mut self,
-        app: &ConnectedApp,
+        app: Option<&ConnectedApp>,
         user: RecordId,
         from: IpAddr,
         now_ms: i64,
@@ -47,10 +47,11 @@ impl Store {
         if settings.org_locked {
             return Err(OauthError::new("inactive_org", "organization locked, closed, or suspended"));
         }
-        if app.blocked {
+        if app.is_some_and(|app| app.blocked) {
             return Err(OauthError::new("invalid_client", "this app is blocked by admin"));
         }
-        if !settings.app_installed && !self.approvals.contains_key(&(app.client_id.clone(), user)) {
+        let approved = |app: &ConnectedApp| self.approvals.contains_key(&(app.client_id.clone(), user));
+        if !settings.app_installed && app.is_some_and(|app| !approved(app)) {
             return Err(OauthError::new("invalid_client", "app must be installed into org"));
         }
         let inactive = || OauthError::new("invalid_grant", "inactive user");
@@ -58,7 +59,7 @@ impl Store {
         if !known.usable() || switched_off(user, settings) {
             return Err(inactive());
         }
-        if self.admin_approval_missing(app, user, settings) {
+        if app.is_some_and(|app| self.admin_approval_missing(app, user, settings)) {
             return Err(OauthError::new("invalid_app_access", "user is not admin approved to access this app"));
         }
         if !known.ip_ranges.is_empty() && !in_ranges(from, &known.ip_ranges) {

@@ -1,6 +1,7 @@
 //! The two shared login hosts: `login` for production orgs, `test` for sandboxes, each knowing its own orgs only.
 //!
-//! Sources: Help, "OAuth Endpoints"; Help, "OAuth 2.0 Client Credentials Flow" (My Domain only); RFC 7523.
+//! Sources: Help, "OAuth Endpoints"; Help, "OAuth 2.0 Client Credentials Flow" (My Domain only); RFC 7523; SOAP API
+//! Developer Guide, "`login()`".
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{Asked, Entry, Orgs};
 use crate::form::{Form, segments};
 use crate::oauth::claims;
 use crate::routes::data::bearer;
-use crate::routes::json_response;
+use crate::routes::{json_response, oauth, soap};
 
 /// Forms of the OAuth endpoints are small.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -72,6 +73,7 @@ pub(super) async fn answer(
         orgs.read().iter().filter(|entry| entry.org.sandbox() == (login == Login::Sandbox)).cloned().collect();
     let entry = match choose(&candidates, &parts.method, &parts.uri, &parts.headers, &body) {
         Ok(entry) => entry,
+        Err(_) if is_soap(parts.uri.path()) => return soap::without_org(parts.uri.path(), &soap::caller(&body)),
         Err((error, description)) => return refused(error, description),
     };
     let instance = asked
@@ -81,12 +83,16 @@ pub(super) async fn answer(
     super::ask(orgs, entry, request, instance, host).await
 }
 
+fn is_soap(path: &str) -> bool {
+    path.starts_with("/services/Soap/")
+}
+
 fn refused(error: &str, description: &str) -> Response {
     json_response(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": description }))
 }
 
-/// The org that knows the code, token, user or app of the request. Where none does, the first of this host refuses it
-/// in the words of an org.
+/// The org that knows the code, token, session, user, browser or app of the request. Where none does, the first of this
+/// host refuses it in the words of an org.
 fn choose(
     candidates: &[Entry],
     method: &Method,
@@ -129,6 +135,12 @@ fn choose(
             let wanted = segments(path).into_iter().nth(1).and_then(|id| crate::ids::RecordId::parse(&id));
             (found(&|entry| Some(entry.org.organization()) == wanted), ("invalid_request", "Bad_Id"))
         }
+        _ if is_soap(path) => {
+            let caller = soap::caller(body);
+            let by_session = caller.session.as_deref().and_then(&of_token);
+            let by_user = || found(&|entry| entry.org.has_user(&caller.username));
+            (by_session.or_else(by_user), ("invalid_grant", "authentication failure"))
+        }
         _ if form.filled("source").is_some() => {
             // A person's answer to a page. He may belong to another org than the one the page began at.
             let source = text("source");
@@ -138,8 +150,12 @@ fn choose(
                 && !Arc::ptr_eq(&began.org, &his.org)
             {
                 let page = began.org.oauth.store().browsers.take(source);
-                if let Some(page) = page {
-                    his.org.oauth.store().browsers.put(source, page);
+                if let Some(mut page) = page {
+                    // Each org has a clock of its own.
+                    let left = page.expires_at_ms.saturating_sub(began.org.clock.now_ms());
+                    let now_ms = his.org.clock.now_ms();
+                    page.expires_at_ms = now_ms.saturating_add(left);
+                    his.org.oauth.store().browsers.put(source, page, now_ms);
                 }
             }
             (his.or(began), ("invalid_request", "this page has expired"))
@@ -147,8 +163,17 @@ fn choose(
         _ => {
             let by_bearer = bearer(headers).and_then(&of_token);
             let by_user = || form.filled("username").and_then(|user| found(&|entry: &Entry| entry.org.has_user(user)));
-            let by_app = || found(&|entry| entry.org.oauth.app(text("client_id")).is_some());
-            (by_bearer.or_else(by_user).or_else(by_app), ("invalid_client_id", "client identifier invalid"))
+            let app = text("client_id");
+            let by_app = || found(&|entry| entry.org.oauth.app(app).is_some());
+            // Who is logged in meets his own org, if it has the app he came from.
+            let by_browser = || {
+                let browser = oauth::browser(headers)?;
+                let his =
+                    |entry: &Entry| entry.org.oauth.store().browsers.user(&browser, entry.org.clock.now_ms()).is_some();
+                found(&|entry| (app.is_empty() || entry.org.oauth.app(app).is_some()) && his(entry))
+            };
+            let chosen = by_bearer.or_else(by_browser).or_else(by_user).or_else(by_app);
+            (chosen, ("invalid_client_id", "client identifier invalid"))
         }
     };
     chosen.or_else(|| candidates.first().cloned()).ok_or(none)

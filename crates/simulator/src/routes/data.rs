@@ -178,7 +178,7 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
     }
     let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        [] => only(&resource, &["GET"], || Reply::json(200, resources(&call))),
+        [] => only(&resource, &["GET"], || Reply::json(200, resources(org, &call))),
         ["limits"] => only(&resource, &["GET"], || Reply::json(200, limits(org, &call))),
         ["composite"] if resource.method == "GET" => Reply::json(200, composite_resources(&call)),
         ["jobs"] => only(&resource, &["GET"], || {
@@ -270,11 +270,14 @@ fn versions() -> Value {
         .collect()
 }
 
-fn resources(call: &Call) -> Value {
-    let all = ["sobjects", "query", "queryAll", "limits", "composite", "jobs"];
+/// What of the guide's list the org serves (REST API Developer Guide, "List Available REST Resources"). `ui-api`, which
+/// has a guide of its own, is in no such list, recorded ones included.
+fn resources(org: &Org, call: &Call) -> Value {
+    let all = ["queryAll", "composite", "limits", "query", "jobs", "sobjects"];
     let entries =
         all.iter().map(|name| ((*name).to_owned(), json!(format!("/services/data/v{}/{name}", call.version))));
-    Value::Object(entries.collect())
+    let identity = ("identity".to_owned(), json!(super::oauth::identity_url(org, call.user)));
+    Value::Object(entries.chain([identity]).collect())
 }
 
 fn composite_resources(call: &Call) -> Value {

@@ -1,7 +1,8 @@
 //! Headers that every answer of an org carries, and requests that are refused for their form.
 //!
-//! Source: recorded answers (sf-fx-runtime-nodejs, `mappings`); REST API Developer Guide, "Status Codes and Error
-//! Responses" (405, 406, 414, 415, 431) and "Send HTTP Requests" (JSON and XML).
+//! Source: recorded answers (sf-fx-runtime-nodejs, `mappings`), which came over https; RFC 6797, section 7.2, for plain
+//! http; REST API Developer Guide, "Status Codes and Error Responses" (405, 406, 415) and "Send HTTP Requests" (JSON and
+//! XML). What is too long is refused before, in [`crate::limits::sizes`].
 
 use std::path::Path;
 
@@ -16,8 +17,6 @@ use super::Incoming;
 use super::data::header_text;
 use crate::api_error::ApiError;
 
-/// Bytes of the URI, and of URI and headers together, that are taken.
-const HEAD: usize = 16_384;
 const COOKIE_AGE_S: i64 = 31_536_000;
 
 /// Whether the caller kept the cookie that names its browser.
@@ -26,9 +25,11 @@ pub(crate) fn knows_browser(headers: &HeaderMap) -> bool {
 }
 
 /// Adds the headers of every answer. The browser id follows from the number of the request, so runs repeat.
-pub(crate) fn dress(response: &mut Response, known: bool, request: u64, now_ms: i64) {
-    const FIXED: [(HeaderName, &str); 5] = [
-        (header::STRICT_TRANSPORT_SECURITY, "max-age=63072000; includeSubDomains"),
+///
+/// `secure` tells whether the answer goes over TLS; only there HSTS may be asked for.
+pub(crate) fn dress(response: &mut Response, known: bool, secure: bool, request: u64, now_ms: i64) {
+    const HSTS: &str = "max-age=63072000; includeSubDomains";
+    const FIXED: [(HeaderName, &str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_XSS_PROTECTION, "1; mode=block"),
         (HeaderName::from_static("x-robots-tag"), "none"),
@@ -38,6 +39,9 @@ pub(crate) fn dress(response: &mut Response, known: bool, request: u64, now_ms: 
     let headers = response.headers_mut();
     for (name, value) in FIXED {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if secure {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
     if empty {
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("upgrade-insecure-requests"));
@@ -61,17 +65,8 @@ pub(crate) fn dress(response: &mut Response, known: bool, request: u64, now_ms: 
     }
 }
 
-/// The refusal of a request for its length or its media types.
+/// The refusal of a request for its media types.
 pub(crate) fn refusal(incoming: &Incoming) -> Option<ApiError> {
-    let uri = incoming.uri.path_and_query().map_or(0, |uri| uri.as_str().len());
-    if uri > HEAD {
-        return Some(ApiError::new(414, "URI_TOO_LONG", format!("The URI is longer than {HEAD} bytes.")));
-    }
-    let fields: usize = incoming.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if uri + fields > HEAD {
-        let message = format!("URI and headers are longer than {HEAD} bytes.");
-        return Some(ApiError::new(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", message));
-    }
     let path = incoming.uri.path();
     let accepted = header_text(&incoming.headers, "accept").unwrap_or("*/*").to_ascii_lowercase();
     let takes_json = ["json", "*/*", "application/*"].iter().any(|kind| accepted.contains(kind));

@@ -25,6 +25,7 @@ use crate::oauth::OauthError;
 use crate::oauth::audit::{OauthAction, OauthEvent};
 use crate::org::Org;
 
+pub(crate) use authorize::browser;
 use format::Format;
 
 /// The page on which a real org asks for approval.
@@ -95,7 +96,7 @@ fn refused(org: &Org, error: &OauthError, format: Format) -> Response {
 }
 
 /// `https://host/id/00D…/005…`.
-fn identity_url(org: &Org, user: crate::ids::RecordId) -> String {
+pub(super) fn identity_url(org: &Org, user: crate::ids::RecordId) -> String {
     let organization = org.state().defaults.organization;
     format!("{}/id/{organization}/{user}", org.base_url())
 }
@@ -105,7 +106,7 @@ fn instance_url(org: &Org) -> String {
 }
 
 /// An audit entry of this request, to be filled.
-fn event(org: &Org, incoming: &Incoming, action: OauthAction, flow: &str, client_id: &str) -> OauthEvent {
+pub(super) fn event(org: &Org, incoming: &Incoming, action: OauthAction, flow: &str, client_id: &str) -> OauthEvent {
     OauthEvent {
         number: 0,
         at: org.clock.now_text(),

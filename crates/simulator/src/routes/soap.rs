@@ -3,7 +3,8 @@
 //! Everything else of the SOAP API is not simulated and is answered as an operation that the service does not have.
 //!
 //! Source: SOAP API Developer Guide, the pages of these calls and "SOAP API End-of-Life Policy"; Help, "Platform SOAP
-//! API `login()` Retirement"; the answer's fields and the faults are recorded.
+//! API `login()` Retirement"; the answer's fields and the faults are recorded, those of a locked org and of too many
+//! logins apart.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use axum::response::Response;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
+use super::oauth::event;
 use super::page::escape;
 use super::{Incoming, text_response};
-use crate::config::User;
 use crate::form::segments;
 use crate::ids::RecordId;
-use crate::oauth::sessions::{Opening, switched_off};
+use crate::oauth::audit::OauthAction;
+use crate::oauth::sessions::Opening;
+use crate::oauth::{OauthError, Store};
 use crate::org::Org;
 
 const XML: &str = "text/xml;charset=UTF-8";
@@ -47,6 +50,28 @@ impl Fault {
     fn new(kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         Self { kind, code, message: message.into() }
     }
+
+    fn invalid_login() -> Self {
+        let message = "Invalid username, password, security token; or user locked out.";
+        Self::new("LoginFault", "INVALID_LOGIN", message)
+    }
+
+    fn invalid_session() -> Self {
+        let message = "Invalid Session ID found in SessionHeader: Illegal Session";
+        Self::new("UnexpectedErrorFault", "INVALID_SESSION_ID", message)
+    }
+
+    /// What `login()` says to a user who is kept out (SOAP API Developer Guide, `ExceptionCode`).
+    fn kept_out(error: &OauthError) -> Self {
+        match (error.error, error.description.as_str()) {
+            ("inactive_org", text) => Self::new("LoginFault", "ORG_LOCKED", text),
+            ("rate_limit_exceeded", text) => Self::new("LoginFault", "INVALID_LOGIN", text),
+            ("invalid_grant", text) if text.starts_with("ip restricted") => {
+                Self::new("LoginFault", "LOGIN_DURING_RESTRICTED_DOMAIN", "cannot log in from current domain")
+            }
+            _ => Self::invalid_login(),
+        }
+    }
 }
 
 /// A SOAP request as far as it matters: the operation, its arguments, and the session of the header.
@@ -64,10 +89,32 @@ impl Envelope {
     }
 }
 
+/// Whom a request is from: the session of its header, the name given to `login()`.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    pub(crate) session: Option<String>,
+    pub(crate) username: String,
+}
+
+/// The caller of a request, as far as it can be read.
+pub(crate) fn caller(body: &[u8]) -> Caller {
+    let Ok(envelope) = read(body) else { return Caller::default() };
+    Caller { username: envelope.argument("username").to_owned(), session: envelope.session }
+}
+
+/// The answer of a login host that has no org at all.
+pub(crate) fn without_org(path: &str, caller: &Caller) -> Response {
+    let Some(endpoint) = endpoint(path) else { return not_found() };
+    let fault = if caller.session.is_some() { Fault::invalid_session() } else { Fault::invalid_login() };
+    refused(&endpoint, &fault)
+}
+
+fn not_found() -> Response {
+    text_response(404, "text/html;charset=UTF-8", "<html><body>File not found</body></html>".to_owned())
+}
+
 pub(crate) fn handle(org: &Arc<Org>, incoming: &Incoming) -> Response {
-    let Some(endpoint) = endpoint(incoming.uri.path()) else {
-        return text_response(404, "text/html;charset=UTF-8", "<html><body>File not found</body></html>".to_owned());
-    };
+    let Some(endpoint) = endpoint(incoming.uri.path()) else { return not_found() };
     if incoming.method != "POST" {
         let message = "HTTP Method not allowed. Only HTTP POST accepted.";
         return text_response(405, "text/plain;charset=UTF-8", message.to_owned());
@@ -76,7 +123,7 @@ pub(crate) fn handle(org: &Arc<Org>, incoming: &Incoming) -> Response {
         Ok(envelope) => envelope,
         Err(message) => return client_fault(&message),
     };
-    match answer(org, &endpoint, &envelope) {
+    match answer(org, incoming, &endpoint, &envelope) {
         Ok(Some(body)) => enveloped(200, &endpoint, &body),
         Ok(None) => {
             let (namespace, operation) = (&envelope.namespace, &envelope.operation);
@@ -89,7 +136,7 @@ pub(crate) fn handle(org: &Arc<Org>, incoming: &Incoming) -> Response {
 }
 
 /// The body of an answer; `None` for an operation that is not there.
-fn answer(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<Option<String>, Fault> {
+fn answer(org: &Org, incoming: &Incoming, endpoint: &Endpoint, envelope: &Envelope) -> Result<Option<String>, Fault> {
     let version: Option<u32> =
         endpoint.version.split_once('.').filter(|(_, minor)| *minor == "0").and_then(|(major, _)| major.parse().ok());
     let Some(version) = version.filter(|version| (OLDEST..=NEWEST).contains(version)) else {
@@ -98,10 +145,15 @@ fn answer(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<Option<
     };
     match envelope.operation.as_str() {
         "login" if version >= WITHOUT_LOGIN => Ok(None),
-        "login" => login(org, endpoint, envelope).map(Some),
+        "login" => login(org, incoming, endpoint, envelope).map(Some),
         "logout" => {
-            let session = session(org, envelope)?;
-            org.oauth.store().revoke(session.0);
+            let (session, user) = session(org, envelope)?;
+            let mut store = org.oauth.store();
+            if let Some((client_id, _)) = store.revoke(session) {
+                let mut entry = event(org, incoming, OauthAction::Revoked, "soap logout", &client_id);
+                store.username(user).clone_into(&mut entry.username);
+                store.audit.push(entry);
+            }
             Ok(Some("<logoutResponse/>".to_owned()))
         }
         "getUserInfo" => {
@@ -112,34 +164,37 @@ fn answer(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<Option<
     }
 }
 
-fn login(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<String, Fault> {
+fn login(org: &Org, incoming: &Incoming, endpoint: &Endpoint, envelope: &Envelope) -> Result<String, Fault> {
+    let organization = org.organization().short();
     let settings = org.settings();
-    if !settings.soap_login {
-        let message = "SOAP API login() is disabled by default in this org. Contact the org administrator to enable \
-                       SOAP API login().";
-        return Err(Fault::new("LoginFault", "INVALID_OPERATION", message));
+    let mut store = org.oauth.store();
+    let mut entry = event(org, incoming, OauthAction::Issued, "soap login", "");
+    if let Some((_, known)) = store.user_named(envelope.argument("username")) {
+        entry.username.clone_from(&known.username);
     }
-    let found = org.oauth.store().log_in_with_token(envelope.argument("username"), envelope.argument("password"));
-    let usable = |user: &RecordId| {
-        let store = org.oauth.store();
-        store.user(*user).is_some_and(User::usable) && !switched_off(*user, &settings)
+    let user = match sign_in(org, &mut store, incoming, envelope) {
+        Ok(user) => user,
+        Err(fault) => {
+            entry.action = OauthAction::Refused;
+            entry.error = Some(format!("{}: {}", fault.code, fault.message));
+            store.audit.push(entry);
+            return Err(fault);
+        }
     };
-    let Some(user) = found.filter(usable) else {
-        let message = "Invalid username, password, security token; or user locked out.";
-        return Err(Fault::new("LoginFault", "INVALID_LOGIN", message));
-    };
-    let defaults = org.state().defaults;
-    let organization = defaults.organization.short();
     let now_ms = org.clock.now_ms();
     let opening = Opening { client_id: "", user, scope: "full", organization: &organization, now_ms };
-    let issued = org.oauth.store().issue_session(opening, &settings);
+    let issued = store.issue_session(opening, &settings);
+    entry.scope.clone_from(&issued.scope);
+    store.audit.push(entry);
+    drop(store);
     let instance = settings.instance_url.clone().unwrap_or_else(|| org.base_url());
     let at = |letter: &str| format!("{instance}/services/Soap/{letter}/{}/{organization}", endpoint.version);
     Ok(format!(
         "<loginResponse><result><metadataServerUrl>{}</metadataServerUrl><passwordExpired>false</passwordExpired>\
-         <sandbox>false</sandbox><serverUrl>{}</serverUrl><sessionId>{}</sessionId><userId>{}</userId>\
+         <sandbox>{}</sandbox><serverUrl>{}</serverUrl><sessionId>{}</sessionId><userId>{}</userId>\
          <userInfo>{}</userInfo></result></loginResponse>",
         escape(&at("m")),
+        org.sandbox(),
         escape(&at(endpoint.letter)),
         escape(&issued.access_token),
         user,
@@ -147,13 +202,24 @@ fn login(org: &Org, endpoint: &Endpoint, envelope: &Envelope) -> Result<String, 
     ))
 }
 
+/// The user of `login()`, whom nothing keeps out.
+fn sign_in(org: &Org, store: &mut Store, incoming: &Incoming, envelope: &Envelope) -> Result<RecordId, Fault> {
+    let settings = org.settings();
+    if !settings.soap_login {
+        let message = "SOAP API login() is disabled by default in this org. Contact the org administrator to enable \
+                       SOAP API login().";
+        return Err(Fault::new("LoginFault", "INVALID_OPERATION", message));
+    }
+    let found = store.log_in_with_token(envelope.argument("username"), envelope.argument("password"));
+    let user = found.ok_or_else(Fault::invalid_login)?;
+    let admitted = store.admit(None, user, incoming.peer, org.clock.now_ms(), &settings);
+    admitted.map(|()| user).map_err(|error| Fault::kept_out(&error))
+}
+
 /// The session of the header, if it lives.
 fn session<'a>(org: &Org, envelope: &'a Envelope) -> Result<(&'a str, RecordId), Fault> {
     let accept = |token| Some((token, org.oauth.accept(token, org.clock.now_ms(), &org.settings()).ok()?));
-    envelope.session.as_deref().and_then(accept).ok_or_else(|| {
-        let message = "Invalid Session ID found in SessionHeader: Illegal Session";
-        Fault::new("UnexpectedErrorFault", "INVALID_SESSION_ID", message)
-    })
+    envelope.session.as_deref().and_then(accept).ok_or_else(Fault::invalid_session)
 }
 
 fn user_info(org: &Org, user: RecordId) -> String {

@@ -53,6 +53,14 @@ impl<'a> Browser<'a> {
         Self { org, cookies: Mutex::default() }
     }
 
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        self.cookies.lock().unwrap().get(name).cloned()
+    }
+
+    pub(crate) fn set_cookie(&self, name: &str, value: &str) {
+        self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
+    }
+
     async fn seen(&self, request: reqwest::RequestBuilder) -> Seen {
         let cookies: Vec<String> =
             self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();

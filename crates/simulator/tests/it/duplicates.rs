@@ -132,3 +132,53 @@ async fn blank_fields_and_inactive_rules_match_nothing() {
     assert!(org.control().set_duplicate_rules(&[wrong]).is_err());
     assert_eq!(org.control().duplicate_rules().len(), 1);
 }
+
+#[tokio::test]
+async fn the_rules_are_rows_with_all_fields_of_the_object_reference_and_nobody_writes_them() {
+    let rules = vec![
+        DuplicateRule::standard_person_account(RuleResponse::ALERT),
+        DuplicateRule::standard_account(RuleResponse::BLOCK),
+        DuplicateRule { active: false, ..DuplicateRule::standard_contact(RuleResponse::BLOCK) },
+    ];
+    let org = Client::with(Config { duplicate_rules: rules, ..Config::default() }).await;
+    let fields = "Id, DeveloperName, IsActive, Language, LastViewedDate, MasterLabel, NamespacePrefix, SobjectSubtype, \
+                  SobjectType, IsDeleted, CreatedById, CreatedDate, LastModifiedById, LastModifiedDate, SystemModstamp";
+    let (status, body) = org.query(&format!("SELECT {fields} FROM DuplicateRule ORDER BY DeveloperName")).await;
+    assert_eq!(status, 200, "{body}");
+    let told: Vec<_> = body["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| json!([row["DeveloperName"], row["SobjectType"], row["SobjectSubtype"], row["IsActive"]]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            json!(["Standard_Account_Duplicate_Rule", "Account", "None", true]),
+            json!(["Standard_Contact_Duplicate_Rule", "Contact", "None", false]),
+            json!(["Standard_Person_Account_Duplicate_Rule", "Account", "PersonAccount", true]),
+        ]
+    );
+    let row = &body["records"][0];
+    assert_eq!(row["attributes"]["type"], "DuplicateRule");
+    assert!(row["Id"].as_str().is_some_and(|id| id.starts_with("0Bm") && id.len() == 18), "{row}");
+    assert_eq!((&row["Language"], &row["MasterLabel"]), (&json!("en_US"), &json!("Standard Account Duplicate Rule")));
+    assert_eq!((&row["NamespacePrefix"], &row["LastViewedDate"]), (&json!(null), &json!(null)));
+
+    // A client looks up the rule that a refusal named.
+    org.create("Account", person("Smith")).await;
+    let (_, refused) = org.post("sobjects/Account", person("Smith")).await;
+    let name = refused[0]["duplicateResut"]["duplicateRule"].as_str().unwrap();
+    let count = "SELECT COUNT() FROM DuplicateRule WHERE IsActive = true AND SobjectType = 'Account'";
+    let (_, body) = org.query(&format!("{count} AND DeveloperName = '{name}'")).await;
+    assert_eq!(body["totalSize"], 1, "{name}: {body}");
+
+    let (status, _) = org.post("sobjects/DuplicateRule", json!({ "DeveloperName": "X" })).await;
+    assert!((400..500).contains(&status), "{status}");
+    org.control().set_duplicate_rules(&[DuplicateRule::standard_account(RuleResponse::BLOCK)]).unwrap();
+    let (_, body) = org.query("SELECT DeveloperName FROM DuplicateRule").await;
+    assert_eq!(
+        (&body["totalSize"], &body["records"][0]["DeveloperName"]),
+        (&json!(1), &json!("Standard_Account_Duplicate_Rule"))
+    );
+}

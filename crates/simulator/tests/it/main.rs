@@ -25,6 +25,7 @@ mod graph;
 mod grpc;
 mod limits;
 mod locks;
+mod login_hosts;
 mod matching;
 mod memory;
 mod oauth;

@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_causeway-simulator"))
@@ -145,4 +145,49 @@ fn every_flag_is_a_variable_and_stands_under_a_heading() {
         let variable = format!("CAUSEWAY_SIMULATOR_{}", flag.to_uppercase().replace('-', "_"));
         assert!(said.contains(&variable), "{flag} has no {variable}");
     }
+}
+
+/// A running program, ended with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_org_calls_out_by_itself_whatever_proxy_the_environment_names() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let mut command = program();
+    command.args(["--listen", "127.0.0.1:0", "--org", "acme", "--org", "idp"]).stdout(Stdio::piped());
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(name, &proxy);
+    }
+    let mut running = Running(command.env_remove("no_proxy").env_remove("NO_PROXY").spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    let base = ready["base_url"].as_str().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |path: &str, body: Value| {
+        let answer = http.post(format!("{base}{path}")).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(post("/orgs/idp/_sim/settings", json!({ "auto_approve": true })).await.0, 200);
+    let provider = json!({
+        "suffix": "Idp", "consumer_key": "causeway-dev", "consumer_secret": "causeway-dev-secret",
+        "authorize_url": format!("{base}/orgs/idp/services/oauth2/authorize"),
+        "token_url": format!("{base}/orgs/idp/services/oauth2/token"), "default_scopes": "api refresh_token",
+    });
+    assert_eq!(post("/_sim/auth-providers", provider).await.0, 201);
+    let page = http.get(format!("{base}/services/auth/oauth/Idp")).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("Authenticated"), "{page}");
+    let call =
+        json!({ "provider": "Idp", "method": "GET", "url": format!("{base}/orgs/idp/services/data/v62.0/limits") });
+    let (status, answer) = post("/_sim/callouts", call).await;
+    assert_eq!((status, &answer["status"]), (200, &json!(200)), "{answer}");
 }

@@ -13,7 +13,6 @@ async fn every_answer_carries_the_recorded_headers() {
     assert!(location.starts_with("/services/data/v62.0/sobjects/Account/001"));
     let headers = response.headers();
     for (name, value) in [
-        ("strict-transport-security", "max-age=63072000; includeSubDomains"),
         ("x-content-type-options", "nosniff"),
         ("x-xss-protection", "1; mode=block"),
         ("x-robots-tag", "none"),
@@ -155,10 +154,16 @@ async fn versions_and_their_resources_are_told_truly() {
         assert_eq!(org.get(&format!("/services/data/{version}/")).await.0, status, "{version}");
     }
     let (_, resources) = org.get("/services/data/v62.0").await;
-    for url in resources.as_object().unwrap().values() {
-        let (status, _) = org.get(url.as_str().unwrap()).await;
+    let resources = resources.as_object().unwrap();
+    let mut names: Vec<_> = resources.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["composite", "identity", "jobs", "limits", "query", "queryAll", "sobjects"]);
+    for url in resources.values().map(|url| url.as_str().unwrap()) {
+        let (status, _) = org.get(url.strip_prefix(org.simulator.base_url()).unwrap_or(url)).await;
         assert!(status != 404, "{url}");
     }
+    let (status, identity) = org.get(resources["identity"].as_str().unwrap().split_at(org.url("").len()).1).await;
+    assert_eq!((status, &identity["username"]), (200, &json!(causeway_simulator::USERNAME)), "{identity}");
     let (_, composites) = org.get("composite").await;
     assert_eq!(composites["tree"], "/services/data/v62.0/composite/tree");
 }

@@ -1,11 +1,12 @@
 //! Signing in by the SOAP API's `login()`.
 
+use causeway_simulator::{Config, OauthAction, Settings, Simulator, User};
 use reqwest::Response;
 
 use crate::client::Client;
 
 /// Posts an envelope with this body and, if there is a session, its header.
-async fn call(client: &Client, path: &str, session: Option<&str>, body: &str) -> (u16, String) {
+pub(crate) async fn call(client: &Client, path: &str, session: Option<&str>, body: &str) -> (u16, String) {
     let header = session.map_or(String::new(), |id| {
         format!("<e:Header><u:SessionHeader><u:sessionId>{id}</u:sessionId></u:SessionHeader></e:Header>")
     });
@@ -24,11 +25,15 @@ async fn send(client: &Client, path: &str, text: String) -> (u16, String) {
 }
 
 fn login(password: &str) -> String {
-    format!("<u:login><u:username>integration@causeway.test</u:username><u:password>{password}</u:password></u:login>")
+    login_as(causeway_simulator::USERNAME, password)
+}
+
+pub(crate) fn login_as(username: &str, password: &str) -> String {
+    format!("<u:login><u:username>{username}</u:username><u:password>{password}</u:password></u:login>")
 }
 
 /// The text of the first element of this name.
-fn element<'a>(xml: &'a str, name: &str) -> &'a str {
+pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {xml}"));
     rest.split_once('<').unwrap().0
 }
@@ -105,4 +110,90 @@ async fn what_is_no_envelope_is_refused_as_the_clients_mistake() {
     }
     assert_eq!(client.http.get(client.url("/services/Soap/u/59.0")).send().await.unwrap().status(), 405);
     assert_eq!(client.http.post(client.url("/services/Soap/x/59.0")).send().await.unwrap().status(), 404);
+}
+
+/// An org to which nobody has signed in yet.
+async fn untouched(config: Config) -> Client {
+    let simulator = Simulator::start(config).await.unwrap();
+    Client { simulator, http: reqwest::Client::builder().build().unwrap(), token: String::new() }
+}
+
+#[tokio::test]
+async fn what_keeps_a_user_out_of_apps_keeps_him_out_of_login_and_what_keeps_apps_out_does_not() {
+    type Change = fn(&mut Settings);
+    let cases: [(Change, &str, &str); 4] = [
+        (|settings| settings.org_locked = true, "ORG_LOCKED", "organization locked, closed, or suspended"),
+        (|settings| settings.logins_per_hour = 0, "INVALID_LOGIN", "login rate exceeded"),
+        (|settings| settings.app_installed = false, "", ""),
+        (|settings| settings.admin_approved_only = true, "", ""),
+    ];
+    for (change, code, message) in cases {
+        let client = untouched(Config::default()).await;
+        client.control().update_settings(change);
+        let (status, xml) = call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await;
+        if code.is_empty() {
+            assert_eq!(status, 200, "{xml}");
+            continue;
+        }
+        assert_eq!((status, element(&xml, "faultcode")), (500, code));
+        assert_eq!(element(&xml, "faultstring"), format!("{code}: {message}"));
+        assert_eq!(client.control().live_sessions(), 0);
+    }
+    let users = vec![User { ip_ranges: vec!["10.0.0.0/8".into()], ..User::integration() }];
+    let client = untouched(Config { users, ..Config::default() }).await;
+    let (_, xml) = call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await;
+    let message = "LOGIN_DURING_RESTRICTED_DOMAIN: cannot log in from current domain";
+    assert_eq!(
+        (element(&xml, "faultcode"), element(&xml, "faultstring")),
+        (message.split(':').next().unwrap(), message)
+    );
+    // A wrong password says so from anywhere.
+    let (_, xml) = call(&client, "/services/Soap/u/59.0", None, &login("wrong")).await;
+    assert_eq!(element(&xml, "faultcode"), "INVALID_LOGIN");
+}
+
+#[tokio::test]
+async fn logins_by_soap_and_by_apps_are_counted_together() {
+    let client = untouched(Config::default()).await;
+    client.control().update_settings(|settings| settings.logins_per_hour = 2);
+    client.sign_in().await;
+    assert_eq!(call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await.0, 200);
+    let (_, xml) = call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await;
+    assert_eq!(element(&xml, "faultstring"), "INVALID_LOGIN: login rate exceeded");
+    client.control().advance_clock(std::time::Duration::from_hours(1));
+    assert_eq!(call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await.0, 200);
+}
+
+#[tokio::test]
+async fn login_and_logout_stand_in_the_audit_without_their_secrets() {
+    let client = untouched(Config::default()).await;
+    call(&client, "/services/Soap/u/59.0", None, &login("hush")).await;
+    call(&client, "/services/Soap/u/59.0", None, &login_as("nobody@causeway.test", "hush")).await;
+    let (_, xml) = call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await;
+    let session = element(&xml, "sessionId").to_owned();
+    call(&client, "/services/Soap/u/59.0", Some(&session), "<u:logout/>").await;
+    let audit = client.control().oauth_audit();
+    let told: Vec<_> = audit.iter().map(|entry| (entry.action, entry.flow.as_str(), entry.username.as_str())).collect();
+    let name = causeway_simulator::USERNAME;
+    assert_eq!(
+        told,
+        [
+            (OauthAction::Refused, "soap login", name),
+            (OauthAction::Refused, "soap login", ""),
+            (OauthAction::Issued, "soap login", name),
+            (OauthAction::Revoked, "soap logout", name),
+        ]
+    );
+    assert!(audit[0].error.as_deref().unwrap().starts_with("INVALID_LOGIN: "), "{audit:?}");
+    let printed = format!("{audit:?}");
+    assert!(!printed.contains("hush") && !printed.contains(&session));
+}
+
+#[tokio::test]
+async fn login_tells_a_sandbox_from_another_org() {
+    for sandbox in [false, true] {
+        let client = untouched(Config { sandbox, ..Config::default() }).await;
+        let (_, xml) = call(&client, "/services/Soap/u/59.0", None, &login("causeway")).await;
+        assert_eq!(element(&xml, "sandbox"), sandbox.to_string());
+    }
 }

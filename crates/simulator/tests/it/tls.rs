@@ -119,3 +119,20 @@ async fn ones_own_certificate_is_served_and_a_wrong_one_is_refused_in_words() {
         assert!(error.starts_with("TLS: ") && error.contains(said), "{error}");
     }
 }
+
+#[tokio::test]
+async fn strict_transport_security_is_asked_for_over_tls_whatever_the_name_and_never_over_plain_http() {
+    for (tls, expected) in [(Some(made()), Some("max-age=63072000; includeSubDomains")), (None, None)] {
+        let org = org(tls).await;
+        let (scheme, address) = org.base_url().split_once("://").unwrap();
+        let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+        for host in ["127.0.0.1", "localhost", "acme.localhost", "acme.my.localhost", "login.localhost"] {
+            let client = trusting(&org).resolve(host, SocketAddr::from(([127, 0, 0, 1], port))).build().unwrap();
+            for path in ["/services/data", "/services/data/v62.0/limits", "/services/oauth2/userinfo"] {
+                let answer = client.get(format!("{scheme}://{host}:{port}{path}")).send().await.unwrap();
+                let hsts = answer.headers().get("strict-transport-security").map(|value| value.to_str().unwrap());
+                assert_eq!(hsts, expected, "{scheme} {host} {path}");
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::{ERROR_PAGE, event, page, pages};
@@ -93,8 +93,8 @@ fn error_page(code: &str, error: &str, description: &str) -> Response {
 const COOKIE: &str = "sim_browser";
 
 /// The browser's name.
-fn browser(incoming: &Incoming) -> Option<String> {
-    let pairs = header_text(&incoming.headers, "cookie")?.split(';').filter_map(|pair| pair.trim().split_once('='));
+pub(crate) fn browser(headers: &HeaderMap) -> Option<String> {
+    let pairs = header_text(headers, "cookie")?.split(';').filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(key, _)| *key == COOKIE).map(|(_, value)| value.to_owned()).next().filter(|value| value.len() < 200)
 }
 
@@ -128,13 +128,13 @@ pub(super) fn begin(org: &Arc<Org>, incoming: &Incoming, parameters: &str) -> Re
         let mut store = org.oauth.store();
         let hinted = store.user_named(&waiting.login_hint).map(|(id, _)| id);
         let user = hinted.unwrap_or_else(crate::oauth::first_user);
-        let admitted = store.admit(&app, user, incoming.peer, now_ms, &settings);
+        let admitted = store.admit(Some(&app), user, incoming.peer, now_ms, &settings);
         return match admitted {
             Ok(()) => allow(org, &mut store, incoming, &waiting, user),
             Err(error) => kept_out(&waiting, &error, &settings),
         };
     }
-    let known = browser(incoming);
+    let known = browser(&incoming.headers);
     let user = known.as_deref().and_then(|known| org.oauth.store().browsers.user(known, now_ms));
     let quiet = prompt.none || form.get("immediate") == Some("true");
     if quiet {
@@ -148,7 +148,7 @@ pub(super) fn begin(org: &Arc<Org>, incoming: &Incoming, parameters: &str) -> Re
         if !store.approved(&app, user, &waiting.scope, &settings) {
             return sent_back(&waiting, no_consent, "the user has not approved the application");
         }
-        let admitted = store.admit(&app, user, incoming.peer, now_ms, &settings);
+        let admitted = store.admit(Some(&app), user, incoming.peer, now_ms, &settings);
         return match admitted {
             Ok(()) => allow(org, &mut store, incoming, &waiting, user),
             Err(error) => kept_out(&waiting, &error, &settings),
@@ -240,7 +240,7 @@ pub(super) fn answer(org: &Arc<Org>, incoming: &Incoming, text: &str) -> Respons
     let Some(source) = form.get("source") else { return begin(org, incoming, text) };
     let now_ms = org.clock.now_ms();
     let settings = org.settings();
-    let browser = browser(incoming).unwrap_or_default();
+    let browser = browser(&incoming.headers).unwrap_or_default();
     let mut store = org.oauth.store();
     let Some(waiting) = store.browsers.page(source, &browser, now_ms) else {
         drop(store);
@@ -277,7 +277,7 @@ pub(super) fn answer(org: &Arc<Org>, incoming: &Incoming, text: &str) -> Respons
         drop(store);
         return sent_back(&waiting, "access_denied", "end-user denied authorization");
     }
-    let admitted = store.admit(&app, user, incoming.peer, now_ms, &settings);
+    let admitted = store.admit(Some(&app), user, incoming.peer, now_ms, &settings);
     match admitted {
         Ok(()) => allow(org, &mut store, incoming, &waiting, user),
         Err(error) => kept_out(&waiting, &error, &settings),
@@ -298,7 +298,7 @@ fn ask(
     let Some(person) = store.user(user).cloned() else {
         return error_page("OAUTH_APPROVAL_ERROR_GENERIC", "invalid_grant", "inactive user");
     };
-    let admitted = store.admit(app, user, incoming.peer, org.clock.now_ms(), &settings);
+    let admitted = store.admit(Some(app), user, incoming.peer, org.clock.now_ms(), &settings);
     if let Err(error) = admitted {
         store.browsers.done(source);
         drop(store);
@@ -351,10 +351,10 @@ fn allow(org: &Org, store: &mut Store, incoming: &Incoming, waiting: &Pending, u
     back(waiting, &format!("code={}", encode(&code)))
 }
 
-/// Ends the browser's login; tokens stay good.
+/// Ends the browser's login, and its name with it; tokens stay good.
 pub(super) fn log_out(org: &Org, incoming: &Incoming) -> Response {
-    if let Some(browser) = browser(incoming) {
+    if let Some(browser) = browser(&incoming.headers) {
         org.oauth.store().browsers.log_out(&browser);
     }
-    page(200, pages::notice("You are logged out", "You can close this page."))
+    with_cookie(page(200, pages::notice("You are logged out", "You can close this page.")), &text::secret())
 }

@@ -112,7 +112,7 @@ impl Asked<'_> {
 
     /// Lets the user in, or says why not.
     fn admit(&self, store: &mut Store, app: &ConnectedApp, user: crate::ids::RecordId) -> Result<(), OauthError> {
-        store.admit(app, user, self.incoming.peer, self.now_ms, &self.settings)
+        store.admit(Some(app), user, self.incoming.peer, self.now_ms, &self.settings)
     }
 
     fn audit(&self, store: &mut Store, action: OauthAction, app: &ConnectedApp, issued: &Issued) {
