@@ -181,7 +181,7 @@ impl Order {
         let operation = Operation::ALL.iter().find(|(name, _)| *name == named).map(|(_, operation)| *operation);
         let operation = operation.ok_or_else(|| invalid_job(format!("Unknown operation: {named}")))?;
         let name = text("object")?.ok_or_else(|| invalid_job("object is required"))?;
-        let object = org.schema.find(name).filter(|ix| !org.schema.object(*ix).read_only);
+        let object = org.schema.find_readable(name, &call.settings).filter(|ix| !org.schema.object(*ix).read_only);
         let object = object.ok_or_else(|| {
             ApiError::bad_request("INVALIDENTITY", format!("Entity '{name}' is not supported by the Bulk API."))
         })?;
@@ -319,6 +319,11 @@ impl Jobs {
         job.data = Some(data);
         job.modified_ms = now_ms;
         Ok(())
+    }
+
+    /// Takes back a job whose data, which came with it, was refused.
+    pub(crate) fn withdraw(&mut self, id: RecordId) {
+        self.all.remove(&id);
     }
 
     /// Ends the upload; the job is ready to be worked on.

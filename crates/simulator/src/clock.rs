@@ -15,6 +15,9 @@ const FURTHEST: Duration = Duration::from_hours(100 * 365 * 24);
 /// The fastest pace: an hour in less than four milliseconds.
 pub(crate) const FASTEST: f64 = 1_000_000.0;
 
+/// Above this pace one tick of the runtime's timer, a millisecond, is longer than half a minute.
+const COARSE: f64 = 30_000.0;
+
 /// The clock stops at the turn to the year 9000, which every date-time can print.
 const LAST: i64 = 221_845_392_000_000_000;
 
@@ -139,8 +142,12 @@ impl Clock {
 
     /// Sleeps until `due`, however the clock gets there.
     pub(crate) async fn sleep_until(&self, due: Moment) {
-        let mut changes = self.face.subscribe();
         let _waiting = Waiting::count(&self.waiting);
+        self.reach(due).await;
+    }
+
+    async fn reach(&self, due: Moment) {
+        let mut changes = self.face.subscribe();
         loop {
             let face = *changes.borrow_and_update();
             match face.until(due, Instant::now()) {
@@ -158,6 +165,20 @@ impl Clock {
                     }
                 }
             }
+        }
+    }
+
+    /// Runs `work` and drops it at `due`. Work that needs no wait is never dropped, and the limit is no wait of its own.
+    ///
+    /// At a pace at which the runtime's timer ticks in minutes there is no limit.
+    pub(crate) async fn within<T>(&self, due: Moment, work: impl Future<Output = T>) -> Option<T> {
+        if self.face.borrow().pace > COARSE {
+            return Some(work.await);
+        }
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.reach(due) => None,
         }
     }
 

@@ -56,13 +56,14 @@ pub enum FaultKind {
     },
     /// The token endpoint answers `unknown_error`; elsewhere like [`FaultKind::UnknownException`].
     UnknownOauthError,
-    /// The request waits before it is carried out.
+    /// The request waits before it is carried out. A call of the data API that waits for ten minutes, or two when it is a
+    /// query, is not carried out and answers `QUERY_TIMEOUT`.
     Slow {
         /// Milliseconds of the wait.
         ms: u64,
     },
-    /// The request waits before it is carried out until it is let go: by `Control::release_held`, by disarming, or
-    /// after the ten minutes that Salesforce gives a call.
+    /// The request waits before it is carried out until it is let go: by `Control::release_held` or by disarming. At most
+    /// it waits as long as Salesforce lets a call run, and then ends as with [`FaultKind::Slow`].
     Hold,
     /// The request is carried out and committed, and its answer waits until it is let go, as with [`FaultKind::Hold`].
     HoldAnswer,

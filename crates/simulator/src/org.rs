@@ -438,6 +438,12 @@ impl State {
         Some((index, key))
     }
 
+    /// The index of a lookup that names rows of `parent`.
+    pub(crate) fn reference_index(&self, parent: ObjectIx, child: ObjectIx, lookup: FieldIx) -> Option<usize> {
+        let lookups = self.referencing[parent.0].iter();
+        lookups.filter(|(object, field, _)| (*object, *field) == (child, lookup)).map(|(.., index)| *index).next()
+    }
+
     /// The index of a unique or external-id field.
     pub(crate) fn unique_index(&self, object: ObjectIx, field: FieldIx) -> Option<usize> {
         self.unique[object.0].iter().find(|(ix, _)| *ix == field).map(|(_, index)| *index)

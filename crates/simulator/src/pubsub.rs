@@ -154,7 +154,10 @@ pub(crate) async fn serve(
     let fault = trouble.as_ref().map(|trouble| trouble.kind.clone());
     match (&fault, &trouble) {
         (Some(FaultKind::Slow { ms }), _) => org.clock.sleep(Duration::from_millis(*ms)).await,
-        (Some(FaultKind::Hold), Some(trouble)) => hold(&org, trouble).await,
+        (Some(FaultKind::Hold), Some(trouble)) => {
+            // At the end of its time the call goes on; whoever made it has gone by then.
+            let _ = hold(&org, trouble, None).await;
+        }
         (Some(FaultKind::DropBefore), _) => cut.now(),
         (Some(_) | None, _) => {}
     }

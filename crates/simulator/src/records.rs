@@ -4,7 +4,10 @@
 //! Everyone else keeps reading the committed version: the org is read-committed.
 //! Indexes hold every key of either version; a reader checks the version it may see.
 
+mod snapshot;
+
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,6 +15,8 @@ use serde_json::Value;
 use crate::duplicates::KeyForm;
 use crate::ids::RecordId;
 use crate::schema::FieldIx;
+
+pub(crate) use snapshot::{Snapshot, Snapshots};
 
 /// Names one running transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +165,10 @@ pub(crate) struct Table {
     rows: BTreeMap<RecordId, Slot>,
     pub(crate) indexes: Vec<Index>,
     pub(crate) last_number: u64,
+    /// Moments that scans look at.
+    pub(crate) snapshots: Snapshots,
+    /// Committed rows outside the recycle bin.
+    pub(crate) live: usize,
 }
 
 impl Table {
@@ -173,7 +182,17 @@ impl Table {
         self.rows.iter().filter_map(move |(id, slot)| Some((*id, slot.seen_by(reader)?)))
     }
 
-    /// Rows from `after` on, in the order of their creation.
+    /// The rows behind `last`, in the order of their creation, deleted ones included.
+    pub(crate) fn rows_after(
+        &self,
+        last: Option<RecordId>,
+        reader: Option<TransactionId>,
+    ) -> impl Iterator<Item = (RecordId, &Arc<Row>)> {
+        let rest = self.rows.range((last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        rest.filter_map(move |(id, slot)| Some((*id, slot.seen_by(reader)?)))
+    }
+
+    /// Committed rows outside the recycle bin, in the order of their creation.
     pub(crate) fn committed(&self) -> impl DoubleEndedIterator<Item = (RecordId, &Arc<Row>)> {
         self.rows(None).filter(|(_, row)| !row.deleted)
     }
@@ -243,6 +262,7 @@ impl Table {
         let before = slot.versions();
         slot.committed = slot.pending.take().map(|pending| pending.row);
         let after = slot.versions();
+        self.replaced(id, before[0].as_ref(), after[0].as_ref());
         self.reindex(id, &before, &after);
     }
 
@@ -252,7 +272,15 @@ impl Table {
         let before = slot.versions();
         slot.committed = Some(Arc::new(row));
         let after = slot.versions();
+        self.replaced(id, before[0].as_ref(), after[0].as_ref());
         self.reindex(id, &before, &after);
+    }
+
+    /// Notes that a committed version made way for another.
+    fn replaced(&mut self, id: RecordId, before: Option<&Arc<Row>>, after: Option<&Arc<Row>>) {
+        self.snapshots.keep(id, before);
+        let live = |row: Option<&Arc<Row>>| usize::from(row.is_some_and(|row| !row.deleted));
+        self.live = (self.live + live(after)).saturating_sub(live(before));
     }
 
     /// Rows, pending versions and index entries.

@@ -45,8 +45,19 @@ use crate::request_log::LoggedRequest;
 /// Data of a bulk job ("Bulk API and Bulk API 2.0 Limits and Allocations").
 const BULK_LIMIT: usize = 150 * 1024 * 1024;
 
-/// Salesforce ends calls that run for ten minutes (REST API Developer Guide, "API Request Limits and Allocations").
+/// Salesforce ends calls that run for ten minutes (Salesforce Developer Limits Quick Reference, "API Request Limits and
+/// Allocations", "API Timeout Limits").
 const LONGEST_CALL: Duration = Duration::from_mins(10);
+
+/// Query calls have the time of a SOQL query (same page; Apex Developer Guide, "Execution Governors and Limits").
+const LONGEST_QUERY: Duration = Duration::from_mins(2);
+
+/// How long a call to this path may run; nothing for what is no call of the data API.
+fn longest(path: &str) -> Option<Duration> {
+    let (_, resource) = path.strip_prefix("/services/data/")?.split_once('/')?;
+    let query = matches!(resource.split('/').next(), Some("query" | "queryAll"));
+    Some(if query { LONGEST_QUERY } else { LONGEST_CALL })
+}
 
 /// One HTTP request with its body read.
 pub(crate) struct Incoming {
@@ -141,8 +152,8 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     let trouble = org.faults.request(&method, &path, &incoming.body);
     let mut size = Size::default();
     let mut response = match &trouble {
-        None => work(&org, incoming, &mut size).await,
-        Some(trouble) => troubled(&org, incoming, trouble, &cut, &mut size).await,
+        None => work(&org, incoming, started, &mut size).await,
+        Some(trouble) => troubled(&org, incoming, trouble, &cut, started, &mut size).await,
     };
     headers::dress(&mut response, known, org.secure(), running.number, org.clock.now_ms());
     drop(running);
@@ -168,8 +179,16 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     clippy::wildcard_enum_match_arm,
     reason = "each kind acts at one of the three stations, and passes the others"
 )]
-async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &Cut, size: &mut Size) -> Response {
+async fn troubled(
+    org: &Arc<Org>,
+    incoming: Incoming,
+    trouble: &Trouble,
+    cut: &Cut,
+    started: Moment,
+    size: &mut Size,
+) -> Response {
     let path = incoming.uri.path();
+    let longest = longest(path);
     if let Some(mut response) = refusals::request(&trouble.kind, path) {
         if path.starts_with("/services/data/v") && refusals::counts(response.status()) {
             let limit = org.settings().api_limit;
@@ -183,11 +202,20 @@ async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &C
             cut.now();
             return Response::new(Body::empty());
         }
-        FaultKind::Slow { ms } => org.clock.sleep(Duration::from_millis(*ms)).await,
-        FaultKind::Hold => hold(org, trouble).await,
+        FaultKind::Slow { ms } => {
+            let wait = Duration::from_millis(*ms);
+            let ends = longest.filter(|longest| wait >= *longest);
+            org.clock.sleep(ends.unwrap_or(wait)).await;
+            if ends.is_some() {
+                return data::timed_out(org, false);
+            }
+        }
+        FaultKind::Hold if !hold(org, trouble, longest).await && longest.is_some() => {
+            return data::timed_out(org, false);
+        }
         _ => {}
     }
-    let response = work(org, incoming, size).await;
+    let response = work(org, incoming, started, size).await;
     match &trouble.kind {
         FaultKind::CommitThenDrop => {
             cut.now();
@@ -196,8 +224,8 @@ async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &C
         FaultKind::CommitThen503 => text_response(503, "text/html; charset=UTF-8", refusals::MAINTENANCE.to_owned()),
         FaultKind::TruncatedBody => truncated(response).await,
         FaultKind::HoldAnswer => {
-            hold(org, trouble).await;
-            response
+            let let_go = hold(org, trouble, longest).await;
+            if let_go || longest.is_none() { response } else { data::timed_out(org, true) }
         }
         FaultKind::GzipBody => {
             let (mut parts, body) = response.into_parts();
@@ -209,15 +237,16 @@ async fn troubled(org: &Arc<Org>, incoming: Incoming, trouble: &Trouble, cut: &C
     }
 }
 
-/// Waits until the fault lets go, at most as long as Salesforce lets a call run.
-pub(crate) async fn hold(org: &Org, trouble: &Trouble) {
-    let end = org.clock.now().plus(LONGEST_CALL);
+/// Waits until the fault lets go, at most `longest` or ten minutes; false when it did not let go in that time.
+pub(crate) async fn hold(org: &Org, trouble: &Trouble, longest: Option<Duration>) -> bool {
+    let end = org.clock.now().plus(longest.unwrap_or(LONGEST_CALL));
     let _held = org.faults.hold(trouble);
-    // At the end of its time the call goes on; whoever made it has gone by then.
-    let _ = org.clock.before(end, trouble.let_go.cancelled()).await;
+    org.clock.before(end, trouble.let_go.cancelled()).await.is_some()
 }
 
-async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
+/// Carries a request out. A call of the data API is dropped when its time is over: what it has not committed by then is
+/// rolled back, what it has committed stays.
+async fn work(org: &Arc<Org>, incoming: Incoming, started: Moment, size: &mut Size) -> Response {
     let path = incoming.uri.path();
     if oauth::serves(path) {
         return oauth::handle(org, &incoming);
@@ -228,7 +257,15 @@ async fn work(org: &Arc<Org>, incoming: Incoming, size: &mut Size) -> Response {
     if path.starts_with("/services/Soap/") {
         return soap::handle(org, &incoming);
     }
-    data::handle(org, incoming, size).await
+    let longest = longest(path);
+    let answer = data::handle(org, incoming, size);
+    match longest {
+        None => answer.await,
+        Some(longest) => match org.clock.within(started.plus(longest), answer).await {
+            Some(answer) => answer,
+            None => data::timed_out(org, true),
+        },
+    }
 }
 
 /// The first half of a body, then the end of the connection.

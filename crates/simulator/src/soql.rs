@@ -15,7 +15,7 @@ mod run;
 mod values;
 
 pub(crate) use parser::parse;
-pub(crate) use run::{Answer, Found, run};
+pub(crate) use run::{Answer, Found, SLICE, run};
 
 /// Longest statement the org reads, in characters.
 const LONGEST: usize = 100_000;

@@ -80,7 +80,7 @@ impl Sheet {
                     header.len()
                 ));
             }
-            if record.as_slice().len() > RECORD || record.iter().any(|cell| cell.len() > 4 * CELL) {
+            if is_longer(record.as_slice(), RECORD) || record.iter().any(|cell| is_longer(cell, CELL)) {
                 return Err(format!("InvalidBatch : Row {rows} exceeds the limits of a record"));
             }
         }
@@ -123,6 +123,12 @@ impl Sheet {
         }
         Ok(body)
     }
+}
+
+/// Whether a text in UTF-8 has more characters than `limit`.
+fn is_longer(text: &[u8], limit: usize) -> bool {
+    // Bytes that continue a character are no characters.
+    text.len() > limit && text.iter().filter(|byte| **byte & 0xC0 != 0x80).count() > limit
 }
 
 /// The first line break says which ones the file has.
@@ -218,8 +224,15 @@ pub(super) fn line(order: &Order, own: &[&str], row: &StringRecord) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::refusal;
+    use super::{is_longer, refusal};
     use crate::api_error::ApiError;
+
+    #[test]
+    fn lengths_are_those_of_characters() {
+        assert!(!is_longer("äöü".as_bytes(), 3));
+        assert!(is_longer("äöü".as_bytes(), 2));
+        assert!(is_longer(b"abcd", 3));
+    }
 
     #[test]
     fn a_refusal_ends_in_its_fields_and_two_dashes() {

@@ -104,8 +104,12 @@ async fn create(org: &Arc<Org>, incoming: &Incoming, call: &Call) -> Result<Repl
     // A job that comes with its data is closed at once.
     let (closed, answer) = {
         let mut jobs = org.bulk();
-        let id = jobs.create(order, user, now)?.to_string();
-        jobs.upload(&id, content, call, now)?;
+        let created = jobs.create(order, user, now)?;
+        let id = created.to_string();
+        if let Err(error) = jobs.upload(&id, content, call, now) {
+            jobs.withdraw(created);
+            return Err(error);
+        }
         let closed = jobs.close(&id, now)?;
         (closed, jobs.brief(org, &id, now)?)
     };

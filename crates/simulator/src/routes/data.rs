@@ -95,6 +95,17 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
     respond(localised::reply(reply, settings.language), used, settings.api_limit)
 }
 
+/// The answer of a call whose time is over. Whether the call was `counted` depends on how far it got.
+///
+/// Source: Salesforce Developer Limits Quick Reference, "API Request Limits and Allocations" ("API Timeout Limits"):
+/// `QUERY_TIMEOUT` over REST, where SOAP has `REQUEST_RUNNING_TOO_LONG`. Status and text are those recorded of queries.
+pub(crate) fn timed_out(org: &Org, counted: bool) -> Response {
+    let (settings, now) = (org.settings(), org.clock.now_ms());
+    let used = if counted { org.usage().last_day(now) } else { org.usage().count(now, 1, settings.api_limit).0 };
+    let error = ApiError::bad_request("QUERY_TIMEOUT", "Your query request was running for too long.");
+    respond(localised::reply(error.into(), settings.language), used, settings.api_limit)
+}
+
 fn respond(reply: Reply, used: u64, limit: u64) -> Response {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = if let Some(body) = &reply.body {
@@ -286,6 +297,15 @@ fn composite_resources(call: &Call) -> Value {
     Value::Object(entries.into_iter().collect())
 }
 
+/// Data storage in use: two kilobytes a row, whatever it holds, and nothing for what is in the recycle bin, for events
+/// and for rows of the org itself (Help, "Data and File Storage Allocations").
+fn stored_mb(org: &Org) -> u64 {
+    let state = org.state();
+    let counted = org.schema.objects.iter().zip(&state.tables).filter(|(object, _)| !object.event && !object.read_only);
+    let rows: usize = counted.map(|(_, table)| table.live).sum();
+    u64::try_from(rows.saturating_mul(2) / 1_024).unwrap_or(u64::MAX)
+}
+
 fn limits(org: &Org, call: &Call) -> Value {
     let now = org.clock.now_ms();
     let used = org.usage().last_day(now);
@@ -300,7 +320,7 @@ fn limits(org: &Org, call: &Call) -> Value {
         "DailyApiRequests": left(settings.api_limit, used),
         "DailyBulkApiBatches": left(settings.bulk_batch_limit, batches),
         "DailyBulkV2QueryJobs": left(10_000, 0),
-        "DataStorageMB": left(1_073, 0),
+        "DataStorageMB": left(1_073, stored_mb(org)),
         "FileStorageMB": left(1_073, 0),
         "HourlyPublishedPlatformEvents": left(settings.event_hourly_limit, events),
         "HourlyPublishedStandardVolumePlatformEvents": left(1_000, 0),

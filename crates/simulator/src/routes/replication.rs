@@ -2,6 +2,8 @@
 //!
 //! Source: REST API Developer Guide, "sObject Get Deleted" and "sObject Get Updated".
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::data::Resource;
@@ -12,6 +14,7 @@ use crate::org::Org;
 use crate::records::Row;
 use crate::reply::Reply;
 use crate::schema::ObjectIx;
+use crate::soql::SLICE;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -19,12 +22,12 @@ const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 const DAYS: i64 = 15;
 
 /// Rows whose last change lies in the span: id and time of the change.
-fn changed(
+async fn changed(
     org: &Org,
     object: ObjectIx,
     resource: &Resource,
     days: i64,
-    wanted: impl Fn(&Row) -> bool,
+    wanted: impl Fn(&Row) -> bool + Send,
 ) -> Result<(Vec<(RecordId, String)>, i64), ApiError> {
     let bound = |name: &str| {
         let text = resource.query.filled(name).ok_or_else(|| {
@@ -46,17 +49,29 @@ fn changed(
         return Err(ApiError::bad_request("INVALID_REPLICATION_DATE", message));
     }
     let stamp = org.schema.object(object).find("SystemModstamp");
-    let state = org.state();
-    let rows = state.table(object).rows(None).filter(|(_, row)| wanted(row)).filter_map(|(id, row)| {
-        let text = row.text(stamp?)?;
-        // Seconds of the span do not count.
-        (minute(start)..minute(end)).contains(&parse_datetime(text)?).then(|| (id, text.to_owned()))
-    });
-    Ok((rows.collect(), end.min(org.clock.now_ms())))
+    let mut found = Vec::new();
+    let mut last = None;
+    loop {
+        // Times are read after the state was given back.
+        let slice: Vec<(RecordId, Arc<Row>)> = {
+            let state = org.state();
+            state.table(object).rows_after(last, None).take(SLICE).map(|(id, row)| (id, Arc::clone(row))).collect()
+        };
+        found.extend(slice.iter().filter(|(_, row)| wanted(row)).filter_map(|(id, row)| {
+            let text = row.text(stamp?)?;
+            // Seconds of the span do not count.
+            (minute(start)..minute(end)).contains(&parse_datetime(text)?).then(|| (*id, text.to_owned()))
+        }));
+        if slice.len() < SLICE {
+            return Ok((found, end.min(org.clock.now_ms())));
+        }
+        last = slice.last().map(|(id, _)| *id);
+        org.give_way().await;
+    }
 }
 
-pub(crate) fn deleted(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
-    let (rows, latest) = changed(org, object, resource, DAYS, |row| row.deleted)?;
+pub(crate) async fn deleted(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
+    let (rows, latest) = changed(org, object, resource, DAYS, |row| row.deleted).await?;
     let records: Vec<Value> = rows.iter().map(|(id, at)| json!({ "id": id.to_string(), "deletedDate": at })).collect();
     let earliest = org.clock.now_ms() - DAYS * DAY_MS;
     Ok(Reply::json(
@@ -69,8 +84,8 @@ pub(crate) fn deleted(org: &Org, object: ObjectIx, resource: &Resource) -> Resul
     ))
 }
 
-pub(crate) fn updated(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
-    let (rows, latest) = changed(org, object, resource, 2 * DAYS, |row| !row.deleted)?;
+pub(crate) async fn updated(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
+    let (rows, latest) = changed(org, object, resource, 2 * DAYS, |row| !row.deleted).await?;
     let ids: Vec<String> = rows.iter().map(|(id, _)| id.to_string()).collect();
     Ok(Reply::json(200, json!({ "ids": ids, "latestDateCovered": datetime_text(latest) })))
 }

@@ -12,9 +12,10 @@ use crate::events;
 use crate::form::encode;
 use crate::ids::RecordId;
 use crate::org::Org;
-use crate::records::Row;
+use crate::records::{Row, TransactionId};
 use crate::reply::Reply;
 use crate::schema::{FieldIx, Object, ObjectIx};
+use crate::soql::SLICE;
 use crate::transaction::{Saved, Target, Transaction, deleted};
 
 /// Answers one request below `/sobjects`, inside `transaction`.
@@ -41,8 +42,8 @@ async fn answer(
     match (method, &parts[1..]) {
         ("GET", []) => Ok(Reply::json(200, describe::basic(org, object, call))),
         ("GET", ["describe"]) => Ok(Reply::json(200, describe::object(org, object, call))),
-        ("GET", ["deleted"]) if !definition.event => replication::deleted(org, object, resource),
-        ("GET", ["updated"]) if !definition.event => replication::updated(org, object, resource),
+        ("GET", ["deleted"]) if !definition.event => replication::deleted(org, object, resource).await,
+        ("GET", ["updated"]) if !definition.event => replication::updated(org, object, resource).await,
         ("POST", []) => create(org, transaction, object, resource, call).await,
         ("POST", ["Id" | "id"]) if !definition.event => create(org, transaction, object, resource, call).await,
         (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
@@ -182,17 +183,49 @@ async fn related(
     if resource.method != "GET" {
         return Err(ApiError::method_not_allowed(&resource.method, "GET,HEAD"));
     }
-    let wanted = id.to_string();
     let children = org.schema.object(child);
     let fields = chosen(children, resource, call)?;
-    let records: Vec<Value> = org
-        .state()
-        .table(child)
-        .rows(Some(transaction.id()))
-        .filter(|(id, row)| !row.deleted && row.text(lookup) == Some(&*wanted) && !call.settings.hides_record(*id))
-        .map(|(id, row)| Value::Object(record(children, id, row, &fields, call)))
-        .collect();
+    let found = naming(org, transaction.id(), (child, lookup), (object, id)).await;
+    let seen = found.iter().filter(|(id, _)| !call.settings.hides_record(*id));
+    let records: Vec<Value> = seen.map(|(id, row)| Value::Object(record(children, *id, row, &fields, call))).collect();
     Ok(Reply::json(200, json!({ "totalSize": records.len(), "done": true, "records": records })))
+}
+
+/// Rows of `child` that name a row by their `lookup`, in the order of their creation.
+async fn naming(
+    org: &Org,
+    reader: TransactionId,
+    (child, lookup): (ObjectIx, FieldIx),
+    (parent, id): (ObjectIx, RecordId),
+) -> Vec<(RecordId, Arc<Row>)> {
+    let wanted = id.to_string();
+    {
+        let state = org.state();
+        if let Some(index) = state.reference_index(parent, child, lookup) {
+            let table = state.table(child);
+            let mut ids = table.lookup(index, &wanted, Some(reader));
+            ids.sort_unstable();
+            return ids.into_iter().filter_map(|id| Some((id, Arc::clone(table.get(id, Some(reader))?)))).collect();
+        }
+    }
+    // Lookups to rows that nobody deletes have no index.
+    let mut found = Vec::new();
+    let mut last = None;
+    loop {
+        {
+            let (state, mut looked_at) = (org.state(), 0);
+            for (id, row) in state.table(child).rows_after(last, Some(reader)).take(SLICE) {
+                (last, looked_at) = (Some(id), looked_at + 1);
+                if !row.deleted && row.text(lookup) == Some(&*wanted) {
+                    found.push((id, Arc::clone(row)));
+                }
+            }
+            if looked_at < SLICE {
+                return found;
+            }
+        }
+        org.give_way().await;
+    }
 }
 
 fn prefix(definition: &Object) -> [u8; 3] {

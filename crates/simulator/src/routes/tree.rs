@@ -45,7 +45,7 @@ pub(crate) async fn run(org: &Arc<Org>, mut resource: Resource, call: &Call, siz
     if resource.method != "POST" {
         return ApiError::method_not_allowed(&resource.method, "POST").into();
     }
-    let Some(object) = resource.segments.get(2).and_then(|name| org.schema.find(name)) else {
+    let Some(object) = resource.segments.get(2).and_then(|name| org.schema.find_readable(name, &call.settings)) else {
         return ApiError::not_found().into();
     };
     let nodes = match read(org, object, resource.body.take(), &call.settings) {

@@ -37,8 +37,9 @@ pub(crate) fn handle(org: &Arc<Org>, resource: &Resource, call: &Call) -> Result
     }
 }
 
-fn supported(org: &Org, name: &str) -> Result<ObjectIx, ApiError> {
-    let found = org.schema.find(name).filter(|ix| !org.schema.object(*ix).event && !org.schema.object(*ix).read_only);
+fn supported(org: &Org, name: &str, call: &Call) -> Result<ObjectIx, ApiError> {
+    let found = org.schema.find_readable(name, &call.settings);
+    let found = found.filter(|ix| !org.schema.object(*ix).event && !org.schema.object(*ix).read_only);
     found.ok_or_else(|| ApiError::bad_request("INVALID_TYPE", format!("Object {name} is not supported in UI API")))
 }
 
@@ -58,7 +59,7 @@ fn predupe(org: &Arc<Org>, resource: &Resource, call: &Call) -> Result<Reply, Ap
     let Some(name) = body.get("apiName").and_then(Value::as_str) else {
         return Err(ApiError::json("Required field is missing: apiName at [line:1, column:1]"));
     };
-    let object = supported(org, name)?;
+    let object = supported(org, name, call)?;
     let empty = Map::new();
     let fields = match body.get("fields") {
         None | Some(Value::Null) => &empty,
@@ -131,7 +132,7 @@ fn matches(org: &Org, fired: &[Fired<'_>]) -> Value {
 }
 
 fn configuration(org: &Org, name: &str, resource: &Resource, call: &Call) -> Result<Reply, ApiError> {
-    let object = supported(org, name)?;
+    let object = supported(org, name, call)?;
     let state = org.state();
     let record_type = resource.query.filled("recordTypeId").or_else(|| resource.query.filled("recordTypeID"));
     let person = match record_type {

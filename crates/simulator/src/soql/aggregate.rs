@@ -1,6 +1,7 @@
 //! `GROUP BY`, aggregates and `HAVING`.
 //!
-//! Source: SOQL and SOSL Reference, "Aggregate Functions", "GROUP BY", "HAVING". Text groups without case.
+//! Source: SOQL and SOSL Reference, "Aggregate Functions", "GROUP BY", "HAVING". Text groups without case, but for
+//! unique fields that tell case apart.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -12,7 +13,7 @@ use super::condition::{Key, passes};
 use super::message::malformed;
 use super::plan::{Bound, Grouping, Plan, Shape, Sort, Test};
 use super::run::{Reader, View, by_keys};
-use super::values::{Class, Compared, class, wanted};
+use super::values::{Class, Compared, class, is_exact, wanted};
 use super::{Aggregate, Filter, Function, Order, Path, Place, Query, Selected, Subject};
 use crate::api_error::ApiError;
 use crate::records::Row;
@@ -140,8 +141,10 @@ impl Cells<'_, '_> {
             Filter::Not(one) => Test::Not(Box::new(self.having(one)?)),
             Filter::Join { .. } => return Err(malformed("Semi join sub-selects are not allowed in HAVING")),
             Filter::Compare { subject, operator, values } => {
-                let (cell, name, kind, place) = self.compared(subject)?;
-                let compared = Compared { name: &name, kind, place };
+                let (cell, name, bound, place) = self.compared(subject)?;
+                let (kind, exact) =
+                    bound.map_or((FieldType::Double, false), |bound| (bound.kind, is_exact(self.binder.field(&bound))));
+                let compared = Compared { name: &name, kind, exact, place };
                 let wanted = values
                     .iter()
                     .map(|value| wanted(self.binder, &compared, *operator, value))
@@ -151,21 +154,18 @@ impl Cells<'_, '_> {
         })
     }
 
-    fn compared(&mut self, subject: &Subject) -> Result<(usize, String, FieldType, Place), ApiError> {
+    /// The cell of a subject, its name, and the field whose values it has; a count or sum has none.
+    fn compared(&mut self, subject: &Subject) -> Result<(usize, String, Option<Bound>, Place), ApiError> {
         match subject {
             Subject::Path(path) => {
                 let cell = self.key(path, "Field")?;
-                let kind = self.keys.get(cell).map_or(FieldType::String, |key| key.kind);
-                Ok((cell, path.names.join("."), kind, path.place))
+                Ok((cell, path.names.join("."), self.keys.get(cell).cloned(), path.place))
             }
             Subject::Aggregate(aggregate) => {
                 let cell = self.aggregate(aggregate, self.keys.len())?;
                 let bound = self.aggregates.get(cell - self.keys.len()).and_then(|(_, bound)| bound.as_ref());
-                let kind = match (aggregate.function, bound) {
-                    (Function::Min | Function::Max, Some(bound)) => bound.kind,
-                    _ => FieldType::Double,
-                };
-                Ok((cell, aggregate.function.name().to_owned(), kind, aggregate.place))
+                let bound = bound.filter(|_| matches!(aggregate.function, Function::Min | Function::Max)).cloned();
+                Ok((cell, aggregate.function.name().to_owned(), bound, aggregate.place))
             }
         }
     }
@@ -185,10 +185,13 @@ pub(super) async fn groups(reader: &Reader<'_>, plan: &Plan, grouping: &Grouping
             0
         } else {
             let keys: Vec<Option<&Value>> = grouping.keys.iter().map(|key| view.value(key, row)).collect();
-            *places.entry(keys.iter().map(|key| distinct(*key)).collect()).or_insert_with(|| {
-                groups.push((keys.iter().map(|key| key.cloned().unwrap_or(Value::Null)).collect(), fresh()));
-                groups.len() - 1
-            })
+            let exact = grouping.keys.iter().map(|key| view.is_exact(key));
+            *places.entry(keys.iter().zip(exact).map(|(key, exact)| distinct(*key, exact)).collect()).or_insert_with(
+                || {
+                    groups.push((keys.iter().map(|key| key.cloned().unwrap_or(Value::Null)).collect(), fresh()));
+                    groups.len() - 1
+                },
+            )
         };
         if let Some((_, tallies)) = groups.get_mut(place) {
             add(view, grouping, row, tallies);
@@ -209,9 +212,11 @@ pub(super) async fn groups(reader: &Reader<'_>, plan: &Plan, grouping: &Grouping
             rows.push(cells);
         }
     }
-    let keyed = |cells: &Vec<Value>| -> Vec<Key> {
-        grouping.order.iter().map(|sort| Key::of(cells.get(sort.subject))).collect()
-    };
+    let bounds = grouping.keys.iter().map(Some).chain(grouping.aggregates.iter().map(|(_, bound)| bound.as_ref()));
+    let exact: Vec<bool> = bounds.map(|bound| bound.is_some_and(|bound| is_exact(reader.field(bound)))).collect();
+    let key = |cells: &[Value], cell: usize| Key::of(cells.get(cell), exact.get(cell).is_some_and(|exact| *exact));
+    let keyed =
+        |cells: &Vec<Value>| -> Vec<Key> { grouping.order.iter().map(|sort| key(cells, sort.subject)).collect() };
     let mut sorted: Vec<(Vec<Key>, Vec<Value>)> = rows.into_iter().map(|cells| (keyed(&cells), cells)).collect();
     sorted.sort_by(|(left, _), (right, _)| by_keys(&grouping.order, left, right));
     let answer: Vec<Value> = sorted
@@ -238,8 +243,8 @@ fn printed(grouping: &Grouping, cells: &[Value]) -> Value {
 }
 
 /// Text by which equal values are equal, and different ones differ.
-fn distinct(value: Option<&Value>) -> String {
-    match Key::of(value) {
+fn distinct(value: Option<&Value>, exact: bool) -> String {
+    match Key::of(value, exact) {
         Key::Null => "\u{1f}-".to_owned(),
         Key::Text(text) => format!("\u{1f}t{text}"),
         Key::Number(number) => format!("\u{1f}n{number}"),
@@ -263,14 +268,15 @@ fn add(view: &View<'_>, grouping: &Grouping, row: &Row, tallies: &mut [Tally]) {
             continue;
         };
         tally.count += 1;
+        let exact = bound.as_ref().is_some_and(|bound| view.is_exact(bound));
         match function {
             Function::Count => {}
             Function::CountDistinct => {
-                tally.seen.insert(distinct(Some(value)));
+                tally.seen.insert(distinct(Some(value), exact));
             }
             Function::Sum | Function::Avg => tally.sum += value.as_f64().unwrap_or_default(),
             Function::Min | Function::Max => {
-                let key = Key::of(Some(value));
+                let key = Key::of(Some(value), exact);
                 let better = tally.best.as_ref().is_none_or(|(best, _)| {
                     let order = key.cmp(best, false, false);
                     if *function == Function::Min { order.is_lt() } else { order.is_gt() }

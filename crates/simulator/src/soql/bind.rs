@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::message::{malformed, no_such_column, no_such_object, no_such_relationship, pointed};
 use super::plan::{Bound, Column, Join, JoinedIds, Plan, Shape, Sort, Test};
-use super::values::{Compared, wanted};
+use super::values::{Compared, is_exact, wanted};
 use super::{Aggregate, FieldSet, Filter, Path, Place, Query, Selected, Subject, aggregate};
 use crate::api_error::ApiError;
 use crate::call::Call;
@@ -288,7 +288,7 @@ impl Binder<'_> {
             Filter::Compare { subject, operator, values } => {
                 let (subject, place) = self.filtered(scope, subject)?;
                 let field = self.field(&subject);
-                let compared = Compared { name: &field.name, kind: field.kind, place };
+                let compared = Compared { name: &field.name, kind: field.kind, exact: is_exact(field), place };
                 let wanted = values
                     .iter()
                     .map(|value| wanted(self, &compared, *operator, value))

@@ -1,6 +1,6 @@
 //! Whether a row or a group passes a condition, and how values compare.
 //!
-//! Text compares without case. Null passes `=` null, `!=` and `NOT IN` of anything else, and no inequality.
+//! Text compares without case, but for ids and fields whose unique values tell case apart. Null passes `=` null, `!=` and `NOT IN` of anything else, and no inequality.
 
 use std::cmp::Ordering;
 
@@ -44,7 +44,7 @@ fn against(value: Option<&Value>, wanted: &Wanted) -> Option<Ordering> {
     match wanted {
         Wanted::Null => None,
         Wanted::Folded(text) => value.as_str().map(|value| cmp_folded(value, text)),
-        Wanted::Id(id) => value.as_str().map(|value| value.cmp(id)),
+        Wanted::Exact(text) => value.as_str().map(|value| value.cmp(text)),
         Wanted::Number(number) => value.as_f64().and_then(|value| value.partial_cmp(number)),
         Wanted::Flag(flag) => value.as_bool().map(|value| value.cmp(flag)),
         Wanted::Range(first, last) => value.as_str().map(|value| {
@@ -86,8 +86,10 @@ pub(super) enum Key {
 }
 
 impl Key {
-    pub(super) fn of(value: Option<&Value>) -> Self {
+    /// With `exact`, text that differs in case alone is not the same.
+    pub(super) fn of(value: Option<&Value>, exact: bool) -> Self {
         match value {
+            Some(Value::String(text)) if exact => Self::Text(text.clone()),
             Some(Value::String(text)) => Self::Text(folded(text)),
             Some(Value::Number(number)) => number.as_f64().map_or(Self::Null, Self::Number),
             Some(Value::Bool(flag)) => Self::Flag(*flag),

@@ -135,8 +135,8 @@ pub(super) enum Wanted {
     Null,
     /// Text in lower case.
     Folded(String),
-    /// An id of eighteen characters.
-    Id(String),
+    /// Text as it is: an id of eighteen characters, or a value of a field that tells case apart.
+    Exact(String),
     Number(f64),
     Flag(bool),
     /// First and last value, as dates and date-times are stored; both sort as text.

@@ -14,12 +14,13 @@ use serde_json::Value;
 use super::bind::Binder;
 use super::condition::{Key, passes};
 use super::plan::{Bound, Plan, Shape, Sort, Test, Wanted};
+use super::values::is_exact;
 use super::{Operator, Query, aggregate, print};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
-use crate::records::{Row, TransactionId};
+use crate::records::{Row, Snapshot, TransactionId};
 use crate::schema::{Field, FieldType, ObjectIx};
 
 /// What a statement came to, before paging.
@@ -32,8 +33,8 @@ pub(crate) enum Answer {
     Rows(Box<Found>),
 }
 
-/// Rows looked at in one go: some milliseconds, for which a writer waits.
-pub(super) const SLICE: usize = 2_000;
+/// Rows looked at in one go, for which a writer waits.
+pub(crate) const SLICE: usize = 2_000;
 /// Rows printed in one go; their children come on top.
 const PRINTED: usize = 200;
 
@@ -115,6 +116,11 @@ impl<'a> View<'a> {
         row.get(bound.field)
     }
 
+    /// Whether values at the end of a path are told apart by their case.
+    pub(super) fn is_exact(&self, bound: &Bound) -> bool {
+        is_exact(self.org.schema.object(bound.object).field(bound.field))
+    }
+
     pub(super) fn row(&self, object: ObjectIx, id: RecordId) -> Option<&'a Arc<Row>> {
         self.state.table(object).get(id, self.transaction)
     }
@@ -141,33 +147,48 @@ impl<'a> Reader<'a> {
         let mut show = |view: &View<'_>, id: RecordId, row: &Arc<Row>| {
             if fits(view, plan, row) { each(view, id, row) } else { ControlFlow::Continue(()) }
         };
-        let rest: Vec<Kept> = {
-            let state = self.org.state();
-            let view = self.view(&state);
-            let table = state.table(plan.object);
-            let own = |(id, row): (RecordId, &Arc<Row>)| (id, Arc::clone(row));
-            if let Some(ids) = plan.filter.as_ref().and_then(|test| candidates(&view, plan.object, test)) {
-                let mut rows = ids.into_iter().filter_map(|id| Some((id, view.row(plan.object, id)?)));
-                if rows.by_ref().take(SLICE).try_for_each(|(id, row)| show(&view, id, row)).is_break() {
+        let mut ids = plan.filter.as_ref().and_then(listed).map(BTreeSet::into_iter);
+        let mut snapshot: Option<Arc<Snapshot>> = None;
+        let mut last = None;
+        loop {
+            {
+                let mut state = self.org.state();
+                let table = state.table(plan.object);
+                if snapshot.as_ref().is_some_and(|snapshot| !table.snapshots.has(snapshot)) {
+                    // The org was reset, and nothing is left of what the statement was looking at.
                     return;
                 }
-                rows.map(own).collect()
-            } else {
-                let mut rows = table.rows(self.transaction);
-                if rows.by_ref().take(SLICE).try_for_each(|(id, row)| show(&view, id, row)).is_break() {
+                let view = self.view(&state);
+                if snapshot.is_none() && ids.is_none() {
+                    let found = plan.filter.as_ref().and_then(|test| indexed(&view, plan.object, test));
+                    ids = found.map(BTreeSet::into_iter);
+                }
+                let replaced = snapshot.as_ref().map(|snapshot| snapshot.replaced());
+                let mut then = |id: RecordId, now: Option<&Arc<Row>>| {
+                    let before = replaced.as_ref().and_then(|replaced| replaced.get(&id));
+                    let row = before.map_or(now, Option::as_ref);
+                    row.map_or(ControlFlow::Continue(()), |row| show(&view, id, row))
+                };
+                let (flow, more) = if let Some(ids) = &mut ids {
+                    let mut slice = ids.by_ref().take(SLICE);
+                    let flow = slice.try_for_each(|id| then(id, table.get(id, self.transaction)));
+                    (flow, ids.len() > 0)
+                } else {
+                    let mut looked_at = 0;
+                    let mut slice = table.rows_after(last, self.transaction).take(SLICE);
+                    let flow = slice.try_for_each(|(id, row)| {
+                        (last, looked_at) = (Some(id), looked_at + 1);
+                        then(id, Some(row))
+                    });
+                    (flow, looked_at == SLICE)
+                };
+                if flow.is_break() || !more {
                     return;
                 }
-                // The versions of this moment; what is written from now on is not seen.
-                rows.map(own).collect()
+                drop(replaced);
+                snapshot.get_or_insert_with(|| state.table_mut(plan.object).snapshots.take());
             }
-        };
-        for slice in rest.chunks(SLICE) {
             self.org.give_way().await;
-            let state = self.org.state();
-            let view = self.view(&state);
-            if slice.iter().try_for_each(|(id, row)| show(&view, *id, row)).is_break() {
-                return;
-            }
         }
     }
 
@@ -245,25 +266,35 @@ fn fits(view: &View<'_>, plan: &Plan, row: &Row) -> bool {
         && plan.filter.as_ref().is_none_or(|test| passes(test, &|bound: &Bound| view.value(bound, row)))
 }
 
-/// Rows that can pass at all, when an index says so.
-fn candidates(view: &View<'_>, object: ObjectIx, test: &Test<Bound>) -> Option<BTreeSet<RecordId>> {
+/// Rows that can pass at all, when the test names them.
+fn listed(test: &Test<Bound>) -> Option<BTreeSet<RecordId>> {
+    let is_id = |subject: &Bound| subject.hops.is_empty() && subject.kind == FieldType::Id;
     match test {
-        Test::All(tests) => tests.iter().find_map(|test| candidates(view, object, test)),
-        Test::OneOf { subject, ids, negated: false } if subject.hops.is_empty() && subject.kind == FieldType::Id => {
+        Test::All(tests) => tests.iter().find_map(listed),
+        Test::OneOf { subject, ids, negated: false } if is_id(subject) => {
             Some(ids.get()?.iter().filter_map(|id| RecordId::parse(id)).collect())
         }
+        Test::Compare { subject, operator: Operator::Equal | Operator::In, wanted } if is_id(subject) => {
+            let id = |wanted: &Wanted| if let Wanted::Exact(id) = wanted { RecordId::parse(id) } else { None };
+            // Nothing has a null id.
+            Some(wanted.iter().filter_map(id).collect())
+        }
+        Test::Compare { .. } | Test::OneOf { .. } | Test::Any(_) | Test::Not(_) => None,
+    }
+}
+
+/// Rows that can pass at all, when an index says so.
+fn indexed(view: &View<'_>, object: ObjectIx, test: &Test<Bound>) -> Option<BTreeSet<RecordId>> {
+    match test {
+        Test::All(tests) => tests.iter().find_map(|test| indexed(view, object, test)),
         Test::Compare { subject, operator: Operator::Equal | Operator::In, wanted } if subject.hops.is_empty() => {
-            if subject.kind == FieldType::Id {
-                let id = |wanted: &Wanted| if let Wanted::Id(id) = wanted { RecordId::parse(id) } else { None };
-                // Nothing has a null id.
-                return Some(wanted.iter().filter_map(id).collect());
-            }
             // Deleted rows are in no index.
             let index = view.state.unique_index(object, subject.field).filter(|_| !view.deleted)?;
             let table = view.state.table(object);
             let mut found = BTreeSet::new();
             for wanted in wanted {
-                let Wanted::Folded(key) = wanted else { return None };
+                // Both are in the form in which the index has its keys.
+                let (Wanted::Folded(key) | Wanted::Exact(key)) = wanted else { return None };
                 found.extend(table.lookup(index, key, view.transaction));
             }
             Some(found)
@@ -274,7 +305,7 @@ fn candidates(view: &View<'_>, object: ObjectIx, test: &Test<Bound>) -> Option<B
 
 /// What a row sorts by.
 fn keys(view: &View<'_>, order: &[Sort<Bound>], row: &Row) -> Vec<Key> {
-    order.iter().map(|sort| Key::of(view.value(&sort.subject, row))).collect()
+    order.iter().map(|sort| Key::of(view.value(&sort.subject, row), view.is_exact(&sort.subject))).collect()
 }
 
 /// Some of a plan's rows in its order, within its bounds.

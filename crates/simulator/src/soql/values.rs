@@ -12,12 +12,14 @@ use super::{Literal, Operator, Place};
 use crate::api_error::ApiError;
 use crate::clock::datetime_text;
 use crate::ids::RecordId;
-use crate::schema::FieldType;
+use crate::schema::{Field, FieldType};
 
 /// The left side of a comparison.
 pub(super) struct Compared<'a> {
     pub(super) name: &'a str,
     pub(super) kind: FieldType,
+    /// Whether its text is compared with its case.
+    pub(super) exact: bool,
     pub(super) place: Place,
 }
 
@@ -50,6 +52,13 @@ pub(super) fn class(kind: FieldType) -> Class {
     }
 }
 
+/// Whether values of the field compare and sort with their case: ids, and unique fields that are case-sensitive.
+///
+/// Source: SOQL and SOSL Reference, "Comparison Operators".
+pub(super) fn is_exact(field: &Field) -> bool {
+    class(field.kind) == Class::Id || field.case_sensitive
+}
+
 /// Makes a literal ready for the field, or refuses it as the org does.
 pub(super) fn wanted(
     binder: &Binder<'_>,
@@ -80,9 +89,10 @@ pub(super) fn wanted(
         (Class::Text, Literal::Text(raw)) if matches!(operator, Operator::Includes | Operator::Excludes) => {
             Wanted::Values(folded(&plain(raw)).split(';').map(str::to_owned).collect())
         }
+        (Class::Text, Literal::Text(raw)) if compared.exact => Wanted::Exact(plain(raw)),
         (Class::Text, Literal::Text(raw)) => Wanted::Folded(folded(&plain(raw))),
         (Class::Id, Literal::Text(raw)) => match RecordId::parse(raw) {
-            Some(id) => Wanted::Id(id.to_string()),
+            Some(id) => Wanted::Exact(id.to_string()),
             None => return Err(refused(format!("invalid ID field: {raw}"))),
         },
         (Class::Number, Literal::Number(number)) => Wanted::Number(*number),

@@ -389,3 +389,34 @@ async fn a_reset_ends_jobs_and_the_work_on_them() {
     assert_eq!(ended(&org, &new).await["numberRecordsProcessed"], 1);
     assert_eq!(org.records("Account")[0]["Name"], "New");
 }
+
+#[tokio::test]
+async fn lengths_of_a_job_are_counted_in_characters() {
+    let org = Client::new().await;
+    let order = json!({ "object": "Account", "operation": "insert" });
+    let cells = |n: usize, c: &str, times: usize| vec![c.repeat(times); n].join(",");
+    let names = "Description,BillingStreet,BillingCity,ShippingStreet,ShippingCity,Phone,Website";
+    // Two bytes a character: 30,000 characters a cell, 210,000 a record.
+    let (_, info) = run(&org, order.clone(), &format!("{names}\n{}\n", cells(7, "é", 30_000))).await;
+    assert_eq!((&info["state"], &info["numberRecordsFailed"]), (&json!("JobComplete"), &json!(1)), "{info}");
+    let (_, info) = run(&org, order.clone(), &format!("Description\n{}\n", cells(1, "a", 32_000))).await;
+    assert_eq!(info["state"], "JobComplete");
+    let (_, info) = run(&org, order, &format!("Description\n{}\n", cells(1, "a", 32_001))).await;
+    assert_eq!(
+        (&info["state"], &info["errorMessage"]),
+        (&json!("Failed"), &json!("InvalidBatch : Row 1 exceeds the limits of a record"))
+    );
+}
+
+#[tokio::test]
+async fn a_multipart_job_whose_data_is_refused_does_not_stay() {
+    let org = Client::with_settings(|settings| settings.bulk_upload_max_bytes = 20).await;
+    let body = "--B\nContent-Type: application/json\nContent-Disposition: form-data; name=\"job\"\n\n\
+                {\"object\":\"Contact\",\"operation\":\"insert\"}\n\
+                --B\nContent-Type: text/csv\nContent-Disposition: form-data; name=\"content\"; filename=\"content\"\n\n\
+                LastName\nNomical\nMcOwl\n\n--B--\n";
+    let request = org.request(Method::POST, "jobs/ingest").header("Content-Type", "multipart/form-data; boundary=B");
+    let (status, answer) = read(request.body(body.replace('\n', "\r\n")).send().await.unwrap()).await;
+    assert_eq!((status, code(&answer)), (400, "CLIENTINPUTERROR"));
+    assert_eq!(org.get("jobs/ingest").await.1["records"], json!([]));
+}

@@ -1,7 +1,7 @@
 use causeway_simulator::{Fault, FaultKind, Language};
 use serde_json::{Value, json};
 
-use crate::client::{Client, code, order_graph};
+use crate::client::{Client, code, eventually, order_graph};
 
 async fn graph(org: &Client, n: usize) -> Result<(u16, Value), reqwest::Error> {
     let request = org.request(reqwest::Method::POST, "composite/graph").json(&json!({ "graphs": [order_graph(n)] }));
@@ -368,12 +368,57 @@ async fn the_description_lists_the_kinds_of_faults_there_are() {
 }
 
 #[tokio::test]
-async fn nothing_is_held_for_longer_than_a_call_may_run() {
-    let org = Client::new().await;
-    org.control().arm(Fault::once(FaultKind::Hold));
-    let (first, ()) = tokio::join!(graph(&org, 0), async {
-        org.control().until_held(1).await;
-        org.control().advance_clock(std::time::Duration::from_mins(11));
+async fn a_call_that_is_held_for_ten_minutes_is_stopped() {
+    let org = Client::with_settings(|settings| settings.pace = 0.0).await;
+    let minutes = std::time::Duration::from_mins;
+    // Before the work nothing is kept, after it everything.
+    for (kind, rows) in [(FaultKind::Hold, 0), (FaultKind::HoldAnswer, 1)] {
+        org.control().arm(Fault::once(kind));
+        let (answer, ()) = tokio::join!(graph(&org, 0), async {
+            org.control().until_held(1).await;
+            org.control().advance_clock(minutes(9));
+            assert_eq!(org.control().faults()[0].held, 1);
+            org.control().advance_clock(minutes(1));
+        });
+        let (status, body) = answer.unwrap();
+        let message = "Your query request was running for too long.";
+        assert_eq!((status, body), (400, json!([{ "message": message, "errorCode": "QUERY_TIMEOUT" }])));
+        assert_eq!(org.records("Account").len(), rows);
+        org.control().clear_faults();
+    }
+}
+
+#[tokio::test]
+async fn a_query_has_two_minutes() {
+    let org = Client::with_settings(|settings| settings.pace = 0.0).await;
+    org.control().arm(Fault::always(FaultKind::Slow { ms: 120_000 }));
+    for (path, status) in [("query?q=SELECT+Id+FROM+Account", 400), ("limits", 200)] {
+        let (answer, ()) = tokio::join!(org.get(path), async {
+            eventually(|| org.control().usage().waiting == 1).await;
+            org.control().advance_clock(std::time::Duration::from_mins(2));
+        });
+        assert_eq!(answer.0, status, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn work_that_takes_ten_minutes_is_rolled_back_and_gives_its_locks_back() {
+    let org = Client::with_settings(|settings| {
+        settings.pace = 0.0;
+        settings.latency_per_row_ms = 400_000;
+    })
+    .await;
+    let row = |name: &str| json!({ "attributes": { "type": "Account" }, "Name": name });
+    let pair = json!({ "allOrNone": true, "records": [row("A"), row("B")] });
+    let used = org.control().usage().api_calls;
+    let (answer, ()) = tokio::join!(org.post("composite/sobjects", pair), async {
+        eventually(|| org.control().usage().waiting == 1).await;
+        assert_eq!(org.control().usage().locked_rows, 2);
+        org.control().advance_clock(std::time::Duration::from_mins(10));
     });
-    assert_eq!(first.unwrap().0, 200);
+    assert_eq!((answer.0, code(&answer.1)), (400, "QUERY_TIMEOUT"));
+    let usage = org.control().usage();
+    assert_eq!((usage.locked_rows, usage.stored.pending, usage.running), (0, 0, 0));
+    assert_eq!(usage.api_calls, used + 1);
+    assert!(org.records("Account").is_empty());
 }

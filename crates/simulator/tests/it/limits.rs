@@ -112,3 +112,15 @@ async fn calls_leave_the_window_after_a_day() {
     let (_, limits) = org.get("limits").await;
     assert_eq!(limits["DailyApiRequests"], json!({ "Max": 10, "Remaining": 6 }));
 }
+
+#[tokio::test]
+async fn data_storage_is_two_kilobytes_a_row() {
+    let org = Client::new().await;
+    let left = async || org.get("limits").await.1["DataStorageMB"]["Remaining"].clone();
+    assert_eq!(left().await, 1_073);
+    let rows: Vec<_> = (0..512).map(|_| json!({ "LastName": "L" }).as_object().unwrap().clone()).collect();
+    let ids = org.control().seed("Contact", &rows).await.unwrap();
+    assert_eq!(left().await, 1_072);
+    org.control().delete("Contact", &ids[0]).await.unwrap();
+    assert_eq!(left().await, 1_073);
+}

@@ -1,5 +1,5 @@
 use causeway_simulator::{MissingCreate, ObjectPermission};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, code};
 
@@ -101,4 +101,29 @@ async fn a_path_to_what_the_user_may_not_read_leads_nowhere() {
         s.hidden_fields = vec!["Contact.AccountId".to_owned()];
     });
     assert_eq!(code(&org.query(down).await.1), "INVALID_TYPE");
+}
+
+#[tokio::test]
+async fn trees_jobs_and_duplicate_checks_do_not_know_what_the_user_may_not_read() {
+    let org = Client::new().await;
+    let row = json!({ "attributes": { "type": "Account", "referenceId": "a" }, "Name": "Acme" });
+    let calls = [
+        ("POST", "composite/tree/Account", json!({ "records": [row] }), 404, "NOT_FOUND"),
+        ("POST", "jobs/ingest", json!({ "object": "Account", "operation": "insert" }), 400, "INVALIDENTITY"),
+        ("POST", "ui-api/predupe", json!({ "apiName": "Account", "fields": { "Name": "Acme" } }), 400, "INVALID_TYPE"),
+        ("GET", "ui-api/duplicates/Account", Value::Null, 400, "INVALID_TYPE"),
+    ];
+    let ask = async |method: &str, path: &str, body: &Value| {
+        org.call(method, path, (!body.is_null()).then(|| body.clone())).await
+    };
+    for (method, path, body, ..) in &calls {
+        assert!(ask(method, path, body).await.0 < 300, "{path}");
+    }
+    org.control().update_settings(|s| {
+        s.object_permissions.insert("Account".to_owned(), ObjectPermission::NONE);
+    });
+    for (method, path, body, status, expected) in &calls {
+        let (answered, answer) = ask(method, path, body).await;
+        assert_eq!((answered, code(&answer)), (*status, *expected), "{path}");
+    }
 }

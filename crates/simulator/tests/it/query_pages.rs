@@ -117,3 +117,31 @@ async fn a_query_inside_a_batch_answers_as_alone() {
         (&json!(400), "INVALID_FIELD")
     );
 }
+
+#[tokio::test]
+async fn paging_by_id_meets_every_row_once() {
+    // Ids that differ in nothing but the case of their last characters are among these.
+    let org = with_accounts(70, |_| {}).await;
+    let all: Vec<String> = org.records("Account").iter().map(|row| row["Id"].as_str().unwrap().to_owned()).collect();
+    let contacts: Vec<Map<String, Value>> =
+        all.iter().rev().map(|id| json!({ "LastName": "L", "AccountId": id }).as_object().unwrap().clone()).collect();
+    org.control().seed("Contact", &contacts).await.unwrap();
+    for (object, field) in [("Account", "Id"), ("Contact", "AccountId")] {
+        for size in [1, 7] {
+            let (mut seen, mut last) = (Vec::new(), "000000000000000".to_owned());
+            loop {
+                let page =
+                    format!("SELECT {field} FROM {object} WHERE {field} > '{last}' ORDER BY {field} LIMIT {size}");
+                let (_, body) = org.query(&page).await;
+                let records = body["records"].as_array().unwrap().clone();
+                seen.extend(records.iter().map(|row| row[field].as_str().unwrap().to_owned()));
+                match seen.last() {
+                    Some(id) if !records.is_empty() => last.clone_from(id),
+                    _ => break,
+                }
+                assert!(seen.len() <= all.len(), "{object}: {seen:?}");
+            }
+            assert_eq!(seen, all, "{object}");
+        }
+    }
+}

@@ -90,6 +90,17 @@ async fn relationships_lead_from_row_to_row() {
     assert_eq!(org.records("Account")[0]["Name"], "B");
     let (_, children) = org.get(&format!("sobjects/Account/{account}/Contacts?fields=LastName")).await;
     assert_eq!((&children["totalSize"], &children["records"][0]["LastName"]), (&json!(1), &json!("L")));
+    // One that came later and is older, one that left, one that is gone.
+    let older = org.create("Contact", json!({ "LastName": "O" })).await;
+    let left = org.create("Contact", json!({ "LastName": "P", "AccountId": account })).await;
+    let gone = org.create("Contact", json!({ "LastName": "Q", "AccountId": account })).await;
+    org.create("Contact", json!({ "LastName": "R", "AccountId": account })).await;
+    org.patch(&format!("sobjects/Contact/{older}"), json!({ "AccountId": account })).await;
+    org.patch(&format!("sobjects/Contact/{left}"), json!({ "AccountId": null })).await;
+    org.call("DELETE", &format!("sobjects/Contact/{gone}"), None).await;
+    let (_, children) = org.get(&format!("sobjects/Account/{account}/Contacts?fields=LastName")).await;
+    let names: Vec<&Value> = children["records"].as_array().unwrap().iter().map(|row| &row["LastName"]).collect();
+    assert_eq!(names, ["L", "O", "R"]);
     assert_eq!(org.get(&format!("sobjects/Contact/{alone}/Account")).await.0, 404);
     assert_eq!(org.get(&format!("sobjects/Contact/{contact}/Nope")).await.0, 404);
     assert_eq!(org.patch(&format!("sobjects/Account/{account}/Contacts"), json!({})).await.0, 405);

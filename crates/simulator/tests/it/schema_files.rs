@@ -349,3 +349,31 @@ async fn metadata_says_when_an_event_is_published() {
     let topics: Vec<&str> = events.iter().map(|event| event.topic.as_str()).collect();
     assert_eq!((topics, events[0].published), (vec!["/event/Now__e"], PublishedBy::Immediately));
 }
+
+#[tokio::test]
+async fn a_field_that_tells_case_apart_is_queried_with_its_case() {
+    let (org, account) = subscriptions().await;
+    for code in ["abc", "ABC", "B"] {
+        org.create("Subscription__c", json!({ "Account__c": account, "Code__c": code })).await;
+    }
+    for (clause, expected) in [
+        ("WHERE Code__c = 'ABC'", vec!["ABC"]),
+        ("WHERE Code__c = 'abc'", vec!["abc"]),
+        ("WHERE Code__c = 'Abc'", vec![]),
+        ("WHERE Code__c IN ('abc', 'b')", vec!["abc"]),
+        ("WHERE Code__c != 'ABC' ORDER BY Code__c", vec!["B", "abc"]),
+        ("WHERE Code__c > 'ABC' ORDER BY Code__c", vec!["B", "abc"]),
+        ("WHERE Code__c LIKE 'A%' ORDER BY Code__c", vec!["ABC", "abc"]),
+        ("WHERE Share__c = null AND Code__c = 'ABC'", vec!["ABC"]),
+        ("GROUP BY Code__c HAVING Code__c = 'ABC'", vec!["ABC"]),
+        ("GROUP BY Code__c ORDER BY Code__c DESC", vec!["abc", "B", "ABC"]),
+    ] {
+        let (status, body) = org.query(&format!("SELECT Code__c FROM Subscription__c {clause}")).await;
+        assert_eq!(status, 200, "{clause}: {body}");
+        let found: Vec<&str> =
+            body["records"].as_array().unwrap().iter().map(|row| row["Code__c"].as_str().unwrap()).collect();
+        assert_eq!(found, expected, "{clause}");
+    }
+    let (_, body) = org.query("SELECT MIN(Code__c) low, COUNT_DISTINCT(Code__c) codes FROM Subscription__c").await;
+    assert_eq!((&body["records"][0]["low"], &body["records"][0]["codes"]), (&json!("ABC"), &json!(3)));
+}

@@ -8,9 +8,12 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, DuplicateOptions};
 use crate::config::Config;
+use crate::form::Form;
 use crate::ids::RecordId;
 use crate::org::Org;
 use crate::records::Row;
+use crate::routes::data::Resource;
+use crate::routes::replication::updated;
 use crate::schema::Schema;
 use crate::soql::run::SLICE;
 use crate::soql::{Answer, parse, run};
@@ -20,15 +23,16 @@ fn body(value: Value) -> Map<String, Value> {
     if let Value::Object(map) = value { map } else { Map::new() }
 }
 
-#[tokio::test]
-async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
+/// An org with `rows` accounts of one employee each, and a call to it.
+fn filled(rows: usize) -> (Arc<Org>, Call) {
     let org = Arc::new(Org::new(Config::default(), 1, Schema::load(&[]).unwrap()));
     let account = org.schema.account;
-    let number = org.schema.object(account).find("NumberOfEmployees").unwrap();
-    let rows = 3 * SLICE;
+    let field = |name: &str| org.schema.object(account).find(name).unwrap();
+    let (number, stamp) = (field("NumberOfEmployees"), field("SystemModstamp"));
     for n in 0..rows {
         let mut row = Row::default();
         row.set(number, json!(1.0));
+        row.set(stamp, json!(org.clock.stamp_text()));
         org.state().table_mut(account).seed(RecordId::new("001", 10 + n as u64), row);
     }
     org.state().table_mut(account).last_number = 10 + rows as u64;
@@ -41,6 +45,64 @@ async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
         batch_size: 2_000,
         in_graph: false,
     };
+    (org, call)
+}
+
+/// How many hold the row: the table is one of them.
+fn holders(org: &Org, id: RecordId) -> usize {
+    org.state().table(org.schema.account).get(id, None).map_or(0, Arc::strong_count)
+}
+
+fn waker() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+#[tokio::test]
+async fn what_a_scan_has_not_reached_is_not_copied() {
+    let (org, call) = filled(2 * SLICE);
+    let last = RecordId::new("001", 9 + 2 * SLICE as u64);
+    for statement in ["SELECT COUNT() FROM Account WHERE NumberOfEmployees = 1", "SELECT COUNT() FROM Account"] {
+        let query = parse(statement).unwrap();
+        let mut answer = pin!(run(&org, None, statement, &query, false, &call));
+        assert!(answer.as_mut().poll(&mut waker()).is_pending(), "{statement}");
+        assert_eq!(holders(&org, last), 1, "{statement}");
+        assert!(matches!(answer.await.unwrap(), Answer::Total(total) if total == 2 * SLICE));
+    }
+}
+
+#[tokio::test]
+async fn a_scan_ends_with_the_org_it_looks_at() {
+    let (org, call) = filled(2 * SLICE);
+    let statement = "SELECT COUNT() FROM Account";
+    let query = parse(statement).unwrap();
+    let mut answer = pin!(run(&org, None, statement, &query, false, &call));
+    assert!(answer.as_mut().poll(&mut waker()).is_pending());
+    org.reset();
+    assert!(matches!(answer.await.unwrap(), Answer::Total(SLICE)));
+}
+
+#[tokio::test]
+async fn changes_of_a_span_are_read_in_slices() {
+    let (org, _) = filled(SLICE + 1);
+    let at = |minutes: i64| crate::clock::datetime_text(org.clock.now_ms() + minutes * 60_000).replace('+', "%2B");
+    let resource = Resource {
+        method: "GET".to_owned(),
+        segments: Vec::new(),
+        query: Form::parse(&format!("start={}&end={}", at(-2), at(2))),
+        body: None,
+    };
+    let mut answer = pin!(updated(&org, org.schema.account, &resource));
+    assert!(answer.as_mut().poll(&mut waker()).is_pending());
+    let body = answer.await.unwrap().body.unwrap();
+    assert_eq!(body["ids"].as_array().map(Vec::len), Some(SLICE + 1));
+}
+
+#[tokio::test]
+async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
+    let rows = 3 * SLICE;
+    let (org, call) = filled(rows);
+    let account = org.schema.account;
+    let number = org.schema.object(account).find("NumberOfEmployees").unwrap();
     for statement in [
         "SELECT SUM(NumberOfEmployees) FROM Account WHERE Phone = null",
         "SELECT COUNT() FROM Account WHERE NumberOfEmployees = 1",
@@ -49,7 +111,7 @@ async fn a_writer_comes_between_two_slices_and_the_answer_is_of_one_moment() {
     ] {
         let query = parse(statement).unwrap();
         let mut answer = pin!(run(&org, None, statement, &query, false, &call));
-        assert!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "{statement}");
+        assert!(answer.as_mut().poll(&mut waker()).is_pending(), "{statement}");
         // The last row, which the scan has not reached, changes, and one more comes.
         let last = RecordId::new("001", 9 + rows as u64);
         let mut transaction = Transaction::begin(&org);
