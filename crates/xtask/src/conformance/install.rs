@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use super::job::{Ended, exists, logged};
+use super::job::{Ended, logged, version};
 use super::plan::Runner;
 use super::report::Outcome;
 
@@ -135,9 +135,14 @@ pub(crate) async fn install(
         // What lies there may be touched from now on.
         let _ = fs::remove_file(&stamp);
     }
-    for program in runner.tools() {
-        if !exists(program, &machine.path).await {
+    for (program, least) in runner.tools() {
+        let Some(said) = version(program, &machine.path).await else {
             return Err(Obstacle::OutOfReach(format!("{program} is not installed on this machine")));
+        };
+        if is_older(&said, *least) {
+            let (major, minor) = least;
+            let reason = format!("{program} of this machine is {said}; {major}.{minor} is the oldest that will do");
+            return Err(Obstacle::OutOfReach(reason));
         }
     }
     let _ = fs::remove_file(&log);
@@ -156,6 +161,13 @@ pub(crate) async fn install(
     }
     fs::write(&stamp, pins).context("cannot note what was installed")?;
     Ok(place)
+}
+
+/// Whether what a program says of its version (`v20.18.1`, `Python 3.11.7`) is below the least. What says nothing is not.
+fn is_older(said: &str, least: (u32, u32)) -> bool {
+    let mut numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
+    let found = numbers.next().map(|major: u32| (major, numbers.next().unwrap_or(0)));
+    found.is_some_and(|found| found < least)
 }
 
 /// What a tool that failed says of why.
@@ -180,11 +192,12 @@ impl Runner {
         }
     }
 
-    const fn tools(self) -> &'static [&'static str] {
+    /// The programs that bring it in, each with the oldest version that the pins are made for.
+    const fn tools(self) -> &'static [(&'static str, (u32, u32))] {
         match self {
-            Self::Node | Self::Page => &["node", "npm"],
-            Self::Python => &["python3"],
-            Self::Rust => &["cargo"],
+            Self::Node | Self::Page => &[("node", (20, 18)), ("npm", (0, 0))],
+            Self::Python => &[("python3", (3, 11))],
+            Self::Rust => &[("cargo", (0, 0))],
         }
     }
 

@@ -78,12 +78,10 @@ pub(crate) async fn logged(command: &mut Command, log: &Path, limit: Duration) -
     })
 }
 
-/// Whether a program of this name is in the path and answers `--version`.
-pub(crate) async fn exists(program: &str, path: &OsStr) -> bool {
+/// What a program of this name answers to `--version`; nothing when it is not in the path or fails.
+pub(crate) async fn version(program: &str, path: &OsStr) -> Option<String> {
     let mut command = Command::new(program);
-    command.arg("--version").env("PATH", path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match Job::start(&mut command) {
-        Ok(mut job) => job.child.wait().await.is_ok_and(|status| status.success()),
-        Err(_) => false,
-    }
+    command.arg("--version").env("PATH", path);
+    let said = command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output().await.ok()?;
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio::process::Command;
 
 use super::install::{Machine, Obstacle, tail};
-use super::job::{Ended, exists, logged};
+use super::job::{Ended, logged, version};
 use super::org::Org;
 use super::plan::Runner;
 use super::report::Outcome;
@@ -36,7 +36,7 @@ pub(crate) async fn browser(named: Option<PathBuf>, machine: &Machine, log: &Pat
     if machine.offline {
         return Err(missing("--offline forbids to fetch it"));
     }
-    if !exists("apt-get", &machine.path).await {
+    if version("apt-get", &machine.path).await.is_none() {
         return Err(missing("no apt-get to install it with"));
     }
     let _ = fs::remove_file(log);

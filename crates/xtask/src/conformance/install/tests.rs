@@ -181,6 +181,22 @@ async fn a_tool_that_is_missing_is_named() {
 }
 
 #[tokio::test]
+async fn a_tool_that_is_too_old_is_named_with_its_version() {
+    let scratch = Scratch::new();
+    for (runner, program, old, new) in
+        [(Runner::Node, "node", "v18.19.0", "v20.18.1"), (Runner::Python, "python3", "Python 3.9.2", "Python 3.11.2")]
+    {
+        scratch.program("npm", "");
+        scratch.program(program, &format!("echo {old}"));
+        let Err(Obstacle::OutOfReach(reason)) = scratch.install(runner, false).await else { panic!("{program}") };
+        assert!(reason.starts_with(&format!("{program} of this machine is {old}; ")), "{reason}");
+        scratch.program(program, &format!("echo {new}"));
+        let after = scratch.install(runner, false).await;
+        assert!(!matches!(after, Err(Obstacle::OutOfReach(_))), "{after:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_registry_out_of_reach_is_told_from_a_wrong_pin() {
     let scratch = Scratch::new();
     scratch.program("node", "");
