@@ -55,7 +55,8 @@ fn sources(folder: &str) -> Vec<Source> {
 impl Source {
     /// The lines that ship, with their numbers: without comments, and without what stands from `#[cfg(test)]` on.
     fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = self.path.ends_with("/tests.rs");
+        let module = self.path.split_once("/src/").map_or("", |(_, module)| module);
+        let tests = module.ends_with("tests.rs") || module.contains("tests/");
         self.text
             .lines()
             .enumerate()

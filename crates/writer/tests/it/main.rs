@@ -8,3 +8,4 @@ mod outages;
 mod processes;
 mod refusals;
 mod stage;
+mod switches;

@@ -169,12 +169,15 @@ async fn a_secret_that_salesforce_refuses_ends_it_at_once_with_the_setting_named
     let stage = Stage::new(QUICK).await;
     // Waiting would take longer than the test waits for it.
     let wrong = [("CAUSEWAY_SALESFORCE_CLIENT_SECRET", "an old secret"), ("CAUSEWAY_PATIENCE", "1h")];
-    let mut process = stage.process_with(&wrong);
-    assert_eq!(process.code().await, 78, "{}", process.said());
-    let said = process.said();
-    let about: Vec<&str> = said.lines().filter(|line| line.contains("refuses a token")).collect();
-    assert!(about.len() == 1 && about[0].contains("CAUSEWAY_SALESFORCE_CLIENT_SECRET"), "{said}");
-    assert!(!said.contains("an old secret"), "{said}");
+    for status in [400, 401] {
+        stage.org().update_settings(|settings| settings.invalid_client_status = status);
+        let mut process = stage.process_with(&wrong);
+        assert_eq!(process.code().await, 78, "{status}: {}", process.said());
+        let said = process.said();
+        let about: Vec<&str> = said.lines().filter(|line| line.contains("refuses a token")).collect();
+        assert!(about.len() == 1 && about[0].contains("CAUSEWAY_SALESFORCE_CLIENT_SECRET"), "{status}: {said}");
+        assert!(!said.contains("an old secret"), "{status}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

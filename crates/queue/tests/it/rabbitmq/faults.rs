@@ -83,7 +83,7 @@ async fn a_confirm_that_does_not_come_ends_the_session_and_is_unknown() {
     let topology = topology(|_| {});
     let _cleanup = Cleanup(topology.clone());
     let (proxy, url) = proxied().await;
-    let hasty = RabbitMqSettings { confirm_deadline: Duration::from_secs(1), ..settings() };
+    let hasty = RabbitMqSettings { confirm_deadline: Duration::from_secs(5), ..settings() };
     let broker = RabbitMq::new(&url, topology, hasty).expect("an address");
     let session = within(broker.connect()).await.expect("a session");
     publish(&session, &TO_PARTITION, [1]).await;
