@@ -1,6 +1,6 @@
 //! The process: settings, one line on stdout when ready, a clean end.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use causeway_simulator::{
     read_records,
 };
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use tracing_subscriber::EnvFilter;
 
 /// Settings were understood but cannot be used.
 const BAD_SETTINGS: u8 = 78;
@@ -18,6 +19,7 @@ const USAGE: u8 = 64;
 
 const AFTER_HELP: &str = "\
 Every flag is also the variable shown beside it; a list is separated by commas.
+Warnings and errors are logged on standard error; --log or CAUSEWAY_LOG shows more or less.
 
 Examples:
   causeway-simulator
@@ -132,6 +134,10 @@ struct Arguments {
         action = clap::ArgAction::Append
     )]
     schema: Vec<SchemaSource>,
+    /// What is logged on standard error: a level (error, warn, info, debug, trace), or levels by module as in
+    /// `warn,causeway_simulator=debug`.
+    #[arg(long, env = "CAUSEWAY_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
 }
 
 fn pace(text: &str) -> Result<f64, String> {
@@ -278,6 +284,10 @@ fn main() -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
+    if let Err(problem) = start_log(&arguments.log) {
+        eprintln!("causeway-simulator: {problem}");
+        return ExitCode::from(BAD_SETTINGS);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -288,6 +298,19 @@ fn main() -> ExitCode {
     runtime.block_on(run(&arguments))
 }
 
+/// From now on, what `filter` lets through appears on standard error. Ready line and problems are printed without it.
+fn start_log(filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        format!(
+            "CAUSEWAY_LOG: {filter:?} is no filter ({error}); write a level (error, warn, info, debug, trace), or \
+             levels by module: warn,causeway_simulator=debug"
+        )
+    })?;
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+    Ok(())
+}
+
 /// Reads the command line; help shows no values of the environment, as that of the other programs.
 fn parse() -> Result<Arguments, clap::Error> {
     let mut command = Arguments::command().mut_args(|argument| {
@@ -296,6 +319,7 @@ fn parse() -> Result<Arguments, clap::Error> {
             id if id.starts_with("tls") => "TLS",
             "org" | "sandbox" | "config" | "seed_records" | "schema" => "Orgs and what they hold",
             "seed" | "pace" => "Time and chance",
+            "log" => "Operation",
             id if id.starts_with("latency") => "Time and chance",
             "help" | "version" => return argument,
             _ => "How the orgs behave",

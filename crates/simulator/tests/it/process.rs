@@ -135,14 +135,24 @@ name = "Not A Name"
 fn every_flag_is_a_variable_and_stands_under_a_heading() {
     let help = program().arg("--help").output().unwrap();
     let said = String::from_utf8_lossy(&help.stdout).into_owned();
-    for heading in
-        ["Address:", "TLS:", "Orgs and what they hold:", "Time and chance:", "How the orgs behave:", "Examples:"]
-    {
+    for heading in [
+        "Address:",
+        "TLS:",
+        "Orgs and what they hold:",
+        "Time and chance:",
+        "How the orgs behave:",
+        "Operation:",
+        "Examples:",
+    ] {
         assert!(said.contains(heading), "{heading}\n{said}");
     }
     let flags = said.split("Examples:").next().unwrap().lines().map(str::trim_start);
     for flag in flags.filter_map(|line| line.strip_prefix("--")).map(|line| line.split(' ').next().unwrap()) {
-        let variable = format!("CAUSEWAY_SIMULATOR_{}", flag.to_uppercase().replace('-', "_"));
+        // The log is filtered by one variable in all programs.
+        let variable = match flag {
+            "log" => "CAUSEWAY_LOG".to_owned(),
+            flag => format!("CAUSEWAY_SIMULATOR_{}", flag.to_uppercase().replace('-', "_")),
+        };
         assert!(said.contains(&variable), "{flag} has no {variable}");
     }
 }
@@ -190,4 +200,41 @@ async fn the_org_calls_out_by_itself_whatever_proxy_the_environment_names() {
         json!({ "provider": "Idp", "method": "GET", "url": format!("{base}/orgs/idp/services/data/v62.0/limits") });
     let (status, answer) = post("/_sim/callouts", call).await;
     assert_eq!((status, &answer["status"]), (200, &json!(200)), "{answer}");
+}
+
+#[test]
+fn warnings_are_logged_on_standard_error_as_the_filter_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let fields = folder.path().join("objects/Account/fields");
+    std::fs::create_dir_all(&fields).unwrap();
+    let field = "<CustomField><fullName>Nope</fullName><type>Picklist</type><valueSet><valueSetDefinition><value>\
+                 <fullName>a</fullName><label>a</label></value></valueSetDefinition></valueSet></CustomField>";
+    std::fs::write(fields.join("Nope.field-meta.xml"), field).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // The warning comes while the org is made ready; then its address is found taken.
+    let said = |filter: Option<&str>| {
+        let mut program = program();
+        program.args(["--listen", &address, "--schema"]).arg(folder.path()).env_remove("CAUSEWAY_LOG");
+        let output = program.envs(filter.map(|filter| ("CAUSEWAY_LOG", filter))).output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let warning = "a standard field this org does not have is left out";
+    for filter in [None, Some("warn"), Some("off,causeway_simulator=debug")] {
+        let said = said(filter);
+        assert!(
+            said.contains("WARN") && said.contains(warning) && said.contains("cannot listen"),
+            "{filter:?}: {said}"
+        );
+    }
+    for filter in ["error", "causeway_simulator=off"] {
+        let said = said(Some(filter));
+        assert!(!said.contains(warning) && said.contains("cannot listen"), "{filter}: {said}");
+    }
+    let said = said(Some("causeway_simulator=loud"));
+    assert!(
+        said.contains("CAUSEWAY_LOG: \"causeway_simulator=loud\" is no filter") && said.contains("write a level"),
+        "{said}"
+    );
 }
