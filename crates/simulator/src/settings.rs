@@ -59,6 +59,8 @@ pub struct Settings {
     pub duplicate_unseen_record: UnseenRecord,
     /// Whether rows rolled back by `allOrNone` still print the id they would have had.
     pub collections_rolled_back_rows_keep_id: bool,
+    /// Rows that the deletions of one call may take with them; a deletion with which it would be as many is refused.
+    pub cascade_delete_limit: usize,
     /// Milliseconds a closed bulk job waits before it is worked on.
     pub bulk_delay_ms: u64,
     /// Bytes of data that a bulk job takes, counted in base64.
@@ -184,6 +186,7 @@ impl Default for Settings {
             unshared_records: Vec::new(),
             duplicate_unseen_record: UnseenRecord::Null,
             collections_rolled_back_rows_keep_id: true,
+            cascade_delete_limit: 100_000,
             bulk_delay_ms: 0,
             bulk_upload_max_bytes: 150_000_000,
             bulk_batch_limit: 15_000,

@@ -60,6 +60,7 @@ pub(crate) struct Savepoint {
     undo: usize,
     locks: usize,
     events: usize,
+    fallen: usize,
 }
 
 enum Attempt<T> {
@@ -95,6 +96,8 @@ pub(crate) struct Transaction {
     awaits: Option<RecordId>,
     events: Vec<Event>,
     rows: u64,
+    /// Rows deleted because others were.
+    fallen: usize,
     finished: bool,
 }
 
@@ -109,6 +112,7 @@ impl Transaction {
             awaits: None,
             events: Vec::new(),
             rows: 0,
+            fallen: 0,
             finished: false,
         }
     }
@@ -118,12 +122,13 @@ impl Transaction {
     }
 
     pub(crate) fn savepoint(&self) -> Savepoint {
-        Savepoint { undo: self.undo.len(), locks: self.locks.len(), events: self.events.len() }
+        Savepoint { undo: self.undo.len(), locks: self.locks.len(), events: self.events.len(), fallen: self.fallen }
     }
 
     /// Takes back everything since `savepoint`, and frees the rows locked since then, as the database below the org
     /// does (Oracle Database Concepts, "Rollback to Savepoint").
     pub(crate) fn rollback_to(&mut self, savepoint: Savepoint) {
+        self.fallen = savepoint.fallen;
         if self.events.len() > savepoint.events {
             self.org.bus().release(self.events.len() - savepoint.events);
             self.events.truncate(savepoint.events);

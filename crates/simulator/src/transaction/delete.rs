@@ -4,6 +4,9 @@
 //! Developer Guide, `CustomField`: `deleteConstraint`; Help, "Considerations for Relationships"). Rows that only follow
 //! run no triggers and ask for no permission (Apex Developer Guide, "Operations That Don't Invoke Triggers"). The texts
 //! of `DELETE_FAILED` are recorded. Indexes on the lookups find the rows, so each is looked at once.
+//!
+//! A call whose deletions take too many rows with them is refused (Help, "Important Considerations When Deleting Large
+//! Volumes of Data Using Data Loader": 100,000 or more children in one operation; the text is recorded).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -68,7 +71,7 @@ impl Transaction {
         }
         let definition = schema.object(root.object);
         automation::run(definition, Moment::BeforeDelete, Some(&root.row), &root.row, Some(root.id))?;
-        let fall = match self.fall(schema, state, root) {
+        let fall = match self.fall(schema, state, root, call.settings.cascade_delete_limit)? {
             Attempt::Done(fall) => fall,
             Attempt::Blocked(blocked) => return Ok(Attempt::Blocked(blocked)),
         };
@@ -83,7 +86,9 @@ impl Transaction {
         if let Some(blocked) = self.lock(state, &locks) {
             return Ok(Attempt::Blocked(blocked));
         }
-        let followers = fall.deleted.len() + fall.emptied.len() - 1;
+        let fallen = fall.deleted.len() - 1;
+        self.fallen = self.fallen.saturating_add(fallen);
+        let followers = fallen + fall.emptied.len();
         self.rows = self.rows.saturating_add(followers as u64);
         let now = Value::String(org.clock.stamp_text());
         for (object, id, field) in fall.emptied {
@@ -110,8 +115,9 @@ impl Transaction {
         Ok(Attempt::Done(()))
     }
 
-    /// Everything that goes with `root`. A row whose lookup another transaction is changing is waited for.
-    fn fall(&self, schema: &Schema, state: &State, root: Doomed) -> Attempt<Fall> {
+    /// Everything that goes with `root`. A row whose lookup another transaction is changing is waited for. The search
+    /// ends where the call takes `limit` rows with those it deletes, so that it keeps the state for a bounded time.
+    fn fall(&self, schema: &Schema, state: &State, root: Doomed, limit: usize) -> Result<Attempt<Fall>, ApiError> {
         let mut doomed = HashSet::from([root.id]);
         let mut fall = Fall { deleted: vec![root], emptied: Vec::new(), restricting: Vec::new() };
         let mut next = 0;
@@ -122,7 +128,7 @@ impl Transaction {
             for (child, field, index) in &state.referencing[parent.0] {
                 let table = state.table(*child);
                 if let Some((row, _)) = table.contested(*index, &key, self.id) {
-                    return Attempt::Blocked(Blocked { row, takes: false });
+                    return Ok(Attempt::Blocked(Blocked { row, takes: false }));
                 }
                 for id in table.lookup(*index, &key, Some(self.id)) {
                     match schema.object(*child).field(*field).on_delete {
@@ -132,6 +138,9 @@ impl Transaction {
                             if doomed.insert(id)
                                 && let Some(row) = table.get(id, Some(self.id))
                             {
+                                if self.fallen.saturating_add(fall.deleted.len()) >= limit {
+                                    return Err(too_many(schema.object(*child)));
+                                }
                                 fall.deleted.push(Doomed { object: *child, id, row: Arc::clone(row) });
                             }
                         }
@@ -141,8 +150,13 @@ impl Transaction {
         }
         fall.emptied.retain(|(_, id, _)| !doomed.contains(id));
         fall.restricting.retain(|(_, id)| !doomed.contains(id));
-        Attempt::Done(fall)
+        Ok(Attempt::Done(fall))
     }
+}
+
+fn too_many(object: &Object) -> ApiError {
+    let message = format!("Cascade deleting too many records: occurring when cascading to {} records", object.label);
+    ApiError::bad_request("DELETE_OPERATION_TOO_LARGE", message).with_fields([""; 0])
 }
 
 /// Why the deletion is refused, if it is: rows that restrict it, or opportunities an account has won.

@@ -204,3 +204,40 @@ async fn a_deletion_waits_for_a_row_it_empties() {
     let row = &org.records("LimioOrder__c")[0];
     assert_eq!((row.get("Account__c"), &row["OrderType__c"]), (None, &json!("new")));
 }
+
+#[tokio::test]
+async fn a_call_whose_deletions_take_too_many_rows_along_is_refused() {
+    let org = org().await;
+    assert_eq!(org.control().settings().cascade_delete_limit, 100_000);
+    org.control().update_settings(|settings| settings.cascade_delete_limit = 4);
+    let mut accounts = Vec::new();
+    for plans in [2, 1, 3] {
+        let account = org.create("Account", json!({ "Name": "Acme" })).await;
+        let plan = org.create("Plan__c", json!({ "Name": "P", "Account__c": account })).await;
+        for _ in 1..plans {
+            org.create("Line__c", json!({ "Name": "1", "Plan__c": plan })).await;
+        }
+        // Those that are emptied do not count.
+        for order in 0..5 {
+            let order = format!("{account}-{order}");
+            org.create("LimioOrder__c", json!({ "LimioId__c": order, "Account__c": account })).await;
+        }
+        accounts.push(account);
+    }
+    // Three fall with the first two; with one more plan it would be four.
+    let (status, answer) = org.call("DELETE", &format!("composite/sobjects?ids={}", accounts.join(",")), None).await;
+    assert_eq!((status, &answer[0]["success"], &answer[1]["success"]), (200, &json!(true), &json!(true)), "{answer}");
+    let message = "Cascade deleting too many records: occurring when cascading to Plan records";
+    let error = json!({ "statusCode": "DELETE_OPERATION_TOO_LARGE", "message": message, "fields": [] });
+    assert_eq!(answer[2], json!({ "success": false, "errors": [error] }));
+    assert_eq!((org.records("Account").len(), org.records("Plan__c").len()), (1, 1));
+    let plan = org.records("Plan__c")[0]["Id"].as_str().unwrap().to_owned();
+    let line = org.create("Line__c", json!({ "Name": "3", "Plan__c": plan })).await;
+    let (status, answer) = delete(&org, "Account", &accounts[2]).await;
+    assert_eq!((status, code(&answer), &answer[0]["fields"]), (400, "DELETE_OPERATION_TOO_LARGE", &json!([])));
+    assert!(answer[0]["message"].as_str().unwrap().ends_with("to Line records"), "{answer}");
+    assert_eq!((org.records("Line__c").len(), org.control().usage().locked_rows), (3, 0));
+    assert_eq!(delete(&org, "Line__c", &line).await.0, 204);
+    assert_eq!(delete(&org, "Account", &accounts[2]).await.0, 204);
+    assert!(org.records("Plan__c").is_empty() && org.records("Line__c").is_empty());
+}
