@@ -35,6 +35,7 @@ mod oauth_policy;
 mod oauth_random;
 mod oauth_refresh;
 mod oauth_tokens;
+mod org_file;
 mod orgs;
 mod page;
 mod permissions;
