@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{Client, read};
 
-fn json_value() -> impl Strategy<Value = Value> {
+pub(crate) fn json_value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         ".{0,12}",
         Just("@{a.id}".to_owned()),
