@@ -102,6 +102,15 @@ impl ApiError {
         json!([{ "errorCode": self.code, "message": self.message }])
     }
 
+    /// The refusal of a row among others: there the data APIs have their own word for a row that does not exist (SOAP API
+    /// Developer Guide, "Status Codes").
+    pub(crate) fn of_row(self) -> Self {
+        if self.code != "NOT_FOUND" {
+            return self;
+        }
+        Self::bad_request("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id").with_fields([""; 0])
+    }
+
     /// The row form of sObject Collections: `statusCode`, and no duplicate result.
     pub(crate) fn row(&self, id: Option<&str>) -> Value {
         let error = |error: &Self| json!({ "statusCode": error.code, "message": error.message, "fields": error.fields.as_deref().unwrap_or_default() });

@@ -11,6 +11,8 @@ pub(crate) struct Call {
     pub(crate) settings: Arc<Settings>,
     /// Who writes.
     pub(crate) user: RecordId,
+    /// The epoch of the org in which the call began.
+    pub(crate) epoch: u64,
     /// `62.0`.
     pub(crate) version: String,
     /// Path of the outer request, for faults.

@@ -178,6 +178,7 @@ impl Control {
         Call {
             settings: Arc::new(self.org.settings().without_security()),
             user: crate::oauth::first_user(),
+            epoch: self.org.epoch(),
             version: "62.0".to_owned(),
             path: "/_sim/records".to_owned(),
             duplicates: DuplicateOptions { bypass: true, ..DuplicateOptions::default() },

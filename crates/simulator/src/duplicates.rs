@@ -108,7 +108,7 @@ pub(crate) fn check(
     if call.duplicates.bypass || state.rules.is_empty() {
         return Ok(reports);
     }
-    let insisted = header(call).allow_save && (!call.in_graph || call.settings.graph_header_propagation);
+    let insisted = header(call).allow_save;
     for fired in fired(org, state, saved, Some(changes), call) {
         if !fired.allows() || (fired.response.alert && !insisted) {
             return Err(body::refusal(org, state, saved.reader, &fired, call));
@@ -120,7 +120,8 @@ pub(crate) fn check(
     Ok(reports)
 }
 
-/// The header's options, as far as the API version has the header.
+/// The header's options, as far as the API version has the header and a graph hands it on.
 fn header(call: &Call) -> DuplicateOptions {
-    if call.major() >= HEADER_SINCE { call.duplicates } else { DuplicateOptions::default() }
+    let reaches = !call.in_graph || call.settings.graph_header_propagation;
+    if reaches && call.major() >= HEADER_SINCE { call.duplicates } else { DuplicateOptions::default() }
 }

@@ -53,6 +53,8 @@ pub(crate) struct Org {
     own_url: OnceLock<String>,
     number: u64,
     last_transaction: AtomicU64,
+    /// How often the org was reset. It changes under the locks of the state, the bus, the usage and the log.
+    epoch: AtomicU64,
 }
 
 /// Rows, locks and duplicate rules: what a transaction works on.
@@ -118,17 +120,27 @@ impl Org {
             own_url: OnceLock::new(),
             number,
             last_transaction: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             schema,
             clock,
         }
     }
 
     /// Back to the state after start: rows, events, usage, log, faults, settings and sessions.
+    ///
+    /// Requests that run have begun in an epoch that is over then: what they still write is refused, and what they
+    /// hold is gone already.
     pub(crate) fn reset(&self) {
-        *guard(&self.state) = State::seeded(&self.schema, &self.clock, &self.initial, self.number);
-        *guard(&self.bus) = EventBus::new(self.initial.seed);
-        *guard(&self.usage) = Usage::default();
-        *guard(&self.log) = RequestLog::default();
+        let fresh = State::seeded(&self.schema, &self.clock, &self.initial, self.number);
+        {
+            let (mut state, mut bus) = (guard(&self.state), guard(&self.bus));
+            let (mut usage, mut log) = (guard(&self.usage), guard(&self.log));
+            self.epoch.fetch_add(1, Ordering::Relaxed);
+            *state = fresh;
+            *bus = EventBus::new(self.initial.seed);
+            *usage = Usage::default();
+            *log = RequestLog::default();
+        }
         *guard(&self.cursors) = Cursors::default();
         *guard(&self.bulk) = Jobs::default();
         *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
@@ -147,6 +159,11 @@ impl Org {
         if self.settings().pace <= 0.0 {
             self.clock.set_pace(LAST_PACE);
         }
+    }
+
+    /// How often the org was reset. It stays while the state, the bus, the usage or the log is held.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

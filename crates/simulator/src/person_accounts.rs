@@ -208,10 +208,22 @@ pub(crate) fn mark_plain_contact(schema: &Schema, row: &mut Row) {
 }
 
 /// The hidden Contact belongs to its account (Help, "`RecordTypeId` cannot be updated on the Person Contact entity").
-pub(crate) fn guard_contact(schema: &Schema, before: Option<&Row>, settings: &Settings) -> Result<(), ApiError> {
-    let flag = schema.object(schema.contact).find("IsPersonAccount");
-    let hidden = before.zip(flag).is_some_and(|(row, flag)| row.flag(flag));
-    if hidden && settings.person_contact_writes == PersonContactWrites::Refused {
+pub(crate) fn guard_contact(
+    schema: &Schema,
+    before: Option<&Row>,
+    changes: Option<&Changes>,
+    settings: &Settings,
+) -> Result<(), ApiError> {
+    let contact = schema.object(schema.contact);
+    let Some(row) = before.filter(|row| contact.find("IsPersonAccount").is_some_and(|flag| row.flag(flag))) else {
+        return Ok(());
+    };
+    // Whose contact it is, and of which type, is the account's to say, however writes go.
+    let moves = ["AccountId", "RecordTypeId"].iter().filter_map(|name| contact.find(name)).any(|field| {
+        let new = changes.and_then(|changes| changes.get(field));
+        new.is_some_and(|new| row.get(field).unwrap_or(&Value::Null) != new)
+    });
+    if moves || settings.person_contact_writes == PersonContactWrites::Refused {
         return Err(insufficient(settings));
     }
     Ok(())

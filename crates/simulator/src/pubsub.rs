@@ -46,8 +46,6 @@ mod proto {
 pub(crate) const PATH: &str = "/eventbus.v1.PubSub/{method}";
 /// gRPC's own bound on a message, which the guide names for a publish request.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
-/// Schemas an org remembers by their id; one more comes only with a changed definition.
-const SCHEMAS: usize = 256;
 /// Methods with one answer, which the latency model delays as it does REST calls.
 const UNARY: [&str; 3] = ["GetTopic", "GetSchema", "Publish"];
 
@@ -102,10 +100,10 @@ impl Streams {
         self.closing.is_cancelled() && self.open.load(Ordering::Acquire) > 0
     }
 
-    /// The schema of an event object as its definition stands.
+    /// The schema of an event object.
     fn schema_of(&self, org: &Org, object: ObjectIx, settings: &Settings) -> Option<Arc<EventSchema>> {
         let mut schemas = guard(&self.schemas);
-        if let Some(known) = schemas.iter().rev().find(|schema| schema.is_of(object, settings)) {
+        if let Some(known) = schemas.iter().find(|schema| schema.object() == object) {
             return Some(Arc::clone(known));
         }
         let schema = match EventSchema::new(org.schema.object(object), object, settings) {
@@ -115,14 +113,11 @@ impl Streams {
                 return None;
             }
         };
-        if schemas.len() >= SCHEMAS {
-            schemas.remove(0);
-        }
         schemas.push(Arc::clone(&schema));
         Some(schema)
     }
 
-    /// The schema with this id: a current one, or one that was current before.
+    /// The schema with this id.
     fn schema_by_id(&self, org: &Org, id: &str, settings: &Settings) -> Option<Arc<EventSchema>> {
         for (place, object) in org.schema.objects.iter().enumerate() {
             if object.event {
@@ -158,23 +153,31 @@ pub(crate) async fn serve(
             // At the end of its time the call goes on; whoever made it has gone by then.
             let _ = hold(&org, trouble, None).await;
         }
-        (Some(FaultKind::DropBefore), _) => cut.now(),
         (Some(_) | None, _) => {}
     }
     let settings = org.settings();
     let unary = path.rsplit('/').next().is_some_and(|method| UNARY.contains(&method));
-    let latency_ms = if unary { settings.latency_ms.saturating_add(org.jitter(settings.latency_jitter_ms)) } else { 0 };
-    org.clock.sleep(Duration::from_millis(latency_ms)).await;
-    let asked = request.uri().authority().map(ToString::to_string);
-    let service = Service::new(Arc::clone(&org), asked, fault.clone());
-    let Ok(response) = PubSubServer::new(service).max_decoding_message_size(MESSAGE_LIMIT).call(request).await;
-    let response = too_large(response.map(Body::new));
+    let dropped = fault == Some(FaultKind::DropBefore);
+    let mut latency_ms = 0;
+    let response = if dropped {
+        cut.now();
+        Response::new(Body::empty())
+    } else {
+        if unary {
+            latency_ms = settings.latency_ms.saturating_add(org.jitter(settings.latency_jitter_ms));
+        }
+        org.clock.sleep(Duration::from_millis(latency_ms)).await;
+        let asked = request.uri().authority().map(ToString::to_string);
+        let service = Service::new(Arc::clone(&org), asked, fault.clone());
+        let Ok(response) = PubSubServer::new(service).max_decoding_message_size(MESSAGE_LIMIT).call(request).await;
+        too_large(response.map(Body::new))
+    };
     org.log().push(LoggedRequest {
         number: 0,
         at: crate::clock::datetime_text(started.ms()),
         method: "POST".to_owned(),
         path,
-        status: if fault == Some(FaultKind::DropBefore) { 0 } else { response.status().as_u16() },
+        status: if dropped { 0 } else { response.status().as_u16() },
         duration_ms: u64::try_from(org.clock.now().since(started).as_millis()).unwrap_or(u64::MAX),
         graphs: 0,
         nodes: 0,

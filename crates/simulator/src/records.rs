@@ -241,9 +241,12 @@ impl Table {
         previous
     }
 
-    /// Puts back what [`Table::write`] replaced.
-    pub(crate) fn undo(&mut self, id: RecordId, previous: Option<Pending>) {
+    /// Puts back what [`Table::write`] replaced, if the pending version is still that of `by`.
+    pub(crate) fn undo(&mut self, id: RecordId, by: TransactionId, previous: Option<Pending>) {
         let Some(slot) = self.rows.get_mut(&id) else { return };
+        if slot.pending.as_ref().is_none_or(|pending| pending.by != by) {
+            return;
+        }
         let before = slot.versions();
         slot.pending = previous;
         let after = slot.versions();

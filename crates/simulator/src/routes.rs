@@ -67,6 +67,15 @@ pub(crate) struct Incoming {
     pub(crate) body: Bytes,
     /// The caller's address.
     pub(crate) peer: std::net::IpAddr,
+    pub(crate) arrival: Arrival,
+}
+
+/// What the org was when a request came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) epoch: u64,
+    /// How many requests had been running for long.
+    pub(crate) long_running: usize,
 }
 
 /// What a request held, for the log.
@@ -108,8 +117,11 @@ async fn front(
         Err(_) if bulk => return refused(&crate::bulk::too_large(org.settings().bulk_upload_max_bytes)),
         Err(error) => return refused(&sizes::unread_body(&error)),
     };
-    let incoming = Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer: cut.peer() };
-    match tokio::spawn(reached.scope(answer(org, incoming, cut))).await {
+    let running = Running::start(&org);
+    let arrival = running.arrival;
+    let incoming =
+        Incoming { method: parts.method, uri: parts.uri, headers: parts.headers, body, peer: cut.peer(), arrival };
+    match tokio::spawn(reached.scope(answer(org, incoming, cut, running))).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, "a request ended in a panic");
@@ -128,24 +140,35 @@ fn refused(error: &ApiError) -> Response {
 struct Running {
     org: Arc<Org>,
     number: u64,
+    started: Moment,
+    arrival: Arrival,
 }
 
 impl Running {
-    fn start(org: &Arc<Org>, now: Moment) -> Self {
-        Self { org: Arc::clone(org), number: org.usage().started(now) }
+    fn start(org: &Arc<Org>) -> Self {
+        let started = org.clock.now();
+        let after = Duration::from_millis(org.settings().long_running_ms);
+        let mut usage = org.usage();
+        let arrival = Arrival { epoch: org.epoch(), long_running: usage.long_running(started, after) };
+        let number = usage.started(started);
+        drop(usage);
+        Self { org: Arc::clone(org), number, started, arrival }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.org.usage().ended(self.number);
+        let mut usage = self.org.usage();
+        // A reset forgets who runs and gives the numbers out anew.
+        if self.org.epoch() == self.arrival.epoch {
+            usage.ended(self.number);
+        }
     }
 }
 
-async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
-    let started = org.clock.now();
+async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -> Response {
+    let Running { started, arrival, .. } = running;
     let at = crate::clock::datetime_text(started.ms());
-    let running = Running::start(&org, started);
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
     let known = headers::knows_browser(&incoming.headers);
@@ -159,7 +182,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
     drop(running);
     let fault = trouble.map(|trouble| trouble.kind);
     let dropped = matches!(fault, Some(FaultKind::DropBefore | FaultKind::CommitThenDrop));
-    org.log().push(LoggedRequest {
+    let entry = LoggedRequest {
         number: 0,
         at,
         method,
@@ -170,7 +193,12 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut) -> Response {
         nodes: size.nodes,
         latency_ms: size.latency_ms,
         fault: fault.map(|fault| fault.name().to_owned()),
-    });
+    };
+    let mut log = org.log();
+    if org.epoch() == arrival.epoch {
+        log.push(entry);
+    }
+    drop(log);
     response
 }
 

@@ -294,16 +294,19 @@ impl Object {
         }
     }
 
+    /// The user may read the field. Fields of events know no field-level security (Platform Events Developer Guide,
+    /// "Considerations for Defining and Publishing Platform Events").
     pub(crate) fn is_visible(&self, ix: FieldIx, settings: &Settings) -> bool {
         let field = self.field(ix);
-        self.exists(ix, settings)
-            && (settings.hidden_fields.is_empty() || field.system || !settings.hides(&self.name, &field.name))
+        let open = self.event || settings.hidden_fields.is_empty() || field.system;
+        self.exists(ix, settings) && (open || !settings.hides(&self.name, &field.name))
     }
 
     /// The field may be written on create: neither its nature nor field-level security forbids it.
     pub(crate) fn is_writable(&self, ix: FieldIx, settings: &Settings) -> bool {
         let field = self.field(ix);
-        !field.read_only && (settings.read_only_fields.is_empty() || !settings.forbids_writing(&self.name, &field.name))
+        let open = self.event || settings.read_only_fields.is_empty();
+        !field.read_only && (open || !settings.forbids_writing(&self.name, &field.name))
     }
 
     /// The reference field whose relationship has that name.

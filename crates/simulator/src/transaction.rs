@@ -88,6 +88,8 @@ struct Undo {
 pub(crate) struct Transaction {
     org: Arc<Org>,
     id: TransactionId,
+    /// The epoch of the org in which the transaction began; in a later one nothing of it is left.
+    epoch: u64,
     /// Who writes: the user of the call at hand.
     user: RecordId,
     undo: Vec<Undo>,
@@ -106,6 +108,7 @@ impl Transaction {
         Self {
             org: Arc::clone(org),
             id: org.next_transaction(),
+            epoch: org.epoch(),
             user: crate::oauth::first_user(),
             undo: Vec::new(),
             locks: Vec::new(),
@@ -130,8 +133,7 @@ impl Transaction {
     pub(crate) fn rollback_to(&mut self, savepoint: Savepoint) {
         self.fallen = savepoint.fallen;
         if self.events.len() > savepoint.events {
-            self.org.bus().release(self.events.len() - savepoint.events);
-            self.events.truncate(savepoint.events);
+            self.release_events(savepoint.events);
         }
         if self.undo.len() > savepoint.undo || self.locks.len() > savepoint.locks {
             let org = Arc::clone(&self.org);
@@ -147,15 +149,17 @@ impl Transaction {
         let org = Arc::clone(&self.org);
         {
             let mut state = org.state();
-            for undo in &self.undo {
-                state.tables[undo.object.0].commit(undo.id, self.id);
+            if org.epoch() == self.epoch {
+                for undo in &self.undo {
+                    state.tables[undo.object.0].commit(undo.id, self.id);
+                }
+                // Events are on the bus before anyone can see the rows, as one commit.
+                let events = std::mem::take(&mut self.events);
+                if !events.is_empty() {
+                    org.bus().accept(events, PublishedBy::AfterCommit, org.clock.now_ms(), &call.settings);
+                }
+                self.release(&mut state, 0);
             }
-            // Events are on the bus before anyone can see the rows, as one commit.
-            let events = std::mem::take(&mut self.events);
-            if !events.is_empty() {
-                org.bus().accept(events, PublishedBy::AfterCommit, org.clock.now_ms(), &call.settings);
-            }
-            self.release(&mut state, 0);
         }
         self.undo.clear();
         self.finished = true;
@@ -184,8 +188,7 @@ impl Transaction {
         self.finished = true;
         let org = Arc::clone(&self.org);
         if !self.events.is_empty() {
-            org.bus().release(self.events.len());
-            self.events.clear();
+            self.release_events(0);
         }
         let mut state = org.state();
         self.settle(&mut state);
@@ -193,9 +196,19 @@ impl Transaction {
         self.release(&mut state, 0);
     }
 
+    /// Gives back the places of the events after the first `keep`.
+    fn release_events(&mut self, keep: usize) {
+        let mut bus = self.org.bus();
+        if self.org.epoch() == self.epoch {
+            bus.release(self.events.len() - keep);
+        }
+        self.events.truncate(keep);
+    }
+
     fn undo_rows(&mut self, state: &mut State, keep: usize) {
         for undo in self.undo.drain(keep..).rev() {
-            state.tables[undo.object.0].undo(undo.id, undo.previous);
+            // After a reset the rows are others', under the same ids.
+            state.tables[undo.object.0].undo(undo.id, self.id, undo.previous);
         }
     }
 
@@ -237,7 +250,11 @@ impl Transaction {
 
     /// Moves one row to the recycle bin, and what falls with it.
     pub(crate) async fn delete(&mut self, object: ObjectIx, id: RecordId, call: &Call) -> Result<(), ApiError> {
-        permissions::check_delete(self.org.schema.object(object), &call.settings)?;
+        let definition = self.org.schema.object(object);
+        if let Some(error) = self.org.faults.delete(&definition.name, &call.path, id, &call.settings) {
+            return Err(error);
+        }
+        permissions::check_delete(definition, &call.settings)?;
         self.rows += 1;
         let org = Arc::clone(&self.org);
         self.step(call, |this, state| this.try_delete(&org, state, object, id, call)).await
@@ -258,11 +275,16 @@ impl Transaction {
         }
         permissions::check_save(definition, &Target::New, &call.settings)?;
         self.rows += 1;
-        let id = org.state().next_id(&org.schema, object).0;
+        let id = {
+            let mut state = org.state();
+            self.check_epoch(call)?;
+            state.next_id(&org.schema, object).0
+        };
         let user = call.user;
         let mut event = Event::read(&org, object, body, user, call)?;
         event.fate = org.faults.event(name, &call.path, body);
         let mut bus = org.bus();
+        self.check_epoch(call)?;
         let now = org.clock.now_ms();
         if !bus.has_room(event.size, &call.settings) {
             return Err(events::unavailable());
@@ -289,6 +311,7 @@ impl Transaction {
         loop {
             let (row, woken) = {
                 let mut state = org.state();
+                self.check_epoch(call)?;
                 match attempt(self, &mut state)? {
                     Attempt::Done(value) => return Ok(value),
                     Attempt::Blocked(Blocked { row, takes }) => (row, self.queue_up(&mut state, row, takes, call)?),
@@ -302,6 +325,15 @@ impl Transaction {
                 return Err(ApiError::lock(&row.to_string()));
             }
         }
+    }
+
+    /// Refuses what is left of a call when the org was reset since it began.
+    fn check_epoch(&self, call: &Call) -> Result<(), ApiError> {
+        let epoch = self.org.epoch();
+        if epoch == self.epoch && epoch == call.epoch {
+            return Ok(());
+        }
+        Err(ApiError::new(503, "SERVER_UNAVAILABLE", "The org was reset while this request was running."))
     }
 
     fn queue_up(

@@ -8,6 +8,8 @@ mod addresses;
 mod references;
 mod values;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 pub(crate) use self::references::no_record_type;
@@ -186,6 +188,19 @@ fn check_updateable(definition: &Object, changes: &Changes, settings: &Settings)
 /// Reads the external-id value of an upsert's path.
 pub(crate) fn read_external_id(field: &Field, value: &str) -> Result<Value, ApiError> {
     read_value(field, &Value::String(value.to_owned()))
+}
+
+/// An external-id value as the text that an index has of it.
+pub(crate) fn external_id_text<'v>(field: &Field, value: &'v str) -> Cow<'v, str> {
+    if matches!(field.kind, FieldType::String | FieldType::Email) {
+        return Cow::Borrowed(value.trim());
+    }
+    match read_external_id(field, value) {
+        Ok(Value::String(text)) => Cow::Owned(text),
+        Ok(typed) if !typed.is_null() => Cow::Owned(typed.to_string()),
+        // What no row can have is found in none.
+        Ok(_) | Err(_) => Cow::Borrowed(value),
+    }
 }
 
 /// References name rows that exist.

@@ -41,6 +41,7 @@ fn the_data_of_all_jobs_is_bounded() {
     let call = Call {
         settings: Arc::new(settings),
         user: crate::oauth::first_user(),
+        epoch: 0,
         version: "62.0".to_owned(),
         path: String::new(),
         duplicates: DuplicateOptions::default(),

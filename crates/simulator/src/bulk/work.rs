@@ -181,14 +181,7 @@ async fn write_row(
     let id_column = definition.find("Id").and_then(|field| sheet.place(field));
     let read = |column: Option<usize>| column.and_then(|column| row.get(column)).unwrap_or_default();
     let named = read(id_column).to_owned();
-    let refused = |error: ApiError| {
-        // The data APIs below have their own word for a row that is not there.
-        let error = match error.code.as_str() {
-            "NOT_FOUND" => ApiError::bad_request("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id"),
-            _ => error,
-        };
-        (named.clone(), error)
-    };
+    let refused = |error: ApiError| (named.clone(), error.of_row());
     let missing = |name: &str, verb: &str| {
         let message = format!("{name} not specified in {verb} call");
         refused(ApiError::bad_request("MISSING_ARGUMENT", message).with_fields([name]))
@@ -222,7 +215,7 @@ async fn write_row(
             Some(field) => {
                 let column = sheet.place(field);
                 let value = read(column);
-                if value.is_empty() || value == "#N/A" {
+                if value.trim().is_empty() || value == "#N/A" {
                     return Err(missing(&definition.field(field).name, "an upsert"));
                 }
                 (Target::ExternalId { field, value: value.to_owned(), update_only: false }, column)

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::refusals::{self, RowTrouble};
 use super::{ArmedFault, Fault, FaultKind, Level};
+use crate::api_error::ApiError;
 use crate::events::Fate;
+use crate::ids::RecordId;
 use crate::org::guard;
 use crate::settings::Settings;
 use crate::transaction::Target;
@@ -159,6 +161,19 @@ impl Faults {
             event || *kind != FaultKind::EventUnavailable
         })?;
         refusals::row(trouble.kind, target, settings)
+    }
+
+    /// The refusal of the first row fault that goes off for the deletion of this row; storage and external ids do not
+    /// concern it.
+    pub(crate) fn delete(&self, object: &str, path: &str, id: RecordId, settings: &Settings) -> Option<ApiError> {
+        let target = Target::Id(id);
+        let trouble = self.first_of_row(Level::Row, object, path, &Map::new(), &target, |kind| {
+            !matches!(kind, FaultKind::EventUnavailable | FaultKind::StorageLimit | FaultKind::MultipleChoices)
+        })?;
+        match refusals::row(trouble.kind, &target, settings) {
+            Some(RowTrouble::Refuse(error)) => Some(error),
+            Some(RowTrouble::Several(_)) | None => None,
+        }
     }
 
     /// What becomes of an accepted event.

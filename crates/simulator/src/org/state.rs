@@ -10,6 +10,7 @@ use crate::ids::RecordId;
 use crate::records::{KeyPart, Row, Table};
 use crate::schema::{FieldIx, ObjectIx, Schema};
 use crate::transaction::LockTable;
+use crate::validation;
 
 impl State {
     pub(super) fn seeded(schema: &Schema, clock: &Clock, config: &Config, number: u64) -> Self {
@@ -130,7 +131,8 @@ impl State {
         (RecordId::new(&schema.object(object).key_prefix, table.last_number), table.last_number)
     }
 
-    /// The index of a unique or external-id field, and the key under which it has `value`.
+    /// The index of a unique or external-id field, and the key under which it has `value` once that is typed as a stored
+    /// one is.
     pub(crate) fn unique_key(
         &self,
         schema: &Schema,
@@ -139,10 +141,8 @@ impl State {
         value: &str,
     ) -> Option<(usize, String)> {
         let index = self.unique_index(object, field)?;
-        let numeric = schema.object(object).field(field).kind.is_numeric();
-        let number = value.trim().parse().ok().filter(|_| numeric).and_then(serde_json::Number::from_f64);
-        let shown = number.map(|number| number.to_string());
-        let key = self.table(object).indexes[index].key_for(shown.as_deref().unwrap_or(value));
+        let text = validation::external_id_text(schema.object(object).field(field), value);
+        let key = self.table(object).indexes[index].key_for(&text);
         Some((index, key))
     }
 

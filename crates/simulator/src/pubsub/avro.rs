@@ -19,13 +19,12 @@ use crate::validation::Changes;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// The schema of one event object, as it was when it was made.
+/// The schema of one event object.
 #[derive(Debug)]
 pub(super) struct EventSchema {
     pub(super) id: String,
     pub(super) json: String,
     object: ObjectIx,
-    hidden: Vec<String>,
     parsed: Schema,
     /// Fields after `CreatedDate` and `CreatedById`, in the order of the record.
     fields: Vec<FieldIx>,
@@ -61,11 +60,7 @@ impl EventSchema {
         let parsed = Schema::parse_str(&json).map_err(|error| error.to_string())?;
         // A recorded id is 22 characters long: sixteen bytes.
         let id = URL_SAFE_NO_PAD.encode(&Sha256::digest(json.as_bytes())[..16]);
-        Ok(Self { id, json, object, hidden: settings.hidden_fields.clone(), parsed, fields })
-    }
-
-    pub(super) fn is_of(&self, object: ObjectIx, settings: &Settings) -> bool {
-        self.object == object && self.hidden == settings.hidden_fields
+        Ok(Self { id, json, object, parsed, fields })
     }
 
     pub(super) fn object(&self) -> ObjectIx {

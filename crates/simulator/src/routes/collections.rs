@@ -142,7 +142,7 @@ async fn write(
             Ok(value) => Row::Done(value),
             Err(error) => {
                 transaction.rollback_to(savepoint);
-                Row::Failed(error)
+                Row::Failed(error.of_row())
             }
         });
     }
@@ -224,12 +224,19 @@ async fn write_row(
         }
         Kind::Upsert(_, field) => {
             let name = &definition.field(field).name;
-            let (key, value) =
-                take(name).filter(|(_, value)| value.as_str().is_some_and(|v| !v.is_empty())).ok_or_else(|| {
+            let (key, value) = take(name)
+                .and_then(|(key, value)| {
+                    let text = match value {
+                        Value::String(text) => text.clone(),
+                        Value::Number(number) => number.to_string(),
+                        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+                    };
+                    (!text.trim().is_empty()).then_some((key, text))
+                })
+                .ok_or_else(|| {
                     ApiError::bad_request("MISSING_ARGUMENT", format!("{name} not specified"))
                         .with_fields([name.clone()])
                 })?;
-            let value = value.as_str().unwrap_or_default().to_owned();
             (Target::ExternalId { field, value, update_only: false }, Some(key.clone()))
         }
     };
@@ -273,16 +280,14 @@ async fn delete(
         let savepoint = transaction.savepoint();
         let result = match found {
             Some((id, object)) => transaction.delete(object, id, call).await.map(|()| id),
-            None => {
-                Err(ApiError::bad_request("MALFORMED_ID", format!("Record ID: id value of incorrect type: {text}"))
-                    .with_fields(["Id"]))
-            }
+            // Worded as on "Delete Records Using sObject Collections".
+            None => Err(ApiError::bad_request("MALFORMED_ID", format!("malformed id {text}"))),
         };
         results.push(match result {
             Ok(id) => Row::Done(json!({ "id": id.to_string(), "success": true, "errors": [] })),
             Err(error) => {
                 transaction.rollback_to(savepoint);
-                Row::Failed(error)
+                Row::Failed(error.of_row())
             }
         });
     }

@@ -1,16 +1,17 @@
 //! `/composite`: up to 25 subrequests in one API call, with references from earlier answers.
 //!
 //! They run in the order in which they came: of the orders that `collateSubrequests` allows, the plainest.
-//! Source: REST API Developer Guide, "Composite", "Composite Subrequest Result" and "allOrNone Parameters in
-//! Composite and Collections Requests"; the answer to too many subrequests is recorded.
+//! Source: REST API Developer Guide, "Composite", "Composite Subrequest Result", "Execute Dependent Requests in a Single
+//! API Call" (conditions of a subrequest) and "allOrNone Parameters in Composite and Collections Requests"; the answer to too many subrequests is recorded.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::data::{Resource, split_path};
-use super::{Size, collections, query, sobjects};
+use super::data::{Resource, batch_size, header_text, split_path, version_refusal};
+use super::{Size, collections, conditional, query, sobjects};
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
 use crate::form::Form;
@@ -25,6 +26,9 @@ const LAST_WITH_ODD_REFERENCES: u32 = 51;
 /// Of them at most this many queries and collections.
 const HEAVY: usize = 5;
 
+/// What a read answers whose condition says that nothing has changed; it fails nothing.
+const NOT_MODIFIED: u16 = 304;
+
 /// A subrequest has these from the request around it and may not bring its own.
 const INHERITED_HEADERS: [&str; 3] = ["Accept", "Authorization", "Content-Type"];
 
@@ -36,6 +40,17 @@ pub(crate) struct Part {
     pub(crate) reference: String,
     pub(crate) body: Option<Value>,
     pub(crate) headers: Map<String, Value>,
+}
+
+impl Part {
+    /// Its own headers; those that HTTP could not carry are left out.
+    fn header_map(&self) -> HeaderMap {
+        let header = |(name, value): (&String, &Value)| {
+            let value = HeaderValue::from_str(value.as_str()?).ok()?;
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        };
+        self.headers.iter().filter_map(header).collect()
+    }
 }
 
 pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, size: &mut Size) -> Reply {
@@ -59,7 +74,7 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
             } else {
                 run_part(org, &mut transaction, part, &results, &call).await
             };
-            failed |= !reply.is_success() || has_failed_rows(&reply);
+            failed |= !(reply.is_success() || reply.status == NOT_MODIFIED) || has_failed_rows(&reply);
             results.insert(reference.clone(), reply.body.clone().filter(|_| reply.is_success()));
             replies.push((reference, reply));
         }
@@ -102,6 +117,14 @@ pub(crate) fn part_answer(reference: String, reply: Reply) -> Value {
     if let Some(location) = reply.location {
         headers.insert("Location".into(), Value::String(location));
     }
+    for (name, value) in reply.headers {
+        let shown = match name {
+            "etag" => "ETag",
+            "last-modified" => "Last-Modified",
+            _ => continue,
+        };
+        headers.insert(shown.into(), Value::String(value));
+    }
     let mut answer = Map::with_capacity(4);
     answer.insert("body".into(), reply.body.unwrap_or(Value::Null));
     answer.insert("httpHeaders".into(), Value::Object(headers));
@@ -129,14 +152,33 @@ async fn run_part(
     let (path, query_text) = url.split_once('?').unwrap_or((&url, ""));
     let Some((version, segments)) = split_path(path) else { return ApiError::not_found().into() };
     let mut call = Call { version, ..call.clone() };
-    for (name, value) in &part.headers {
-        if name.eq_ignore_ascii_case("sforce-duplicate-rule-header") {
-            call.duplicates = DuplicateOptions::parse(value.as_str().unwrap_or_default());
-        }
+    if let Some(refusal) = version_refusal(&call) {
+        return refusal.into();
+    }
+    let headers = part.header_map();
+    if let Some(options) = header_text(&headers, "sforce-duplicate-rule-header") {
+        call.duplicates = DuplicateOptions::parse(options);
+    }
+    if let Some(options) = header_text(&headers, "sforce-query-options") {
+        call.batch_size = batch_size(options);
     }
     let resource = Resource { method: part.method, segments, query: Form::parse(query_text), body: part.body };
+    let version = conditional::concerns(&resource.method, &headers)
+        .then(|| conditional::version(org, &resource, &headers, Some(transaction.id()), &call))
+        .flatten();
+    if let Some(reply) = version.as_ref().and_then(|version| version.decides(&resource.method, &headers)) {
+        return reply;
+    }
     match resource.segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["sobjects", ..] => sobjects::handle(org, transaction, &resource, &call).await,
+        ["sobjects", ..] => {
+            let reply = sobjects::handle(org, transaction, &resource, &call).await;
+            // The page's reads tell their version where they name no fields.
+            let whole = resource.method == "GET" && resource.query.filled("fields").is_none();
+            match version {
+                Some(version) if reply.status == 200 && whole => version.attach(reply),
+                Some(_) | None => reply,
+            }
+        }
         ["query" | "queryAll", ..] => query::handle(org, Some(transaction.id()), &resource, &call).await.into(),
         ["composite", "sobjects", ..] => collections::handle(org, transaction, &resource, &call).await,
         _ => ApiError::not_found().into(),

@@ -15,7 +15,7 @@ use crate::call::Call;
 use crate::clock::parse_datetime;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
-use crate::records::Row;
+use crate::records::{Row, TransactionId};
 use crate::reply::Reply;
 use crate::schema::ObjectIx;
 
@@ -33,8 +33,14 @@ pub(crate) fn concerns(method: &str, headers: &HeaderMap) -> bool {
     method == "GET" || HEADERS.iter().any(|name| headers.contains_key(*name))
 }
 
-/// The version of the row or description that a path names.
-pub(crate) fn version(org: &Org, resource: &Resource, headers: &HeaderMap, call: &Call) -> Option<Version> {
+/// The version of the row or description that a path names, as `reader` sees it.
+pub(crate) fn version(
+    org: &Org,
+    resource: &Resource,
+    headers: &HeaderMap,
+    reader: Option<TransactionId>,
+    call: &Call,
+) -> Option<Version> {
     let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
     let state = org.state();
     match parts.as_slice() {
@@ -45,15 +51,15 @@ pub(crate) fn version(org: &Org, resource: &Resource, headers: &HeaderMap, call:
         }
         ["sobjects", object, id] => {
             let object = org.schema.find(object)?;
-            row_version(org, &state, object, RecordId::parse(id)?, headers, call)
+            row_version(org, &state, (object, RecordId::parse(id)?), headers, reader, call)
         }
         ["sobjects", object, field, value] => {
             let object = org.schema.find(object)?;
             let field = org.schema.object(object).find(field)?;
             let (index, key) = state.unique_key(&org.schema, object, field, value)?;
-            let found = state.table(object).lookup(index, &key, None);
+            let found = state.table(object).lookup(index, &key, reader);
             let id = found.first().filter(|_| found.len() == 1)?;
-            row_version(org, &state, object, *id, headers, call)
+            row_version(org, &state, (object, *id), headers, reader, call)
         }
         _ => None,
     }
@@ -62,12 +68,12 @@ pub(crate) fn version(org: &Org, resource: &Resource, headers: &HeaderMap, call:
 fn row_version(
     org: &Org,
     state: &State,
-    object: ObjectIx,
-    id: RecordId,
+    (object, id): (ObjectIx, RecordId),
     headers: &HeaderMap,
+    reader: Option<TransactionId>,
     call: &Call,
 ) -> Option<Version> {
-    let row = state.table(object).get(id, None).filter(|row| !row.deleted && !call.settings.hides_record(id))?;
+    let row = state.table(object).get(id, reader).filter(|row| !row.deleted && !call.settings.hides_record(id))?;
     let etag = (object == org.schema.account).then(|| {
         let mut hash = Sha256::new();
         for (ix, field) in org.schema.object(object).each_field() {

@@ -67,9 +67,7 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
     let (used, counted) = org.usage().count(org.clock.now_ms(), 1, settings.api_limit);
     let reply = if !counted {
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.").into()
-    } else if org.usage().long_running(org.clock.now(), Duration::from_millis(settings.long_running_ms))
-        >= settings.long_running_limit
-    {
+    } else if incoming.arrival.long_running >= settings.long_running_limit {
         let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
         ApiError::new(403, "REQUEST_LIMIT_EXCEEDED", message).into()
     } else {
@@ -86,6 +84,7 @@ pub(crate) async fn handle(org: &Arc<Org>, incoming: Incoming, size: &mut Size) 
             in_graph: false,
             settings: Arc::clone(&settings),
             user: writer,
+            epoch: incoming.arrival.epoch,
         };
         route(org, &incoming, call, size).await
     };
@@ -182,7 +181,7 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
     };
     let mut resource = Resource { method, segments, query, body };
     let version = conditional::concerns(&resource.method, &incoming.headers)
-        .then(|| conditional::version(org, &resource, &incoming.headers, &call))
+        .then(|| conditional::version(org, &resource, &incoming.headers, None, &call))
         .flatten();
     if let Some(reply) = version.as_ref().and_then(|version| version.decides(&resource.method, &incoming.headers)) {
         return reply;
@@ -257,7 +256,7 @@ pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a 
 }
 
 /// `batchSize=500` of `Sforce-Query-Options`, held to 200–2,000.
-fn batch_size(header: &str) -> usize {
+pub(crate) fn batch_size(header: &str) -> usize {
     header
         .split([';', ','])
         .filter_map(|part| part.split_once('='))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::composite::{Part, parse_part};
-use super::data::{Resource, split_path};
+use super::data::{Resource, split_path, version_refusal};
 use super::{Size, sobjects};
 use crate::api_error::ApiError;
 use crate::call::Call;
@@ -173,6 +173,9 @@ async fn run_node(
     if !allowed {
         let message = format!("{} {url} is not allowed in a graph", node.method);
         return ApiError::bad_request("OPERATION_NOT_ALLOWED", message).into();
+    }
+    if let Some(refusal) = version_refusal(&call) {
+        return refusal.into();
     }
     let resource = Resource { method: node.method, segments, query: Form::parse(query), body: node.body };
     sobjects::handle(org, transaction, &resource, &call).await

@@ -156,6 +156,7 @@ mod tests {
         let call = Call {
             settings: Arc::new(Settings::default()),
             user: crate::oauth::first_user(),
+            epoch: 0,
             version: "62.0".to_owned(),
             path: String::new(),
             duplicates: DuplicateOptions::default(),

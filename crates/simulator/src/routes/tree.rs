@@ -1,7 +1,8 @@
 //! `/composite/tree/{object}`: up to 200 new rows with their children, all or nothing, in one API call.
 //!
 //! Source: REST API Developer Guide, "sObject Tree", "sObject Tree Request Body" and "sObject Tree Response Body".
-//! Rows are written level by level, and the results come in that order.
+//! Rows are written level by level, and the results come in that order. Events are published, as everywhere where rows
+//! are created (Platform Events Developer Guide, "Publish Event Messages with Salesforce APIs").
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -210,12 +211,25 @@ async fn write(
             let name = org.schema.object(node.object).field(lookup).name.clone();
             node.fields.insert(name, Value::String(id.to_string()));
         }
-        match transaction.save(node.object, Target::New, &node.fields, call).await {
-            Ok(Saved::Row { id, .. }) => {
+        let written = if org.schema.object(node.object).event {
+            transaction.publish(node.object, &node.fields, call).map(|published| published.id)
+        } else {
+            let saved = transaction.save(node.object, Target::New, &node.fields, call).await;
+            match saved {
+                Ok(Saved::Row { id, .. }) => Ok(id),
+                // A new row is looked for by no external id.
+                Ok(Saved::Several(_)) => {
+                    ids.push(None);
+                    continue;
+                }
+                Err(error) => Err(error),
+            }
+        };
+        match written {
+            Ok(id) => {
                 ids.push(Some(id));
                 results.push(json!({ "referenceId": node.reference, "id": id.to_string() }));
             }
-            Ok(Saved::Several(_)) => ids.push(None),
             Err(error) => {
                 ids.push(None);
                 failed.push((node.reference, error));

@@ -63,7 +63,7 @@ impl Transaction {
         }
         let mut root = Doomed { object, id, row: self.existing(state, object, id)? };
         if object == schema.contact {
-            person_accounts::guard_contact(schema, Some(&root.row), &call.settings)?;
+            person_accounts::guard_contact(schema, Some(&root.row), None, &call.settings)?;
             if let Some(account) = person_accounts::owner_of(schema, &root.row) {
                 let row = self.existing(state, schema.account, account)?;
                 root = Doomed { object: schema.account, id: account, row };

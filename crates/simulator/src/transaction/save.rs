@@ -12,6 +12,7 @@ use super::{Attempt, Blocked, Saved, Target, Transaction, deleted};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::duplicates;
+use crate::events;
 use crate::ids::RecordId;
 use crate::org::{Org, State};
 use crate::permissions;
@@ -33,6 +34,10 @@ impl Transaction {
     ) -> Result<Attempt<Saved>, ApiError> {
         let schema = &org.schema;
         let definition = schema.object(object);
+        if definition.event {
+            // An event is published, never stored.
+            return Err(events::not_changeable(definition, "stored as rows"));
+        }
         permissions::check_save(definition, target, &call.settings)?;
         if definition.read_only {
             let message = format!("entity type cannot be inserted or updated: {}", definition.label);
@@ -69,7 +74,7 @@ impl Transaction {
             Some(id) => Some(self.existing(state, object, id)?),
         };
         if object == schema.contact {
-            person_accounts::guard_contact(schema, before.as_deref(), &call.settings)?;
+            person_accounts::guard_contact(schema, before.as_deref(), Some(&changes), &call.settings)?;
         }
         let locks = self.rows_to_lock(schema, state, object, existing, before.as_deref(), Some(&changes));
         if let Some(blocked) = self.lock(state, &locks) {

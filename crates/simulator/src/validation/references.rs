@@ -45,7 +45,9 @@ pub(crate) fn resolve_relationship(
         Some((index, key)) => table.lookup(index, &key, Some(reader)),
         None => table
             .rows(Some(reader))
-            .filter(|(_, row)| !row.deleted && row.text(lookup).is_some_and(|text| text.eq_ignore_ascii_case(&wanted)))
+            .filter(|(_, row)| {
+                !row.deleted && row.text(lookup).is_some_and(|text| text.eq_ignore_ascii_case(wanted.trim()))
+            })
             .map(|(id, _)| id)
             .collect(),
     };

@@ -125,3 +125,20 @@ async fn a_delete_of_many_is_all_or_none_when_asked() {
     assert_eq!((&body[0]["success"], &body[2]["errors"][0]["statusCode"]), (&json!(true), &json!("MALFORMED_ID")));
     assert!(org.records("Account").is_empty());
 }
+
+#[tokio::test]
+async fn a_row_that_does_not_exist_is_told_in_the_words_of_rows() {
+    let org = Client::new().await;
+    let unknown =
+        json!([{ "statusCode": "INVALID_CROSS_REFERENCE_KEY", "message": "invalid cross reference id", "fields": [] }]);
+    let id = "001000000000001AAA";
+    let (_, body) = org
+        .patch("composite/sobjects", json!({ "records": [row("Account", json!({ "Id": id, "Phone": "1" }))] }))
+        .await;
+    assert_eq!(body[0]["errors"], unknown);
+    let (_, body) = org.call("DELETE", &format!("composite/sobjects?ids={id},001RM000003oLrB000"), None).await;
+    assert_eq!(body[0]["errors"], unknown);
+    let malformed =
+        json!([{ "statusCode": "MALFORMED_ID", "message": "malformed id 001RM000003oLrB000", "fields": [] }]);
+    assert_eq!(body[1]["errors"], malformed);
+}

@@ -256,3 +256,60 @@ async fn the_resource_lists_what_lies_below_it() {
         "sobjects": "/services/data/v62.0/composite/sobjects", "graph": "/services/data/v62.0/composite/graph" });
     assert_eq!((status, body), (200, expected));
 }
+
+#[tokio::test]
+async fn parts_speak_the_versions_that_the_org_does() {
+    let org = Client::new().await;
+    let mut parts = vec![post("a", "Account", json!({ "Name": "A" })), post("b", "Account", json!({ "Name": "B" }))];
+    parts[0]["url"] = json!("/services/data/v20.0/sobjects/Account");
+    parts[1]["url"] = json!("/services/data/v99.0/sobjects/Account");
+    let (_, body) = org.post("composite", json!({ "compositeRequest": parts })).await;
+    let statuses: Vec<_> =
+        body["compositeResponse"].as_array().unwrap().iter().map(|part| &part["httpStatusCode"]).collect();
+    assert_eq!(statuses, [410, 404]);
+    assert!(org.records("Account").is_empty());
+}
+
+#[tokio::test]
+async fn conditions_of_a_part_are_held_to() {
+    let org = Client::new().await;
+    let id = org.create("Account", json!({ "Name": "A" })).await;
+    let url = format!("/services/data/v62.0/sobjects/Account/{id}");
+    let send = async |method: &str, url: &str, headers: Value| {
+        let mut part = json!({ "method": method, "url": url, "referenceId": "p", "httpHeaders": headers });
+        if method == "PATCH" {
+            part["body"] = json!({ "Phone": "1" });
+        }
+        let parts =
+            json!({ "allOrNone": true, "compositeRequest": [post("c", "Contact", json!({ "LastName": "L" })), part] });
+        org.post("composite", parts).await.1["compositeResponse"][1].clone()
+    };
+    let read = send("GET", &url, json!({})).await;
+    let (tag, modified) = (read["httpHeaders"]["ETag"].clone(), read["httpHeaders"]["Last-Modified"].clone());
+    assert!(tag.is_string() && modified.is_string(), "{read}");
+    assert_eq!(send("GET", &format!("{url}?fields=Name"), json!({})).await["httpHeaders"], json!({}));
+    let long_ago = "Wed, 14 Apr 2021 13:50:54 GMT";
+    for headers in [json!({ "If-Unmodified-Since": long_ago }), json!({ "if-match": "\"other\"" })] {
+        let refused = send("PATCH", &url, headers).await;
+        assert_eq!((&refused["httpStatusCode"], code(&refused["body"])), (&json!(412), "PRECONDITION_FAILED"));
+    }
+    assert!(org.records("Account")[0].get("Phone").is_none());
+    assert_eq!(org.records("Contact").len(), 2, "those of the two reads");
+    assert_eq!(send("PATCH", &url, json!({ "If-Match": tag })).await["httpStatusCode"], 204);
+    let same =
+        send("GET", "/services/data/v62.0/sobjects/Account/describe", json!({ "If-Modified-Since": modified })).await;
+    assert_eq!((&same["httpStatusCode"], &same["body"]), (&json!(304), &Value::Null));
+    assert_eq!(org.records("Contact").len(), 4, "what has not changed fails nothing");
+}
+
+#[tokio::test]
+async fn a_query_part_has_the_page_size_of_its_own_header() {
+    let org = Client::new().await;
+    let rows: Vec<_> = (0..201).map(|n| json!({ "LastName": format!("L{n}") }).as_object().unwrap().clone()).collect();
+    org.control().seed("Contact", &rows).await.unwrap();
+    let part = json!({ "method": "GET", "url": "/services/data/v62.0/query?q=SELECT+Id+FROM+Contact", "referenceId": "q",
+                       "httpHeaders": { "Sforce-Query-Options": "batchSize=200" } });
+    let (_, body) = org.post("composite", json!({ "compositeRequest": [part] })).await;
+    let page = &body["compositeResponse"][0]["body"];
+    assert_eq!((page["records"].as_array().unwrap().len(), &page["done"]), (200, &json!(false)));
+}

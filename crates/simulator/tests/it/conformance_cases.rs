@@ -148,6 +148,10 @@ async fn case_11_after_a_commit_whose_answer_was_lost_the_replay_creates_nothing
 #[tokio::test]
 async fn case_12_one_customer_ordering_twice_at_once_is_one_account_and_two_orders() {
     let org = Arc::new(with_rule(RuleResponse::ALERT).await);
+    org.control().update_settings(|settings| {
+        settings.pace = 0.0;
+        settings.latency_per_row_ms = 1_000;
+    });
     let calls: Vec<_> = (0..2)
         .map(|n| {
             let org = Arc::clone(&org);
@@ -157,6 +161,12 @@ async fn case_12_one_customer_ordering_twice_at_once_is_one_account_and_two_orde
             tokio::spawn(async move { org.post("composite/graph", json!({ "graphs": [graph] })).await.1 })
         })
         .collect();
+    // The first has written its rows and takes its time to commit; the second has met its account.
+    eventually(|| org.control().usage().lock_waiters == 1 && org.control().usage().waiting == 2).await;
+    assert!(org.records("Account").is_empty());
+    org.control().advance_clock(Duration::from_secs(3));
+    eventually(|| org.control().usage().waiting == 1 && org.records("LimioOrder__c").len() == 1).await;
+    org.control().advance_clock(Duration::from_secs(3));
     for call in calls {
         assert_eq!(successes(&call.await.unwrap()), 1);
     }

@@ -1,7 +1,7 @@
 use causeway_simulator::{Config, DuplicateKey, DuplicateRule, RuleResponse};
 use serde_json::{Value, json};
 
-use crate::client::{Client, code, person};
+use crate::client::{Client, code, person, read};
 
 async fn org(rule: DuplicateRule) -> Client {
     Client::with(Config { duplicate_rules: vec![rule], ..Config::default() }).await
@@ -181,4 +181,23 @@ async fn the_rules_are_rows_with_all_fields_of_the_object_reference_and_nobody_w
         (&body["totalSize"], &body["records"][0]["DeveloperName"]),
         (&json!(1), &json!("Standard_Account_Duplicate_Rule"))
     );
+}
+
+#[tokio::test]
+async fn a_graph_that_hands_no_header_on_hands_on_none_of_its_options() {
+    let rules = vec![DuplicateRule::exact_email("Contact", "Email", RuleResponse::ALERT)];
+    let org = Client::with(Config { duplicate_rules: rules, ..Config::default() }).await;
+    let body = json!({ "LastName": "A", "Email": "a@example.com" });
+    org.create("Contact", body.clone()).await;
+    let graphs = json!({ "graphs": [{ "graphId": "g", "compositeRequest": [
+        { "method": "POST", "url": "/services/data/v62.0/sobjects/Contact", "referenceId": "c", "body": body }] }] });
+    for (propagated, name) in [(true, Some(&json!("A"))), (false, None)] {
+        org.control().update_settings(|settings| settings.graph_header_propagation = propagated);
+        let request = org.request(reqwest::Method::POST, "composite/graph").json(&graphs);
+        let header = "includeRecordDetails=true";
+        let (_, answer) = read(request.header("Sforce-Duplicate-Rule-Header", header).send().await.unwrap()).await;
+        let refused = &answer["graphs"][0]["graphResponse"]["compositeResponse"][0]["body"][0];
+        let record = &refused["duplicateResut"]["matchResults"][0]["matchRecords"][0]["record"];
+        assert_eq!((record["Id"].is_string(), record.get("LastName")), (true, name), "{answer}");
+    }
 }

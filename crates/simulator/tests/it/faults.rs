@@ -422,3 +422,28 @@ async fn work_that_takes_ten_minutes_is_rolled_back_and_gives_its_locks_back() {
     assert_eq!(usage.api_calls, used + 1);
     assert!(org.records("Account").is_empty());
 }
+
+#[tokio::test]
+async fn faults_of_rows_go_off_on_deletions() {
+    let org = Client::new().await;
+    let id = org.create("Account", json!({ "Name": "A" })).await;
+    let path = format!("sobjects/Account/{id}");
+    let refusal =
+        FaultKind::RefuseRow { code: "X".to_owned(), message: "x".to_owned(), status: 400, fields: Vec::new() };
+    for (kind, status, expected) in [
+        (FaultKind::Lock, 400, "UNABLE_TO_LOCK_ROW"),
+        (FaultKind::Maintenance, 503, "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE"),
+        (refusal, 400, "X"),
+    ] {
+        org.control().arm(Fault::once(kind).containing(&id));
+        let (found, body) = org.call("DELETE", &path, None).await;
+        assert_eq!((found, code(&body)), (status, expected));
+    }
+    org.control().arm(Fault::once(FaultKind::Lock));
+    let (_, body) = org.call("DELETE", &format!("composite/sobjects?ids={id}"), None).await;
+    assert_eq!(body[0]["errors"][0]["statusCode"], "UNABLE_TO_LOCK_ROW");
+    assert_eq!(org.records("Account").len(), 1);
+    org.control().arm(Fault::always(FaultKind::StorageLimit));
+    org.control().arm(Fault::always(FaultKind::MultipleChoices));
+    assert_eq!(org.call("DELETE", &path, None).await.0, 204, "no deletion needs storage or an external id");
+}

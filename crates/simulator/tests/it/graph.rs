@@ -224,6 +224,11 @@ async fn graphs_exist_from_version_50_on_and_so_do_their_nodes() {
     let (_, answer) = send(&org, vec![old]).await;
     let part = &answer["graphs"][0]["graphResponse"]["compositeResponse"][0];
     assert_eq!(code(&part["body"]), "OPERATION_NOT_ALLOWED");
+    let mut new = order_graph(0);
+    new["compositeRequest"][0]["url"] = json!("/services/data/v68.0/sobjects/Account/LimioId__c/id-0");
+    let (_, answer) = send(&org, vec![new]).await;
+    let part = &answer["graphs"][0]["graphResponse"]["compositeResponse"][0];
+    assert_eq!((&part["httpStatusCode"], code(&part["body"])), (&json!(404), "NOT_FOUND"));
     assert_eq!(org.post("/services/data/v50.0/composite/graph", body).await.0, 200);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apache_avro::types::Value as Avro;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
-use causeway_simulator::{Config, Settings, Simulator, Tls};
+use causeway_simulator::{Config, Fault, FaultKind, Settings, Simulator, Tls};
 use prost::Message;
 use reqwest::Certificate;
 use serde_json::{Value, json};
@@ -237,4 +237,56 @@ async fn with_tls_the_service_is_reached_by_the_orgs_certificate() {
     assert_eq!(bus.publish(TOPIC, &schema_id, delivered.clone()).await.results[0].error, None);
     assert_eq!(bus.payloads(TOPIC, 2).await, [delivered.clone(), delivered]);
     assert_eq!(org.control().events()[1].payload["i42as__OrderNumber__c"], "N-1");
+}
+
+#[tokio::test]
+async fn a_dropped_publish_stores_nothing() {
+    let org = Client::new().await;
+    let bus = Grpc::plain(&org).await;
+    let (schema_id, schema) = bus.schema(TOPIC).await;
+    let Schema::Record(record) = &schema else { panic!("no record") };
+    let mut values = vec![
+        ("CreatedDate".to_owned(), Avro::Long(1_770_000_000_123)),
+        ("CreatedById".to_owned(), Avro::String("005000000000001AAA".to_owned())),
+    ];
+    values.extend(record.fields.iter().skip(2).map(|field| (field.name.clone(), Avro::Union(0, Box::new(Avro::Null)))));
+    let payload = to_avro_datum(&schema, Avro::Record(values)).unwrap();
+    let event = ProducerEvent { id: String::new(), schema_id, payload, headers: Vec::new() };
+    let message = PublishRequest { topic_name: TOPIC.to_owned(), events: vec![event], auth_refresh: String::new() }
+        .encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    // The body is there before the fault is asked.
+    org.control().arm(Fault::always(FaultKind::DropBefore).on_path("/eventbus.v1.PubSub/Publish"));
+    for _ in 0..20 {
+        let http = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+        let mut request = http.post(org.url("/eventbus.v1.PubSub/Publish"));
+        for (key, value) in &bus.metadata {
+            request = request.header(*key, value);
+        }
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        assert!(request.body(body.clone()).send().await.is_err());
+    }
+    let dropped: Vec<_> = org.control().requests().iter().filter_map(|request| request.fault.clone()).collect();
+    assert_eq!((dropped.len(), org.control().events().len()), (20, 0));
+}
+
+#[tokio::test]
+async fn field_level_security_hides_and_closes_no_field_of_an_event() {
+    let field = "i42as__OrderEvent__e.i42as__OrderNumber__c".to_owned();
+    let org = Client::with_settings(|settings| {
+        settings.hidden_fields = vec![field.clone()];
+        settings.read_only_fields = vec![field];
+    })
+    .await;
+    rest(&org, "N-1").await;
+    assert_eq!(org.control().events()[0].payload["i42as__OrderNumber__c"], "N-1");
+    let (_, described) = org.get("sobjects/i42as__OrderEvent__e/describe").await;
+    let number = described["fields"].as_array().unwrap().iter().find(|field| field["name"] == "i42as__OrderNumber__c");
+    assert_eq!(number.unwrap()["createable"], true);
+    let mut bus = PubSub::of(&org).await;
+    let sent = bus.event("", json!({ "i42as__OrderNumber__c": "N-2" }));
+    bus.publish(vec![sent]).await.unwrap();
+    assert_eq!(org.control().events()[1].payload["i42as__OrderNumber__c"], "N-2");
 }

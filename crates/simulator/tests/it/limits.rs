@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use causeway_simulator::{Fault, FaultKind};
 use serde_json::json;
 
-use crate::client::{Client, code, read};
+use crate::client::{Client, code, eventually, read};
 
 async fn limit_info(org: &Client) -> String {
     let response = org.request(reqwest::Method::GET, "limits").send().await.unwrap();
@@ -37,15 +39,36 @@ async fn a_spent_allocation_refuses_until_the_day_has_passed() {
 }
 
 #[tokio::test]
-async fn too_many_long_running_requests_refuse_the_next() {
-    let org = Client::with_settings(|settings| {
-        settings.long_running_ms = 0;
-        settings.long_running_limit = 0;
-    })
-    .await;
+async fn as_many_long_running_requests_as_allowed_refuse_the_next_and_not_themselves() {
+    let org = Arc::new(
+        Client::with_settings(|settings| {
+            settings.pace = 0.0;
+            settings.long_running_limit = 1;
+        })
+        .await,
+    );
+    let begin = || {
+        let org = Arc::clone(&org);
+        tokio::spawn(async move { org.get("limits").await.0 })
+    };
+    org.control().arm(Fault::once(FaultKind::Hold));
+    let held = begin();
+    org.control().until_held(1).await;
+    assert_eq!(org.get("limits").await.0, 200);
+    org.control().advance_clock(Duration::from_secs(20));
     let (status, body) = org.get("limits").await;
     assert_eq!((status, code(&body)), (403, "REQUEST_LIMIT_EXCEEDED"));
     assert_eq!(body[0]["message"], "ConcurrentRequests (Concurrent API Requests) Limit exceeded.");
+    org.control().release_held();
+    assert_eq!(held.await.unwrap(), 200);
+    assert_eq!(org.get("limits").await.0, 200);
+    org.control().arm(Fault::always(FaultKind::Slow { ms: 25_000 }));
+    let slow = [begin(), begin()];
+    eventually(|| org.control().usage().waiting == 2).await;
+    org.control().advance_clock(Duration::from_secs(25));
+    for call in slow {
+        assert_eq!(call.await.unwrap(), 200, "when it came, none had been running for long");
+    }
 }
 
 #[tokio::test]

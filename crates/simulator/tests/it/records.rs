@@ -1,3 +1,4 @@
+use causeway_simulator::PersonContactWrites;
 use serde_json::json;
 
 use crate::client::{Client, code, person};
@@ -301,4 +302,24 @@ async fn an_individual_belongs_to_a_contact_or_a_person() {
     assert_eq!(org.records("Account")[0].get("PersonIndividualId"), None);
     let (status, answer) = org.post("sobjects/Contact", json!({ "LastName": "S", "IndividualId": individual })).await;
     assert_eq!((status, code(&answer)), (400, "ENTITY_IS_DELETED"));
+}
+
+#[tokio::test]
+async fn a_hidden_contact_stays_with_its_account_and_its_record_type() {
+    let org = Client::with_settings(|settings| settings.person_contact_writes = PersonContactWrites::Through).await;
+    let person = org.create("Account", person("Smith")).await;
+    let company = org.create("Account", json!({ "Name": "Company" })).await;
+    let contact = org.records("Contact")[0]["Id"].as_str().unwrap().to_owned();
+    let path = format!("sobjects/Contact/{contact}");
+    for body in
+        [json!({ "AccountId": company }), json!({ "AccountId": null }), json!({ "RecordTypeId": "012000000000001AAA" })]
+    {
+        let (status, answer) = org.patch(&path, body.clone()).await;
+        assert_eq!((status, code(&answer)), (403, "INSUFFICIENT_ACCESS_OR_READONLY"), "{body}");
+    }
+    assert_eq!(org.patch(&path, json!({ "Phone": "1" })).await.0, 204);
+    let accounts = org.records("Account");
+    assert_eq!((&accounts[0]["Id"], &accounts[0]["PersonContactId"]), (&json!(person), &json!(contact)));
+    assert_eq!((&accounts[1]["Name"], accounts[1].get("LastName")), (&json!("Company"), None));
+    assert_eq!(org.records("Contact")[0]["AccountId"], json!(person));
 }

@@ -96,3 +96,28 @@ async fn rows_and_levels_are_limited() {
     assert_eq!(org.post("composite/tree/Nope", json!({})).await.0, 404);
     assert_eq!(code(&org.post("composite/tree/Account", json!([])).await.1), "JSON_PARSER_ERROR");
 }
+
+#[tokio::test]
+async fn events_of_a_tree_are_published_and_never_stored() {
+    let org = Client::new().await;
+    let event = "i42as__OrderEvent__e";
+    let good = |reference: &str| record(event, reference, json!({ "i42as__OrderNumber__c": reference }));
+    let tree = json!({ "records": [good("e1"), good("e2")] });
+    let (status, answer) = org.post(&format!("composite/tree/{event}"), tree).await;
+    assert_eq!((status, &answer["results"][1]["referenceId"]), (201, &json!("e2")), "{answer}");
+    let numbers: Vec<_> =
+        org.control().events().iter().map(|event| event.payload["i42as__OrderNumber__c"].clone()).collect();
+    assert_eq!(numbers, ["e1", "e2"]);
+    let (status, answer) = org
+        .post(
+            &format!("composite/tree/{event}"),
+            json!({ "records": [good("e3"), record(event, "e4", json!({ "Nope": 1 }))] }),
+        )
+        .await;
+    assert_eq!((status, &answer["results"][0]["referenceId"]), (400, &json!("e4")));
+    let seeded =
+        org.control().seed(event, &[json!({ "i42as__OrderNumber__c": "s" }).as_object().unwrap().clone()]).await;
+    assert!(seeded.is_err_and(|error| error.to_string().contains("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY")));
+    assert!(org.records(event).is_empty());
+    assert_eq!(org.control().events().len(), 2);
+}

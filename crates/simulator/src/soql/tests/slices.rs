@@ -39,6 +39,7 @@ fn filled(rows: usize) -> (Arc<Org>, Call) {
     let call = Call {
         settings: org.settings(),
         user: org.state().defaults.user,
+        epoch: org.epoch(),
         version: "62.0".to_owned(),
         path: String::new(),
         duplicates: DuplicateOptions::default(),
