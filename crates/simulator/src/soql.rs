@@ -53,6 +53,26 @@ pub(crate) struct Query {
     for_update: bool,
 }
 
+impl Query {
+    /// Nothing selected, from nowhere, and no clause.
+    const fn new() -> Self {
+        Self {
+            select: Vec::new(),
+            source: Path { names: Vec::new(), place: Place(0) },
+            alias: None,
+            scope: None,
+            filter: None,
+            group: Vec::new(),
+            having: None,
+            order: Vec::new(),
+            limit: None,
+            offset: None,
+            all_rows: false,
+            for_update: false,
+        }
+    }
+}
+
 /// One entry of the field list.
 #[derive(Debug, Clone, PartialEq)]
 enum Selected {

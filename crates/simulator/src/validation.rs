@@ -81,7 +81,7 @@ impl Save<'_> {
         if before.is_some() {
             check_updateable(definition, changes, settings)?;
         }
-        check_references(schema, state, reader, object, changes)?;
+        references::check_references(schema, state, reader, object, changes)?;
         check_picklists(definition, before, changes)?;
         if object == schema.account {
             person_accounts::prepare(schema, state, before, changes, settings)?;
@@ -201,17 +201,6 @@ pub(crate) fn external_id_text<'v>(field: &Field, value: &'v str) -> Cow<'v, str
         // What no row can have is found in none.
         Ok(_) | Err(_) => Cow::Borrowed(value),
     }
-}
-
-/// References name rows that exist.
-pub(crate) fn check_references(
-    schema: &Schema,
-    state: &State,
-    reader: TransactionId,
-    object: ObjectIx,
-    changes: &Changes,
-) -> Result<(), ApiError> {
-    references::check_references(schema, state, reader, object, changes)
 }
 
 /// Restricted picklists hold their active values only; an inactive value that the row has may stay.

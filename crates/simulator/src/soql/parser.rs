@@ -70,20 +70,7 @@ impl Reader<'_> {
     }
 
     fn query(&self, pair: Pair<'_, Rule>) -> Result<Query> {
-        let mut query = Query {
-            select: Vec::new(),
-            source: Path { names: Vec::new(), place: Place(0) },
-            alias: None,
-            scope: None,
-            filter: None,
-            group: Vec::new(),
-            having: None,
-            order: Vec::new(),
-            limit: None,
-            offset: None,
-            all_rows: false,
-            for_update: false,
-        };
+        let mut query = Query::new();
         for part in pair.into_inner() {
             match part.as_rule() {
                 Rule::selected => query.select.push(self.selected(part)?),

@@ -209,7 +209,7 @@ fn filter() -> impl Strategy<Value = Filter> {
     };
     let join = (subject(), any::<bool>(), path(), path()).prop_map(|(subject, negated, field, source)| {
         let select = vec![Selected::Field { path: field, alias: None }];
-        Filter::Join { subject, negated, query: Box::new(Query { select, source, ..empty() }) }
+        Filter::Join { subject, negated, query: Box::new(Query { select, source, ..Query::new() }) }
     });
     let leaf = prop_oneof![4 => compare(one.boxed(), 1..2), 2 => compare(several.boxed(), 1..4), 1 => join];
     leaf.prop_recursive(4, 24, 4, |inner| {
@@ -219,23 +219,6 @@ fn filter() -> impl Strategy<Value = Filter> {
             inner.prop_map(|filter| Filter::Not(Box::new(filter))),
         ]
     })
-}
-
-fn empty() -> Query {
-    Query {
-        select: Vec::new(),
-        source: Path { names: Vec::new(), place: Place(0) },
-        alias: None,
-        scope: None,
-        filter: None,
-        group: Vec::new(),
-        having: None,
-        order: Vec::new(),
-        limit: None,
-        offset: None,
-        all_rows: false,
-        for_update: false,
-    }
 }
 
 fn query() -> impl Strategy<Value = Query> {

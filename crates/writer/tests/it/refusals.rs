@@ -63,15 +63,7 @@ async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
 async fn orders_that_were_halted_because_others_failed_are_written_without_an_attempt() {
     let mut stage = Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1");
     let (bad, good) = (customers(20), customers(40).split_off(20));
-    for customer in &bad {
-        let refusal = FaultKind::RefuseRow {
-            code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
-            message: "Not today".into(),
-            status: 400,
-            fields: vec!["LastName".into()],
-        };
-        stage.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
-    }
+    stage.refuse_accounts(&bad);
     stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders_of("zz", 1)).await;

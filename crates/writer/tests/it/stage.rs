@@ -11,7 +11,7 @@ use queue::message::Message;
 use queue::session::Session;
 use serde_json::{Map, Value};
 use service::{Exit, Lifecycle, Problems};
-use simulator::{Control, LoggedRequest, PublishedEvent, Simulator};
+use simulator::{Control, Fault, FaultKind, LoggedRequest, PublishedEvent, Simulator};
 use testkit::fleet::{Outcomes, Told};
 use testkit::process::Identity;
 use testkit::{Fleet, eventually_some, orders};
@@ -81,6 +81,19 @@ impl Stage {
 
     pub(crate) fn org(&self) -> Control {
         self.org.control()
+    }
+
+    /// From now on a validation rule refuses the Accounts of these customers.
+    pub(crate) fn refuse_accounts(&self, customers: &[String]) {
+        for customer in customers {
+            let refusal = FaultKind::RefuseRow {
+                code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
+                message: "Not today".into(),
+                status: 400,
+                fields: vec!["LastName".into()],
+            };
+            self.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
+        }
     }
 
     /// Where the org listens: host and port.

@@ -40,15 +40,7 @@ async fn fared(settings: Settings, apart: bool) -> Fared {
     stage.org().seed("Account", &[matched]).await.expect("seeded");
     let bad: Vec<String> = (0..20).map(|n| format!("bad{}", char::from(b'a' + n))).collect();
     let good = (0..10).map(|n| format!("good{}", char::from(b'a' + n)));
-    for customer in &bad {
-        let refusal = FaultKind::RefuseRow {
-            code: "FIELD_CUSTOM_VALIDATION_EXCEPTION".into(),
-            message: "Not today".into(),
-            status: 400,
-            fields: vec!["LastName".into()],
-        };
-        stage.org().arm(Fault::always(refusal).on_object("Account").containing(orders::identity(customer)));
-    }
+    stage.refuse_accounts(&bad);
     stage.org().arm(Fault::once(FaultKind::StorageLimit).on_object("Account").containing(orders::identity("full")));
     stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
     let writer = stage.writer();
