@@ -138,6 +138,16 @@ struct Arguments {
     /// `warn,causeway_simulator=debug`.
     #[arg(long, env = "CAUSEWAY_LOG", default_value = "warn", value_name = "FILTER")]
     log: String,
+    /// How it is logged; `auto` is JSON unless standard error is a terminal.
+    #[arg(long, env = "CAUSEWAY_LOG_FORMAT", default_value = "auto", value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Auto,
+    Json,
+    Pretty,
 }
 
 fn pace(text: &str) -> Result<f64, String> {
@@ -284,7 +294,7 @@ fn main() -> ExitCode {
             return if asked { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    if let Err(problem) = start_log(&arguments.log) {
+    if let Err(problem) = start_log(&arguments.log, arguments.log_format) {
         eprintln!("causeway-simulator: {problem}");
         return ExitCode::from(BAD_SETTINGS);
     }
@@ -299,15 +309,25 @@ fn main() -> ExitCode {
 }
 
 /// From now on, what `filter` lets through appears on standard error. Ready line and problems are printed without it.
-fn start_log(filter: &str) -> Result<(), String> {
+fn start_log(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         format!(
             "CAUSEWAY_LOG: {filter:?} is no filter ({error}); write a level (error, warn, info, debug, trace), or \
              levels by module: warn,causeway_simulator=debug"
         )
     })?;
-    let stderr = std::io::stderr;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal()).init();
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Json => true,
+        LogFormat::Pretty => false,
+    };
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.with_ansi(terminal).init();
+    }
     Ok(())
 }
 
@@ -319,7 +339,7 @@ fn parse() -> Result<Arguments, clap::Error> {
             id if id.starts_with("tls") => "TLS",
             "org" | "sandbox" | "config" | "seed_records" | "schema" => "Orgs and what they hold",
             "seed" | "pace" => "Time and chance",
-            "log" => "Operation",
+            "log" | "log_format" => "Operation",
             id if id.starts_with("latency") => "Time and chance",
             "help" | "version" => return argument,
             _ => "How the orgs behave",

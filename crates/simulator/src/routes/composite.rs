@@ -2,7 +2,8 @@
 //!
 //! They run in the order in which they came: of the orders that `collateSubrequests` allows, the plainest.
 //! Source: REST API Developer Guide, "Composite", "Composite Subrequest Result", "Execute Dependent Requests in a Single
-//! API Call" (conditions of a subrequest) and "allOrNone Parameters in Composite and Collections Requests"; the answer to too many subrequests is recorded.
+//! API Call" (conditions of a subrequest) and "allOrNone Parameters in Composite and Collections Requests"; the answer to
+//! too many subrequests is recorded.
 
 use std::collections::HashSet;
 use std::sync::Arc;

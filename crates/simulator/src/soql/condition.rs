@@ -1,6 +1,7 @@
 //! Whether a row or a group passes a condition, and how values compare.
 //!
-//! Text compares without case, but for ids and fields whose unique values tell case apart. Null passes `=` null, `!=` and `NOT IN` of anything else, and no inequality.
+//! Text compares without case, but for ids and fields whose unique values tell case apart. Null passes `=` null, `!=` and
+//! `NOT IN` of anything else, and no inequality.
 
 use std::cmp::Ordering;
 

@@ -148,9 +148,9 @@ fn every_flag_is_a_variable_and_stands_under_a_heading() {
     }
     let flags = said.split("Examples:").next().unwrap().lines().map(str::trim_start);
     for flag in flags.filter_map(|line| line.strip_prefix("--")).map(|line| line.split(' ').next().unwrap()) {
-        // The log is filtered by one variable in all programs.
+        // Logs have the same variables in all programs.
         let variable = match flag {
-            "log" => "CAUSEWAY_LOG".to_owned(),
+            "log" | "log-format" => format!("CAUSEWAY_{}", flag.to_uppercase().replace('-', "_")),
             flag => format!("CAUSEWAY_SIMULATOR_{}", flag.to_uppercase().replace('-', "_")),
         };
         assert!(said.contains(&variable), "{flag} has no {variable}");
@@ -213,13 +213,16 @@ fn warnings_are_logged_on_standard_error_as_the_filter_has_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     // The warning comes while the org is made ready; then its address is found taken.
-    let said = |filter: Option<&str>| {
+    let said_in = |format: Option<&str>, filter: Option<&str>| {
         let mut program = program();
-        program.args(["--listen", &address, "--schema"]).arg(folder.path()).env_remove("CAUSEWAY_LOG");
+        program.args(["--listen", &address, "--schema"]).arg(folder.path());
+        program.env_remove("CAUSEWAY_LOG").env_remove("CAUSEWAY_LOG_FORMAT");
+        program.envs(format.map(|format| ("CAUSEWAY_LOG_FORMAT", format)));
         let output = program.envs(filter.map(|filter| ("CAUSEWAY_LOG", filter))).output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(78), 0));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
+    let said = |filter| said_in(None, filter);
     let warning = "a standard field this org does not have is left out";
     for filter in [None, Some("warn"), Some("off,causeway_simulator=debug")] {
         let said = said(filter);
@@ -237,4 +240,10 @@ fn warnings_are_logged_on_standard_error_as_the_filter_has_it() {
         said.contains("CAUSEWAY_LOG: \"causeway_simulator=loud\" is no filter") && said.contains("write a level"),
         "{said}"
     );
+    for format in [None, Some("json")] {
+        let said = said_in(format, None);
+        let line: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+        assert_eq!((&line["level"], line["message"].as_str()), (&json!("WARN"), Some(warning)), "{line}");
+    }
+    assert!(!said_in(Some("pretty"), None).contains("{\""));
 }
