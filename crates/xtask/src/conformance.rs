@@ -3,6 +3,8 @@
 //! The list of scenarios lies in `crates/simulator/conformance`, with a runner for each client. Clients run one after
 //! the other, so that each has the org to itself.
 
+#[cfg(test)]
+mod ci;
 mod install;
 mod job;
 mod org;
@@ -20,7 +22,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use futures::future::join_all;
 
-use self::install::{Machine, install};
+use self::install::{Limits, Machine, install};
 use self::org::Org;
 use self::plan::{Client, Plan, Runner};
 use self::report::{Column, Outcome, Report, Row, UNAVAILABLE};
@@ -31,12 +33,14 @@ use crate::demo::console::Console;
 
 /// Run unmodified public clients against the simulated org, each through the same scenarios.
 ///
-/// The clients are installed from npm, PyPI and crates.io as their lock files pin them by hash, below target/conformance,
-/// and only when these changed. All of them together get the page of the org looked at, too, in a headless Chromium. It ends in a table and target/conformance/report.json; what clients and runners wrote is in
+/// The clients are installed from npm, PyPI and crates.io as their lock files pin them by hash, below
+/// target/conformance, and only when these changed. All of them together get the page of the org looked at, too, in a
+/// headless Chromium. It ends in a table and target/conformance/report.json; what clients and runners wrote is in
 /// target/conformance/logs.
 ///
 /// Exit codes: 0 all agree; 1 a client and the org disagree, or what is pinned does not install although its registry
-/// answers; 69 nothing disagrees, but a registry was out of reach or a tool is not installed.
+/// answers; 69 nothing disagrees, but a registry was out of reach or a tool is not installed. A run that a signal ends
+/// tells what disagreed by then, if anything did, and ends with 1; else with 128 and the signal's number.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Conformance {
     /// Only these clients, separated by commas.
@@ -58,10 +62,21 @@ impl Conformance {
         let plan = Plan::read(&list())?.select(&self.only, &self.scenario)?;
         let mut signals = Signals::listen()?;
         // What is dropped here kills its processes.
-        let report = tokio::select! {
-            report = carry_out(&plan, self.only.is_empty() && self.scenario.is_empty(), self.offline) => report?,
-            signal = signals.next() => return Ok(signal.exit_code()),
+        let mut report = Report::default();
+        let whole = self.only.is_empty() && self.scenario.is_empty();
+        let signal = tokio::select! {
+            done = carry_out(&plan, whole, self.offline, &mut report) => {
+                done?;
+                None
+            }
+            signal = signals.next() => Some(signal),
         };
+        if let Some(signal) = signal {
+            if !report.disagrees() {
+                return Ok(signal.exit_code());
+            }
+            eprintln!("conformance: ended by a signal; this disagreed by then");
+        }
         let json = serde_json::to_string_pretty(&report)?;
         let path = target().join("report.json");
         fs::write(&path, &json).with_context(|| format!("cannot write {}", path.display()))?;
@@ -79,7 +94,8 @@ impl Conformance {
 }
 
 /// `whole` says that nothing was left out, and so the page is looked at too.
-async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
+/// The report holds at any time what came of it so far.
+async fn carry_out(plan: &Plan, whole: bool, offline: bool, report: &mut Report) -> Result<()> {
     let began = Instant::now();
     let console = Console::new();
     let logs = target().join("logs");
@@ -92,6 +108,7 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
         path: std::env::var_os("PATH").unwrap_or_default(),
         build: std::path::absolute(std::env::var_os("CARGO_TARGET_DIR").map_or_else(crate::target, PathBuf::from))?,
         offline,
+        limits: Limits::default(),
     };
     // Registries are waited for side by side, and each client is run that came in, whatever happened to others.
     let runners: BTreeSet<_> =
@@ -123,7 +140,6 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
     } else {
         None
     };
-    let mut report = Report::default();
     report.scenarios.extend(plan.scenarios.iter().map(|scenario| Row {
         id: scenario.id.clone(),
         title: scenario.title.clone(),
@@ -134,24 +150,20 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
         let pins = fs::read_to_string(source.join(client.runner.folder()).join(client.runner.pins()))?;
         let version = client.version(&pins).unwrap_or_default();
         report.clients.push(Column { id: client.id.clone(), package: client.package.clone(), version });
-        let outcomes = match installed.get(&client.runner) {
+        let rows = report.scenarios.as_mut_slice();
+        match installed.get(&client.runner) {
             Some(Ok(at)) => match with_tls.as_ref().filter(|_| client.needs_tls) {
-                Some(Err(error)) => {
-                    instead(plan, client, || Outcome::Failed { millis: 0, detail: format!("{error:#}") })
-                }
+                Some(Err(error)) => instead(plan, client, rows, || Outcome::failed(error)),
                 org => {
                     let org = org.and_then(|org| org.as_ref().ok()).unwrap_or(&without_tls);
-                    let work = through(plan, client, at, org, &private_key);
-                    let failed = |error: &anyhow::Error| Outcome::Failed { millis: 0, detail: format!("{error:#}") };
-                    let outcomes = console.step(&client.id, work).await;
-                    outcomes.unwrap_or_else(|error| instead(plan, client, || failed(&error)))
+                    let work = through(plan, client, at, org, &private_key, rows);
+                    if let Err(error) = console.step(&client.id, work).await {
+                        instead(plan, client, rows, || Outcome::failed(&error));
+                    }
                 }
             },
-            Some(Err(obstacle)) => instead(plan, client, || obstacle.outcome()),
-            None => instead(plan, client, || Outcome::NotRun { reason: "it was not installed".to_owned() }),
-        };
-        for (row, outcome) in report.scenarios.iter_mut().zip(outcomes) {
-            row.results.insert(client.id.clone(), outcome);
+            Some(Err(obstacle)) => instead(plan, client, rows, || obstacle.outcome()),
+            None => instead(plan, client, rows, || Outcome::NotRun { reason: "it was not installed".to_owned() }),
         }
     }
     report.page = match (installed.get(&Runner::Page), browser) {
@@ -168,11 +180,11 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool) -> Result<Report> {
         org.stop().await;
     }
     report.seconds = began.elapsed().as_secs_f64();
-    Ok(report)
+    Ok(())
 }
 
-/// All scenarios through one client, in the order of the list.
-async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path) -> Result<Vec<Outcome>> {
+/// All scenarios through one client, in the order of the list; `rows` are theirs.
+async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path, rows: &mut [Row]) -> Result<()> {
     let log = target().join("logs").join(format!("{}.log", client.id));
     let _ = fs::remove_file(&log);
     let start = || {
@@ -182,10 +194,9 @@ async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path)
         Session::start(&mut command, &log)
     };
     let mut session = None;
-    let mut outcomes = Vec::with_capacity(plan.scenarios.len());
-    for scenario in &plan.scenarios {
+    for (scenario, row) in plan.scenarios.iter().zip(rows) {
         if let Some(reason) = scenario.reason(client) {
-            outcomes.push(Outcome::NotOffered { reason: reason.to_owned() });
+            row.results.insert(client.id.clone(), Outcome::NotOffered { reason: reason.to_owned() });
             continue;
         }
         org.prepare(scenario).await.with_context(|| format!("scenario {} cannot be prepared", scenario.id))?;
@@ -194,7 +205,7 @@ async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path)
             None => start()?,
         };
         let (outcome, goes_on) = running.run(&scenario.id).await;
-        outcomes.push(outcome);
+        row.results.insert(client.id.clone(), outcome);
         if goes_on {
             session = Some(running);
         } else {
@@ -204,16 +215,17 @@ async fn through(plan: &Plan, client: &Client, at: &Path, org: &Org, key: &Path)
     if let Some(session) = session {
         session.stop().await;
     }
-    Ok(outcomes)
+    Ok(())
 }
 
-/// The outcomes of a client that is not run: the same for each scenario that it takes part in.
-fn instead(plan: &Plan, client: &Client, outcome: impl Fn() -> Outcome) -> Vec<Outcome> {
-    let of = |scenario: &plan::Scenario| match scenario.reason(client) {
-        Some(reason) => Outcome::NotOffered { reason: reason.to_owned() },
-        None => outcome(),
-    };
-    plan.scenarios.iter().map(of).collect()
+/// What comes of each scenario that a client takes part in and was not, or no longer, run through.
+fn instead(plan: &Plan, client: &Client, rows: &mut [Row], outcome: impl Fn() -> Outcome) {
+    for (scenario, row) in plan.scenarios.iter().zip(rows) {
+        row.results.entry(client.id.clone()).or_insert_with(|| match scenario.reason(client) {
+            Some(reason) => Outcome::NotOffered { reason: reason.to_owned() },
+            None => outcome(),
+        });
+    }
 }
 
 /// The list of scenarios.

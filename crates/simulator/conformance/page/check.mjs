@@ -3,8 +3,8 @@
 //   node check.mjs BASE_URL [SCREENSHOTS]
 //
 // Needs playwright-core (`npm ci` beside this file) and a Chromium (CHROMIUM is its path), and installs neither: `cargo
-// xtask conformance` does. Ends with 0 when all held, with 69 when one of the two is missing, else with 1. Screenshots go
-// to target/conformance unless told otherwise.
+// xtask conformance` does. Ends with 0 when all held, with 69 when one of the two is missing or the browser does not start,
+// else with 1. Screenshots go to target/conformance unless told otherwise.
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -53,7 +53,7 @@ async function signIn() {
 const browser = await driver.launch({
   executablePath,
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+}).catch((error) => missing(`${executablePath} does not start: ${String(error.message).split("\n", 1)[0]}`));
 try {
   await api("POST", "/_sim/reset");
   const context = await browser.newContext({ viewport: { width: 1400, height: 1000 }, colorScheme: "light", ignoreHTTPSErrors: true });

@@ -16,14 +16,11 @@ use super::job::{Ended, logged, version};
 use super::plan::Runner;
 use super::report::Outcome;
 
-/// How long one registry may take, to fetch and to unpack.
-const FETCH: Duration = Duration::from_mins(5);
-
-/// How long crates.io may take with a first build of the Rust client behind it: eight minutes on two busy cores.
-const FETCH_AND_BUILD: Duration = Duration::from_mins(15);
-
-/// What tools say when they do not reach a registry, or it is out of order.
-const OUT_OF_REACH: [&str; 28] = [
+/// What tools say in their last words when they do not reach a registry, or it is out of order.
+///
+/// pip does not tell an index that answers by an error from one that does not know the package: it found no version
+/// either way. An index that knows other versions is in order.
+const OUT_OF_REACH: [&str; 32] = [
     "ENOTFOUND",
     "ECONNREFUSED",
     "ECONNRESET",
@@ -33,26 +30,33 @@ const OUT_OF_REACH: [&str; 28] = [
     "ENETUNREACH",
     "ENOTCACHED",
     "ERR_SOCKET_TIMEOUT",
+    "npm error code E408",
     "npm error code E429",
-    "npm error code E502",
-    "npm error code E503",
-    "npm error code E504",
+    "npm error code E5",
+    "(from versions: none)",
     "NewConnectionError",
     "ConnectTimeoutError",
     "ReadTimeoutError",
+    "ProtocolError",
+    "RemoteDisconnected",
     "ProxyError",
     "Max retries exceeded",
-    "503 Server Error",
+    "429 Client Error",
+    "Server Error: ",
+    "Connection reset by peer",
     "Temporary failure in name resolution",
     "Could not resolve host",
     "Connection refused",
     "Timeout was reached",
-    "spurious network error",
     "failed to download from",
     "failed to get successful HTTP response",
     "failed to query replaced source registry",
     "you're using offline mode",
+    "--offline was specified",
 ];
+
+/// How the first line of an error begins that ended npm, pip or cargo. What they got over is a warning before it.
+const ERRORS: [&str; 3] = ["npm error", "ERROR:", "error:"];
 
 /// What tools say when something arrived that is not what was pinned: no registry's trouble, whatever was said before.
 const NOT_AS_PINNED: [&str; 3] = ["EINTEGRITY", "DO NOT MATCH THE HASHES", "failed to verify the checksum"];
@@ -69,6 +73,23 @@ pub(crate) struct Machine {
     pub(crate) build: PathBuf,
     /// Whether nothing may be fetched.
     pub(crate) offline: bool,
+    /// How long things may take on it.
+    pub(crate) limits: Limits,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// One registry, to fetch and to unpack.
+    pub(crate) fetch: Duration,
+    /// The compiler, when all is here: the Rust client takes eight minutes on two busy cores.
+    pub(crate) build: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { fetch: Duration::from_mins(5), build: Duration::from_mins(10) }
+    }
 }
 
 /// Why something is not here.
@@ -146,16 +167,35 @@ pub(crate) async fn install(
         }
     }
     let _ = fs::remove_file(&log);
-    let deadline = Instant::now() + runner.patience();
-    for mut command in runner.commands(&from, &into, machine) {
+    let Limits { fetch, build } = machine.limits;
+    let deadline = Instant::now() + fetch;
+    for mut command in runner.fetch(&from, &into, machine) {
         command.env("PATH", &machine.path);
         match logged(&mut command, &log, deadline.saturating_duration_since(Instant::now())).await? {
             Ended::Exit(status) if status.success() => {}
             Ended::Exit(_) => return Err(obstacle(runner, &log)),
             Ended::TooLong => {
-                let minutes = runner.patience().as_secs() / 60;
+                let minutes = fetch.as_secs() / 60;
                 let reason = format!("{} took more than {minutes} min; see {}", runner.registry(), log.display());
                 return Err(Obstacle::OutOfReach(reason));
+            }
+        }
+    }
+    if let Some(mut command) = runner.build(&from, machine) {
+        command.env("PATH", &machine.path);
+        match logged(&mut command, &log, build).await? {
+            Ended::Exit(status) if status.success() => {}
+            Ended::Exit(_) => {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let last = tail(&said, 15);
+                let detail = format!("what {} pins does not build; {} ends with\n{last}", runner.lock(), log.display());
+                return Err(Obstacle::Broken(detail));
+            }
+            Ended::TooLong => {
+                let minutes = build.as_secs() / 60;
+                let what = runner.lock();
+                let detail = format!("what {what} pins is not built after {minutes} min; see {}", log.display());
+                return Err(Obstacle::Broken(detail));
             }
         }
     }
@@ -163,7 +203,8 @@ pub(crate) async fn install(
     Ok(place)
 }
 
-/// Whether what a program says of its version (`v20.18.1`, `Python 3.11.7`) is below the least. What says nothing is not.
+/// Whether what a program says of its version (`v20.18.1`, `Python 3.11.7`) is below the least. What says nothing is
+/// not.
 fn is_older(said: &str, least: (u32, u32)) -> bool {
     let mut numbers = said.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
     let found = numbers.next().map(|major: u32| (major, numbers.next().unwrap_or(0)));
@@ -173,14 +214,27 @@ fn is_older(said: &str, least: (u32, u32)) -> bool {
 /// What a tool that failed says of why.
 fn obstacle(runner: Runner, log: &Path) -> Obstacle {
     let said = fs::read_to_string(log).unwrap_or_default();
-    let says = |signs: &[&str]| signs.iter().any(|sign| said.contains(sign));
-    if says(&NO_VENV) {
+    if NO_VENV.iter().any(|sign| said.contains(sign)) {
         return Obstacle::OutOfReach("python3-venv is not installed on this machine".to_owned());
     }
+    let last = last_words(&said);
+    let says = |signs: &[&str]| signs.iter().any(|sign| last.contains(sign));
     if says(&OUT_OF_REACH) && !says(&NOT_AS_PINNED) {
         return Obstacle::OutOfReach(format!("{} is not reached; see {}", runner.registry(), log.display()));
     }
     anyhow!("what {} pins does not install; {} ends with\n{}", runner.lock(), log.display(), tail(&said, 15)).into()
+}
+
+/// What ended the tool: all from the first line of an error on, nothing if it named none.
+fn last_words(said: &str) -> &str {
+    let mut start = 0;
+    for line in said.split_inclusive('\n') {
+        if ERRORS.iter().any(|error| line.starts_with(error)) {
+            break;
+        }
+        start += line.len();
+    }
+    said.get(start..).unwrap_or_default()
 }
 
 impl Runner {
@@ -210,15 +264,8 @@ impl Runner {
         }
     }
 
-    const fn patience(self) -> Duration {
-        match self {
-            Self::Node | Self::Python | Self::Page => FETCH,
-            Self::Rust => FETCH_AND_BUILD,
-        }
-    }
-
     /// What brings it in, in order.
-    fn commands(self, from: &Path, into: &Path, machine: &Machine) -> Vec<Command> {
+    fn fetch(self, from: &Path, into: &Path, machine: &Machine) -> Vec<Command> {
         match self {
             Self::Node | Self::Page => {
                 let mut npm = Command::new("npm");
@@ -237,12 +284,25 @@ impl Runner {
             }
             Self::Rust => {
                 let mut cargo = Command::new("cargo");
-                cargo.args(["build", "--locked", "--manifest-path"]).arg(from.join("Cargo.toml"));
-                cargo.arg("--target-dir").arg(&machine.build);
+                cargo.args(["fetch", "--locked", "--target=host-tuple", "--manifest-path"]);
+                cargo.arg(from.join("Cargo.toml"));
                 if machine.offline {
                     cargo.arg("--offline");
                 }
                 vec![cargo]
+            }
+        }
+    }
+
+    /// What makes a program of what was brought in. It fetches nothing, so no registry is to blame when it fails.
+    fn build(self, from: &Path, machine: &Machine) -> Option<Command> {
+        match self {
+            Self::Node | Self::Page | Self::Python => None,
+            Self::Rust => {
+                let mut cargo = Command::new("cargo");
+                cargo.args(["build", "--locked", "--offline", "--manifest-path"]).arg(from.join("Cargo.toml"));
+                cargo.arg("--target-dir").arg(&machine.build);
+                Some(cargo)
             }
         }
     }

@@ -11,6 +11,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+/// How long a program may take to tell its version.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// A process with its group.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -59,7 +62,7 @@ impl Drop for Job {
 pub(crate) enum Ended {
     /// By itself.
     Exit(ExitStatus),
-    /// It took too long and was killed.
+    /// Not within its limit.
     TooLong,
 }
 
@@ -68,9 +71,7 @@ pub(crate) enum Ended {
 /// # Errors
 /// It cannot be started, or the log not be written.
 pub(crate) async fn logged(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended> {
-    let file = File::options().create(true).append(true).open(log);
-    let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    write_to(log, command)?;
     let mut job = Job::start(command)?;
     Ok(match tokio::time::timeout(limit, job.child.wait()).await {
         Ok(status) => Ended::Exit(status?),
@@ -78,10 +79,33 @@ pub(crate) async fn logged(command: &mut Command, log: &Path, limit: Duration) -
     })
 }
 
-/// What a program of this name answers to `--version`; nothing when it is not in the path or fails.
-pub(crate) async fn version(program: &str, path: &OsStr) -> Option<String> {
+/// The same for a command that must not be broken off: past its limit, or when this is dropped, it goes on by itself,
+/// in a group that no signal of this task's reaches.
+///
+/// # Errors
+/// It cannot be started, or the log not be written.
+pub(crate) async fn unbroken(command: &mut Command, log: &Path, limit: Duration) -> Result<Ended> {
+    write_to(log, command)?;
+    let name = command.as_std().get_program().to_string_lossy().into_owned();
+    let mut child = command.process_group(0).spawn().with_context(|| format!("cannot start {name}"))?;
+    Ok(match tokio::time::timeout(limit, child.wait()).await {
+        Ok(status) => Ended::Exit(status?),
+        Err(_) => Ended::TooLong,
+    })
+}
+
+fn write_to(log: &Path, command: &mut Command) -> Result<()> {
+    let file = File::options().create(true).append(true).open(log);
+    let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    Ok(())
+}
+
+/// What a program answers to `--version`; nothing when it is not in the path, fails, or takes its time.
+pub(crate) async fn version(program: impl AsRef<OsStr>, path: &OsStr) -> Option<String> {
     let mut command = Command::new(program);
     command.arg("--version").env("PATH", path);
-    let said = command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output().await.ok()?;
+    let said = command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
+    let said = tokio::time::timeout(ANSWER, said).await.ok()?.ok()?;
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }

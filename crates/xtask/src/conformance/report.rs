@@ -90,14 +90,22 @@ pub(crate) enum Outcome {
 impl Report {
     /// How the task ends.
     pub(crate) fn exit_code(&self) -> u8 {
-        let all = || self.scenarios.iter().flat_map(|row| row.results.values()).chain(&self.page);
-        if all().any(|outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::NotInstalled { .. })) {
+        if self.disagrees() {
             DISAGREEMENT
-        } else if all().any(|outcome| matches!(outcome, Outcome::NotRun { .. })) {
+        } else if self.all().any(|outcome| matches!(outcome, Outcome::NotRun { .. })) {
             UNAVAILABLE
         } else {
             ALL_WELL
         }
+    }
+
+    /// Whether a client and the org disagree, or a client does not install.
+    pub(crate) fn disagrees(&self) -> bool {
+        self.all().any(|outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::NotInstalled { .. }))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Outcome> {
+        self.scenarios.iter().flat_map(|row| row.results.values()).chain(&self.page)
     }
 
     /// The table with what has to be known beside it.
@@ -219,6 +227,11 @@ impl Report {
 }
 
 impl Outcome {
+    /// What kept a scenario from being carried out is as bad as a disagreement.
+    pub(crate) fn failed(error: &anyhow::Error) -> Self {
+        Self::Failed { millis: 0, detail: format!("{error:#}") }
+    }
+
     const fn mark(&self) -> (&'static str, Color) {
         match self {
             Self::Passed { .. } => ("✓", Color::Green),

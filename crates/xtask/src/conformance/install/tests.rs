@@ -57,7 +57,7 @@ impl Scratch {
     }
 
     pub(crate) fn machine(&self, offline: bool) -> Machine {
-        Machine { path: self.bin().into(), build: self.dir.path().join("build"), offline }
+        Machine { path: self.bin().into(), build: self.dir.path().join("build"), offline, limits: Limits::default() }
     }
 
     /// How programs were called since the last question.
@@ -127,7 +127,8 @@ async fn offline_nothing_is_run_that_fetches() {
     scratch.calls();
     scratch.install(Runner::Rust, true).await.expect("only built");
     let calls = scratch.calls();
-    assert!(calls.ends_with(" --offline\n"), "{calls}");
+    let fetched: Vec<_> = calls.lines().filter(|call| call.starts_with("cargo fetch ")).collect();
+    assert!(fetched.len() == 1 && fetched.iter().all(|call| call.ends_with(" --offline")), "{calls}");
 }
 
 #[tokio::test]
@@ -137,9 +138,37 @@ async fn the_rust_client_is_built_where_the_workspace_is() {
     let build = scratch.machine(false).build;
     assert_eq!(scratch.install(Runner::Rust, false).await, Ok(build.join("debug")));
     let manifest = scratch.source().join("rust/Cargo.toml");
-    let told = format!("build --locked --manifest-path {} --target-dir {}\n", manifest.display(), build.display());
-    let calls = scratch.calls();
-    assert!(calls.ends_with(&told), "{calls}");
+    let mut calls = "cargo --version\n".to_owned();
+    writeln!(calls, "cargo fetch --locked --target=host-tuple --manifest-path {}", manifest.display()).expect("a line");
+    write!(calls, "cargo build --locked --offline --manifest-path {} ", manifest.display()).expect("a line");
+    writeln!(calls, "--target-dir {}", build.display()).expect("a line");
+    assert_eq!(scratch.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_rust_client_that_does_not_build_or_takes_too_long_is_no_trouble_of_the_registry() {
+    let scratch = Scratch::new();
+    let said = "warning: spurious network error (3 tries remaining): failed to download from x\n\
+                error[E0432]: unresolved import `cirrus::Client`\nerror: could not compile `conformance-cirrus`";
+    scratch.program("cargo", &format!("[ \"$1\" = build ] || exit 0\n/bin/cat <<'END' >&2\n{said}\nEND\nexit 101"));
+    let broken = scratch.install(Runner::Rust, false).await;
+    let Err(Obstacle::Broken(detail)) = broken else { panic!("{broken:?}") };
+    assert!(detail.starts_with("what Cargo.lock pins does not build; ") && detail.ends_with(said), "{detail}");
+
+    // The other limit runs out at once.
+    let limited = |limits: Limits| Machine { limits, ..scratch.machine(false) };
+    let (zero, default) = (Duration::ZERO, Limits::default());
+    scratch.program("cargo", "[ \"$1\" != build ] || exec /bin/sleep 60");
+    let machine = limited(Limits { build: zero, ..default });
+    let slow = install(Runner::Rust, &scratch.source(), &scratch.target(), &machine).await;
+    let Err(Obstacle::Broken(detail)) = slow else { panic!("{slow:?}") };
+    assert!(detail.starts_with("what Cargo.lock pins is not built after 0 min; "), "{detail}");
+
+    scratch.program("cargo", "[ \"$1\" != fetch ] || exec /bin/sleep 60");
+    let machine = limited(Limits { fetch: zero, ..default });
+    let slow = install(Runner::Rust, &scratch.source(), &scratch.target(), &machine).await;
+    let Err(Obstacle::OutOfReach(reason)) = slow else { panic!("{slow:?}") };
+    assert!(reason.starts_with("crates.io took more than 0 min; "), "{reason}");
 }
 
 #[tokio::test]
@@ -201,22 +230,60 @@ async fn a_registry_out_of_reach_is_told_from_a_wrong_pin() {
     let scratch = Scratch::new();
     scratch.program("node", "");
     let npm = |said: &'static str| scratch.npm_says(said);
+    // With an address: what pip 23.2, npm 11.19 and cargo 1.95 said to a server that gave such answers, abridged.
     for said in [
         "npm error code ENOTFOUND\nnpm error network request to https://registry.example failed",
         "npm error code E503\nnpm error 503 Service Unavailable - GET https://registry.example/jsforce",
-        "WARNING: Retrying after connection broken by 'NewConnectionError('<pip._vendor.urllib3>')",
-        "warning: spurious network error (3 tries remaining): [6] Could not resolve hostname",
+        "npm error code E500\nnpm error 500 Internal Server Error - GET http://127.0.0.1:7500/playwright-core",
+        "npm error code E520\nnpm error 520 undefined - GET http://127.0.0.1:7520/playwright-core",
+        "npm error code E408\nnpm error 408 Request Timeout - GET http://127.0.0.1:7408/playwright-core",
+        // 500, 503, 429: pip does not say which.
+        "Looking in indexes: http://127.0.0.1:7500/simple\n\
+         ERROR: Could not find a version that satisfies the requirement simple-salesforce==1.12.10 (from versions: \
+         none)\n\
+         ERROR: No matching distribution found for simple-salesforce==1.12.10",
+        // Reset.
+        "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection \
+         broken by 'ProtocolError('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))': \
+         /simple/simple-salesforce/\n\
+         ERROR: Could not find a version that satisfies the requirement simple-salesforce==1.12.10 (from versions: \
+         none)\n\
+         ERROR: No matching distribution found for simple-salesforce==1.12.10",
+        // The index answers, the file does not.
+        "Collecting simple-salesforce==1.12.10 (from -r req.txt (line 1))\n\
+         ERROR: Could not install packages due to an OSError: HTTPConnectionPool(host='127.0.0.1', port=7020): Max \
+         retries exceeded with url: /f/s.whl (Caused by ResponseError('too many 500 error responses'))",
+        "ERROR: Exception:\nTraceback (most recent call last):\n\
+         pip._vendor.urllib3.exceptions.ProtocolError: (\"Connection broken: ConnectionResetError\")",
+        // Closed without an answer, then 500.
+        "error: failed to get `async-trait` as a dependency of package `conformance-cirrus v0.0.0`\n\nCaused by:\n  \
+         download of config.json failed\n\nCaused by:\n  failed to download from `http://127.0.0.1:7010/config.json`",
+        "warning: spurious network error (1 try remaining): failed to get successful HTTP response\n\
+         error: failed to get `async-trait` as a dependency of package `conformance-cirrus v0.0.0`\n\nCaused by:\n  \
+         failed to get successful HTTP response from `http://127.0.0.1:7500/config.json` (127.0.0.1), got 500",
     ] {
         let obstacle = npm(said).await;
         let Obstacle::OutOfReach(reason) = obstacle else { panic!("{said}: {obstacle:?}") };
         assert!(reason.starts_with("the npm registry is not reached; see "), "{reason}");
     }
     for said in [
-        "npm error code EUSAGE\nnpm error `npm ci` can only install packages when your package.json and lock are in sync",
-        "ERROR: No matching distribution found for simple-salesforce==99",
+        "npm error code EUSAGE\nnpm error `npm ci` can only install packages when your package.json and lock are in \
+         sync",
+        "ERROR: Could not find a version that satisfies the requirement simple-salesforce==1.12.10 (from versions: \
+         1.0.0)\n\
+         ERROR: No matching distribution found for simple-salesforce==1.12.10",
+        // Something that was got over does not count.
+        "WARNING: Retrying (Retry(total=4)) after connection broken by 'ProtocolError('Connection aborted.', \
+         RemoteDisconnected('Remote end closed connection without response'))': /simple/simple-salesforce/\n\
+         ERROR: Could not find a version that satisfies the requirement simple-salesforce==1.12.10 (from versions: \
+         1.0.0)\n\
+         ERROR: No matching distribution found for simple-salesforce==1.12.10",
+        "warning: spurious network error (3 tries remaining): [6] Could not resolve host: index.crates.io\n\
+         error: failed to select a version for the requirement `cirrus = \"=0.8.0\"` (locked to 0.8.0)",
         "error: the lock file needs to be updated but --locked was passed",
         "npm error code EINTEGRITY",
-        "Retrying after 'ReadTimeoutError'\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+        "WARNING: Retrying after 'ReadTimeoutError'\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE \
+         REQUIREMENTS FILE.",
     ] {
         let obstacle = npm(said).await;
         let Obstacle::Broken(detail) = obstacle else { panic!("{said}: {obstacle:?}") };
