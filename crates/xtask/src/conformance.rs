@@ -62,6 +62,7 @@ impl Conformance {
         let plan = Plan::read(&list())?.select(&self.only, &self.scenario)?;
         let mut signals = Signals::listen()?;
         // What is dropped here kills its processes.
+        let began = Instant::now();
         let mut report = Report::default();
         let whole = self.only.is_empty() && self.scenario.is_empty();
         let signal = tokio::select! {
@@ -77,6 +78,7 @@ impl Conformance {
             }
             eprintln!("conformance: ended by a signal; this disagreed by then");
         }
+        report.seconds = began.elapsed().as_secs_f64();
         let json = serde_json::to_string_pretty(&report)?;
         let path = target().join("report.json");
         fs::write(&path, &json).with_context(|| format!("cannot write {}", path.display()))?;
@@ -96,7 +98,6 @@ impl Conformance {
 /// `whole` says that nothing was left out, and so the page is looked at too.
 /// The report holds at any time what came of it so far.
 async fn carry_out(plan: &Plan, whole: bool, offline: bool, report: &mut Report) -> Result<()> {
-    let began = Instant::now();
     let console = Console::new();
     let logs = target().join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot write below {}", target().display()))?;
@@ -179,7 +180,6 @@ async fn carry_out(plan: &Plan, whole: bool, offline: bool, report: &mut Report)
     for org in with_tls.and_then(Result::ok).into_iter().chain([without_tls]) {
         org.stop().await;
     }
-    report.seconds = began.elapsed().as_secs_f64();
     Ok(())
 }
 
