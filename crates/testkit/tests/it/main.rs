@@ -75,9 +75,12 @@ async fn rabbitmq_keeps_its_queues_over_a_kill() {
     rabbitmq.kill();
     assert!(!is_open(rabbitmq.port()).await);
     rabbitmq.restart().await.expect("rabbitmq starts again");
-    let queues =
-        rabbitmq.ctl().expect("installed").args(["--quiet", "list_queues", "name"]).output().expect("rabbitmqctl runs");
-    assert!(String::from_utf8_lossy(&queues.stdout).contains("kept"));
+    // The node speaks AMQP a moment before it counts itself among those whose queues are listed.
+    testkit::eventually("the queue to be listed", async || {
+        let ctl = rabbitmq.ctl().expect("installed").args(["--quiet", "list_queues", "name"]).output();
+        String::from_utf8_lossy(&ctl.expect("rabbitmqctl runs").stdout).contains("kept")
+    })
+    .await;
     let port = rabbitmq.port();
     drop(rabbitmq);
     assert!(!is_open(port).await);
