@@ -6,11 +6,11 @@
 
 mod data;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Weak};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
@@ -134,8 +134,6 @@ pub(crate) struct Jobs {
     last: u64,
     /// Batches of the rolling day, by the time they were cut.
     batches: VecDeque<(i64, u64)>,
-    /// Gone once a reset has replaced all jobs, whose ids then begin again.
-    alive: Arc<()>,
 }
 
 /// `INVALIDJOBSTATE`, as recorded: the code stands before the message.
@@ -233,11 +231,6 @@ pub(crate) fn too_large(limit: usize) -> ApiError {
 }
 
 impl Jobs {
-    /// What tells work on a job that the org was reset below it.
-    fn alive(&self) -> Weak<()> {
-        Arc::downgrade(&self.alive)
-    }
-
     /// Batches cut in the last 24 hours.
     pub(crate) fn batches_last_day(&mut self, now_ms: i64) -> u64 {
         while self.batches.front().is_some_and(|(at, _)| at + DAY_MS <= now_ms) {

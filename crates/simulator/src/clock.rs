@@ -15,8 +15,9 @@ const FURTHEST: Duration = Duration::from_hours(100 * 365 * 24);
 /// The fastest pace: an hour in less than four milliseconds.
 pub(crate) const FASTEST: f64 = 1_000_000.0;
 
-/// Above this pace one tick of the runtime's timer, a millisecond, is longer than half a minute.
-const COARSE: f64 = 30_000.0;
+/// Above this pace a call may end late for no reason of its own: a wait takes a tick of the runtime's timer more than
+/// it asked for, a millisecond, and a call of many waits adds these up.
+const COARSE: f64 = 100.0;
 
 /// The clock stops at the turn to the year 9000, which every date-time can print.
 const LAST: i64 = 221_845_392_000_000_000;
@@ -170,7 +171,7 @@ impl Clock {
 
     /// Runs `work` and drops it at `due`. Work that needs no wait is never dropped, and the limit is no wait of its own.
     ///
-    /// At a pace at which the runtime's timer ticks in minutes there is no limit.
+    /// At a pace at which the ticks of the runtime's timer add up to minutes there is no limit.
     pub(crate) async fn within<T>(&self, due: Moment, work: impl Future<Output = T>) -> Option<T> {
         if self.face.borrow().pace > COARSE {
             return Some(work.await);
@@ -311,6 +312,19 @@ mod tests {
         let due = clock.now().plus(HOUR);
         assert_eq!(clock.before(due, async { 7 }).await, Some(7));
         assert_eq!(clock.before(due, std::future::pending::<()>()).await, None);
+    }
+
+    #[tokio::test]
+    async fn work_is_dropped_at_its_end_unless_the_pace_is_so_high_that_waits_alone_reach_it() {
+        for (pace, kept) in [(0.0, None), (super::COARSE, None), (super::COARSE + 1.0, Some(())), (10_000.0, Some(()))]
+        {
+            let clock = Clock::new(pace);
+            let overslept = async {
+                clock.advance(HOUR * 2);
+                tokio::task::yield_now().await;
+            };
+            assert_eq!(clock.within(clock.now().plus(HOUR), overslept).await, kept, "{pace}");
+        }
     }
 
     #[test]

@@ -41,9 +41,6 @@ impl Control {
     /// Back to the state after start.
     pub fn reset(&self) {
         self.org.reset();
-        if let Err(error) = self.plant() {
-            tracing::error!(%error, "the rows to start with were not written at a reset");
-        }
     }
 
     /// Writes the rows the org starts with: all or none.
@@ -52,8 +49,8 @@ impl Control {
         if records.is_empty() {
             return Ok(());
         }
-        // A fresh org has no locks to wait for, and these rows no latency, so the work ends in one go.
-        let busy = || Err(ControlError("a request holds rows; reset again".to_owned()));
+        // No request reaches the org yet, so there are no locks to wait for, and these rows have no latency.
+        let busy = || Err(ControlError("something holds rows of an org that nobody reaches yet".to_owned()));
         self.planted(records).now_or_never().unwrap_or_else(busy)
     }
 

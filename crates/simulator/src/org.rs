@@ -9,10 +9,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
+use crate::api_error::ApiError;
 use crate::auth_providers::AuthProviders;
 use crate::bulk::Jobs;
+use crate::call::Call;
 use crate::clock::Clock;
 use crate::config::{Config, SeedRecord, User};
+use crate::control::Control;
 use crate::duplicates::{DuplicateRule, Rules};
 use crate::events::EventBus;
 use crate::faults::armed::Faults;
@@ -33,8 +36,8 @@ pub(crate) use state::stamp;
 /// All shared state. Locks are held for one step of work and never across a wait.
 #[derive(Debug)]
 pub(crate) struct Org {
-    pub(crate) schema: Schema,
-    pub(crate) clock: Clock,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) faults: Faults,
     pub(crate) oauth: OAuth,
     pub(crate) auth_providers: AuthProviders,
@@ -53,7 +56,8 @@ pub(crate) struct Org {
     own_url: OnceLock<String>,
     number: u64,
     last_transaction: AtomicU64,
-    /// How often the org was reset. It changes under the locks of the state, the bus, the usage and the log.
+    /// How often the org was reset. It changes under the locks of the state, the bus, the usage, the log, the cursors and
+    /// the bulk jobs.
     epoch: AtomicU64,
 }
 
@@ -100,7 +104,11 @@ pub(crate) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Org {
     /// The `number`th org of the process; it is told apart by its id.
     pub(crate) fn new(config: Config, number: u64, schema: Schema) -> Self {
-        let clock = Clock::new(config.settings.pace);
+        let clock = Arc::new(Clock::new(config.settings.pace));
+        Self::at(config, number, Arc::new(schema), clock)
+    }
+
+    fn at(config: Config, number: u64, schema: Arc<Schema>, clock: Arc<Clock>) -> Self {
         let state = State::seeded(&schema, &clock, &config, number);
         Self {
             state: Mutex::new(state),
@@ -128,27 +136,44 @@ impl Org {
 
     /// Back to the state after start: rows, events, usage, log, faults, settings and sessions.
     ///
+    /// The rows the org starts with come in the same step, so nobody can write before them.
     /// Requests that run have begun in an epoch that is over then: what they still write is refused, and what they
     /// hold is gone already.
     pub(crate) fn reset(&self) {
-        let fresh = State::seeded(&self.schema, &self.clock, &self.initial, self.number);
+        let fresh = self.fresh();
         {
             let (mut state, mut bus) = (guard(&self.state), guard(&self.bus));
             let (mut usage, mut log) = (guard(&self.usage), guard(&self.log));
+            let (mut cursors, mut bulk) = (guard(&self.cursors), guard(&self.bulk));
             self.epoch.fetch_add(1, Ordering::Relaxed);
             *state = fresh;
             *bus = EventBus::new(self.initial.seed);
             *usage = Usage::default();
             *log = RequestLog::default();
+            *cursors = Cursors::default();
+            *bulk = Jobs::default();
         }
-        *guard(&self.cursors) = Cursors::default();
-        *guard(&self.bulk) = Jobs::default();
         *guard(&self.rng) = StdRng::seed_from_u64(self.initial.seed);
         self.set_settings(self.initial.settings.clone());
         self.faults.clear();
         self.streams.reset();
         self.oauth.reset(&self.initial);
         self.auth_providers.reset(&self.initial.auth_providers);
+    }
+
+    /// The rows of this org as it starts, written where no request can be in their way.
+    fn fresh(&self) -> State {
+        let bare = || State::seeded(&self.schema, &self.clock, &self.initial, self.number);
+        if self.initial.records.is_empty() {
+            return bare();
+        }
+        let (schema, clock) = (Arc::clone(&self.schema), Arc::clone(&self.clock));
+        let org = Arc::new(Self::at(self.initial.clone(), self.number, schema, clock));
+        if let Err(error) = Control::new(Arc::clone(&org)).plant() {
+            // The same rows were taken at the start, or the org would not be.
+            tracing::error!(%error, "the rows to start with were not written at a reset");
+        }
+        Arc::into_inner(org).map_or_else(bare, |org| org.state.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Lets go what the org holds, because it ends: held calls, open streams, and whoever waits on a clock that stands
@@ -161,9 +186,18 @@ impl Org {
         }
     }
 
-    /// How often the org was reset. It stays while the state, the bus, the usage or the log is held.
+    /// How often the org was reset. It stays while the state, the bus, the usage, the log, the cursors or the bulk jobs
+    /// are held.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Refuses what is left of a call when the org was reset since it began.
+    pub(crate) fn check_epoch(&self, epoch: u64) -> Result<(), ApiError> {
+        if self.epoch() == epoch {
+            return Ok(());
+        }
+        Err(ApiError::new(503, "SERVER_UNAVAILABLE", "The org was reset while this request was running."))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -203,18 +237,27 @@ impl Org {
         guard(&self.bulk)
     }
 
-    pub(crate) fn cursors(&self) -> MutexGuard<'_, Cursors> {
-        guard(&self.cursors)
+    /// The bulk jobs of the org in which the call began.
+    pub(crate) fn bulk_for(&self, call: &Call) -> Result<MutexGuard<'_, Jobs>, ApiError> {
+        let jobs = self.bulk();
+        self.check_epoch(call.epoch)?;
+        Ok(jobs)
+    }
+
+    /// The cursors of the org in which the call began.
+    pub(crate) fn cursors_for(&self, call: &Call) -> Result<MutexGuard<'_, Cursors>, ApiError> {
+        let cursors = guard(&self.cursors);
+        self.check_epoch(call.epoch)?;
+        Ok(cursors)
     }
 
     /// What the org holds in memory. Rows and indexes are counted one by one: this is for people and tests.
     pub(crate) fn stored(&self) -> Stored {
-        let mut stored = Stored {
-            events: self.bus().len(),
-            cursors: self.cursors().kept(),
-            requests: self.log().entries().len(),
-            ..Stored::default()
-        };
+        // One lock after the other: a reset takes them all.
+        let events = self.bus().len();
+        let cursors = guard(&self.cursors).kept();
+        let requests = self.log().entries().len();
+        let mut stored = Stored { events, cursors, requests, ..Stored::default() };
         let state = self.state();
         for table in &state.tables {
             let (records, pending, index_entries) = table.sizes();
@@ -321,5 +364,41 @@ impl Org {
         compiled.store(&self.schema, state, &self.clock.stamp_text());
         state.rules = compiled;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Map, json};
+
+    use super::Org;
+    use crate::config::{Config, SeedRecord};
+    use crate::control::Control;
+    use crate::schema::Schema;
+
+    #[test]
+    fn the_rows_an_org_starts_with_come_in_one_step_with_its_reset() {
+        let fields = Map::from_iter([("Name".to_owned(), json!("A"))]);
+        let record = SeedRecord { object: "Account".to_owned(), reference: None, fields };
+        let config = Config { records: vec![record], ..Config::default() };
+        let org = Arc::new(Org::new(config, 1, Schema::load(&[]).unwrap()));
+        let control = Control::new(Arc::clone(&org));
+        control.plant().unwrap();
+        let first = control.records("Account").unwrap();
+        org.reset();
+        let again = control.records("Account").unwrap();
+        assert_eq!((again.len(), &again[0]["Id"], &again[0]["Name"]), (1, &first[0]["Id"], &json!("A")));
+        // Several at once: each brings its rows, and none brings them into the org of another.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..8).for_each(|_| control.reset()));
+            }
+        });
+        assert_eq!(control.records("Account").unwrap().len(), 1);
+        assert_eq!((org.epoch(), org.stored().pending), (33, 0));
+        assert_eq!(org.state().locks.held(), 0);
     }
 }

@@ -143,7 +143,7 @@ pub(crate) async fn serve(
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
-    let started = org.clock.now();
+    let (started, epoch) = (org.clock.now(), org.epoch());
     let path = request.uri().path().to_owned();
     let trouble = org.faults.request("POST", &path, b"");
     let fault = trouble.as_ref().map(|trouble| trouble.kind.clone());
@@ -172,7 +172,7 @@ pub(crate) async fn serve(
         let Ok(response) = PubSubServer::new(service).max_decoding_message_size(MESSAGE_LIMIT).call(request).await;
         too_large(response.map(Body::new))
     };
-    org.log().push(LoggedRequest {
+    let entry = LoggedRequest {
         number: 0,
         at: crate::clock::datetime_text(started.ms()),
         method: "POST".to_owned(),
@@ -183,7 +183,12 @@ pub(crate) async fn serve(
         nodes: 0,
         latency_ms,
         fault: fault.map(|fault| fault.name().to_owned()),
-    });
+    };
+    let mut log = org.log();
+    if org.epoch() == epoch {
+        log.push(entry);
+    }
+    drop(log);
     response
 }
 

@@ -20,7 +20,8 @@ pub use choices::{
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Virtual seconds in a real second: 1 is real time, more speeds latency, lock waits, sessions and all windows up,
-    /// and at 0 the clock only moves when it is pushed. A wait is never shorter than a real millisecond.
+    /// and at 0 the clock only moves when it is pushed. A wait is never shorter than a real millisecond, so above 100 no
+    /// call is stopped for its length.
     pub pace: f64,
     /// Milliseconds each request waits before it is worked on.
     pub latency_ms: u64,

@@ -329,11 +329,8 @@ impl Transaction {
 
     /// Refuses what is left of a call when the org was reset since it began.
     fn check_epoch(&self, call: &Call) -> Result<(), ApiError> {
-        let epoch = self.org.epoch();
-        if epoch == self.epoch && epoch == call.epoch {
-            return Ok(());
-        }
-        Err(ApiError::new(503, "SERVER_UNAVAILABLE", "The org was reset while this request was running."))
+        self.org.check_epoch(self.epoch)?;
+        self.org.check_epoch(call.epoch)
     }
 
     fn queue_up(

@@ -2,7 +2,7 @@
 //!
 //! Source: Bulk API 2.0 and Bulk API Developer Guide, "How Requests Are Processed".
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -22,51 +22,31 @@ const CHUNK: usize = 200;
 /// Begins with a closed job; the caller need not wait for it.
 pub(crate) fn start(org: &Arc<Org>, id: RecordId, call: Call) {
     let org = Arc::clone(org);
-    let alive = org.bulk().alive();
-    tokio::spawn(async move { run(&org, id, &call, &alive).await });
+    tokio::spawn(async move { run(&org, id, &call).await });
 }
 
-async fn run(org: &Arc<Org>, id: RecordId, call: &Call, alive: &Weak<()>) {
+/// After a reset another job may go by this id, so each look at the jobs is one of the call's own epoch.
+async fn run(org: &Arc<Org>, id: RecordId, call: &Call) {
     org.clock.sleep(Duration::from_millis(call.settings.bulk_delay_ms)).await;
-    let begun = {
-        let mut jobs = org.bulk();
-        // After a reset another job may go by this id.
-        if is_gone(alive) { None } else { begin(&mut jobs, id, org.clock.now_ms()) }
-    };
-    let Some((order, data)) = begun else { return };
+    let begun = org.bulk_for(call).map(|mut jobs| begin(&mut jobs, id, org.clock.now_ms()));
+    let Ok(Some((order, data))) = begun else { return };
     let sheet = match Sheet::read(org, &order, &data, call).and_then(|sheet| usable(org, &order, sheet)) {
         Ok(sheet) => sheet,
-        Err(message) => return fail(org, id, &data, message),
+        Err(message) => return fail(org, id, &data, message, call),
     };
-    let batches = u64::try_from(sheet.rows.div_ceil(BATCH_ROWS)).unwrap_or(u64::MAX);
-    let room = {
-        let mut jobs = org.bulk();
-        let now = org.clock.now_ms();
-        let room = jobs.batches_last_day(now).saturating_add(batches) <= call.settings.bulk_batch_limit;
-        if room {
-            jobs.batches.push_back((now, batches));
+    match admit(org, id, &order, &sheet, call) {
+        None => return,
+        Some(true) => {}
+        Some(false) => {
+            return fail(org, id, &data, "ExceededQuota : ApiBatchItems Limit exceeded.".to_owned(), call);
         }
-        room
-    };
-    if !room {
-        return fail(org, id, &data, "ExceededQuota : ApiBatchItems Limit exceeded.".to_owned());
     }
     let mut left = rows(&order, &data);
-    {
-        let mut jobs = org.bulk();
-        let Some(job) = jobs.all.get_mut(&id) else { return };
-        job.successes = line(&order, &["sf__Id", "sf__Created"], &sheet.header);
-        job.failures = line(&order, &["sf__Id", "sf__Error"], &sheet.header);
-        job.unprocessed = line(&order, &[], &sheet.header);
-    }
     loop {
         let chunk: Vec<StringRecord> = left.by_ref().take(CHUNK).collect();
         let done = chunk.is_empty();
-        let Some(outcomes) = write(org, &order, &sheet, &chunk, call, alive).await else { return };
-        let mut jobs = org.bulk();
-        if is_gone(alive) {
-            return;
-        }
+        let Some(outcomes) = write(org, &order, &sheet, &chunk, call).await else { return };
+        let Ok(mut jobs) = org.bulk_for(call) else { return };
         let full = jobs.held() > HELD;
         let Some(job) = jobs.all.get_mut(&id) else { return };
         for (row, outcome) in chunk.iter().zip(outcomes) {
@@ -101,12 +81,7 @@ async fn run(org: &Arc<Org>, id: RecordId, call: &Call, alive: &Weak<()>) {
     }
 }
 
-/// The org was reset since.
-fn is_gone(alive: &Weak<()>) -> bool {
-    alive.strong_count() == 0
-}
-
-fn begin(jobs: &mut Jobs, id: RecordId, now_ms: i64) -> Option<(Order, Bytes)> {
+pub(super) fn begin(jobs: &mut Jobs, id: RecordId, now_ms: i64) -> Option<(Order, Bytes)> {
     let job = jobs.all.get_mut(&id).filter(|job| job.state == State::UploadComplete)?;
     job.state = State::InProgress;
     job.started_ms = now_ms;
@@ -114,8 +89,25 @@ fn begin(jobs: &mut Jobs, id: RecordId, now_ms: i64) -> Option<(Order, Bytes)> {
     Some((job.order.clone(), job.data.clone().unwrap_or_default()))
 }
 
-fn fail(org: &Org, id: RecordId, data: &[u8], message: String) {
-    let mut jobs = org.bulk();
+/// Takes the job's batches off the daily allocation and begins its result files. False when there are not enough left;
+/// nothing when the job is gone.
+pub(super) fn admit(org: &Org, id: RecordId, order: &Order, sheet: &Sheet, call: &Call) -> Option<bool> {
+    let batches = u64::try_from(sheet.rows.div_ceil(BATCH_ROWS)).unwrap_or(u64::MAX);
+    let mut jobs = org.bulk_for(call).ok()?;
+    let now = org.clock.now_ms();
+    if jobs.batches_last_day(now).saturating_add(batches) > call.settings.bulk_batch_limit {
+        return Some(false);
+    }
+    jobs.batches.push_back((now, batches));
+    let job = jobs.all.get_mut(&id)?;
+    job.successes = line(order, &["sf__Id", "sf__Created"], &sheet.header);
+    job.failures = line(order, &["sf__Id", "sf__Error"], &sheet.header);
+    job.unprocessed = line(order, &[], &sheet.header);
+    Some(true)
+}
+
+pub(super) fn fail(org: &Org, id: RecordId, data: &[u8], message: String, call: &Call) {
+    let Ok(mut jobs) = org.bulk_for(call) else { return };
     let Some(job) = jobs.all.get_mut(&id) else { return };
     job.state = State::Failed;
     job.error = Some(message);
@@ -150,14 +142,11 @@ async fn write(
     sheet: &Sheet,
     chunk: &[StringRecord],
     call: &Call,
-    alive: &Weak<()>,
 ) -> Option<Vec<Outcome>> {
     let mut transaction = Transaction::begin(org);
     let mut outcomes = Vec::with_capacity(chunk.len());
     for row in chunk {
-        if is_gone(alive) {
-            return None;
-        }
+        org.check_epoch(call.epoch).ok()?;
         let savepoint = transaction.savepoint();
         let outcome = write_row(org, &mut transaction, order, sheet, row, call).await;
         if outcome.is_err() {

@@ -33,11 +33,6 @@ impl Snapshots {
         snapshot
     }
 
-    /// Whether the moment is one of this table; after a reset it is not.
-    pub(crate) fn has(&self, snapshot: &Arc<Snapshot>) -> bool {
-        self.0.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(snapshot)))
-    }
-
     /// Keeps a version that is about to be replaced.
     pub(super) fn keep(&mut self, id: RecordId, before: Option<&Arc<Row>>) {
         self.0.retain(|snapshot| {

@@ -49,38 +49,38 @@ pub(crate) async fn handle(
             if !asked {
                 return Ok(Reply::json(200, json!({ "done": true, "records": [], "nextRecordsUrl": null })));
             }
-            Ok(Reply::json(200, org.bulk().list(org, from, &call.version, now)))
+            Ok(Reply::json(200, org.bulk_for(call)?.list(org, from, &call.version, now)))
         }
         (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
-        ("GET", [id]) => Ok(Reply::json(200, org.bulk().info(org, id, now)?)),
+        ("GET", [id]) => Ok(Reply::json(200, org.bulk_for(call)?.info(org, id, now)?)),
         ("PATCH", [id]) => {
             match object(&incoming.body)?.get("state").and_then(Value::as_str) {
                 Some("UploadComplete") => {
-                    let closed = org.bulk().close(id, now)?;
+                    let closed = org.bulk_for(call)?.close(id, now)?;
                     bulk::start(org, closed, call.clone());
                 }
-                Some("Aborted") => org.bulk().abort(id, now)?,
+                Some("Aborted") => org.bulk_for(call)?.abort(id, now)?,
                 _ => {
                     return Err(ApiError::bad_request("INVALIDJOB", "state must be UploadComplete or Aborted"));
                 }
             }
-            Ok(Reply::json(200, org.bulk().brief(org, id, now)?))
+            Ok(Reply::json(200, org.bulk_for(call)?.brief(org, id, now)?))
         }
-        ("DELETE", [id]) => org.bulk().delete(id, now).map(|()| Reply::empty(204)),
+        ("DELETE", [id]) => org.bulk_for(call)?.delete(id, now).map(|()| Reply::empty(204)),
         (_, [_]) => Err(ApiError::method_not_allowed(method, "DELETE,GET,HEAD,PATCH")),
         ("PUT", [id, "batches"]) => {
             let kind = content_type(incoming);
             if !kind.is_empty() && kind != "text/csv" {
                 return Err(unsupported(&kind));
             }
-            org.bulk().upload(id, incoming.body.clone(), call, now)?;
+            org.bulk_for(call)?.upload(id, incoming.body.clone(), call, now)?;
             Ok(Reply::empty(201))
         }
         (_, [_, "batches"]) => Err(ApiError::method_not_allowed(method, "PUT")),
-        ("GET", [id, "successfulResults"]) => org.bulk().results(id, Results::Successful, now).map(csv),
-        ("GET", [id, "failedResults"]) => org.bulk().results(id, Results::Failed, now).map(csv),
+        ("GET", [id, "successfulResults"]) => org.bulk_for(call)?.results(id, Results::Successful, now).map(csv),
+        ("GET", [id, "failedResults"]) => org.bulk_for(call)?.results(id, Results::Failed, now).map(csv),
         ("GET", [id, "unprocessedrecords" | "unprocessedRecords"]) => {
-            org.bulk().results(id, Results::Unprocessed, now).map(csv)
+            org.bulk_for(call)?.results(id, Results::Unprocessed, now).map(csv)
         }
         _ => Err(ApiError::not_found()),
     }
@@ -95,7 +95,7 @@ async fn create(org: &Arc<Org>, incoming: &Incoming, call: &Call) -> Result<Repl
             return Err(unsupported(&kind));
         }
         let order = Order::parse(org, &object(&incoming.body)?, call)?;
-        let mut jobs = org.bulk();
+        let mut jobs = org.bulk_for(call)?;
         let id = jobs.create(order, user, now)?.to_string();
         return Ok(Reply::json(200, jobs.brief(org, &id, now)?));
     }
@@ -103,7 +103,7 @@ async fn create(org: &Arc<Org>, incoming: &Incoming, call: &Call) -> Result<Repl
     let order = Order::parse(org, &object(&job)?, call)?;
     // A job that comes with its data is closed at once.
     let (closed, answer) = {
-        let mut jobs = org.bulk();
+        let mut jobs = org.bulk_for(call)?;
         let created = jobs.create(order, user, now)?;
         let id = created.to_string();
         if let Err(error) = jobs.upload(&id, content, call, now) {

@@ -91,12 +91,12 @@ pub(crate) async fn handle(
                 Answer::Total(total) => complete(total, Vec::new()),
                 Answer::Groups(groups) => complete(groups.len(), groups),
                 Answer::Rows(found) if found.len() <= call.batch_size => {
-                    complete(found.len(), found.print(org, reader, call, 0..found.len()).await)
+                    complete(found.len(), found.print(org, reader, call, 0..found.len()).await?)
                 }
                 Answer::Rows(found) => {
                     let found: Arc<Found> = Arc::from(found);
-                    let id = org.cursors().open(&found, call.batch_size, call, org.clock.now_ms());
-                    page(org, reader, &found, id, 0, call.batch_size, call).await
+                    let id = org.cursors_for(call)?.open(&found, call.batch_size, call, org.clock.now_ms());
+                    page(org, reader, &found, id, 0, call.batch_size, call).await?
                 }
             })
         }
@@ -112,12 +112,12 @@ async fn next_page(org: &Org, reader: Option<TransactionId>, locator: &str, call
     let offset: usize = offset.parse().map_err(|_| invalid())?;
     let now = org.clock.now_ms();
     let (found, size) = {
-        let cursors = org.cursors();
+        let cursors = org.cursors_for(call)?;
         let cursor = cursors.open.iter().find(|cursor| cursor.id == id && cursor.expires_at_ms > now);
         let cursor = cursor.filter(|cursor| offset < cursor.found.len()).ok_or_else(invalid)?;
         (Arc::clone(&cursor.found), cursor.page)
     };
-    Ok(page(org, reader, &found, id, offset, size, call).await)
+    page(org, reader, &found, id, offset, size, call).await
 }
 
 async fn page(
@@ -128,7 +128,7 @@ async fn page(
     offset: usize,
     size: usize,
     call: &Call,
-) -> Reply {
+) -> Result<Reply, ApiError> {
     let end = offset.saturating_add(size).min(found.len());
     let done = end == found.len();
     let mut body = Map::new();
@@ -138,8 +138,8 @@ async fn page(
         let next = format!("/services/data/v{}/query/{id}-{end}", call.version);
         body.insert("nextRecordsUrl".into(), json!(next));
     }
-    body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end).await));
-    Reply::json(200, Value::Object(body))
+    body.insert("records".into(), Value::Array(found.print(org, reader, call, offset..end).await?));
+    Ok(Reply::json(200, Value::Object(body)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::data::Resource;
 use crate::api_error::ApiError;
+use crate::call::Call;
 use crate::clock::{datetime_text, parse_datetime};
 use crate::ids::RecordId;
 use crate::org::Org;
@@ -28,6 +29,7 @@ async fn changed(
     resource: &Resource,
     days: i64,
     wanted: impl Fn(&Row) -> bool + Send,
+    call: &Call,
 ) -> Result<(Vec<(RecordId, String)>, i64), ApiError> {
     let bound = |name: &str| {
         let text = resource.query.filled(name).ok_or_else(|| {
@@ -55,6 +57,7 @@ async fn changed(
         // Times are read after the state was given back.
         let slice: Vec<(RecordId, Arc<Row>)> = {
             let state = org.state();
+            org.check_epoch(call.epoch)?;
             state.table(object).rows_after(last, None).take(SLICE).map(|(id, row)| (id, Arc::clone(row))).collect()
         };
         found.extend(slice.iter().filter(|(_, row)| wanted(row)).filter_map(|(id, row)| {
@@ -70,8 +73,8 @@ async fn changed(
     }
 }
 
-pub(crate) async fn deleted(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
-    let (rows, latest) = changed(org, object, resource, DAYS, |row| row.deleted).await?;
+pub(crate) async fn deleted(org: &Org, object: ObjectIx, resource: &Resource, call: &Call) -> Result<Reply, ApiError> {
+    let (rows, latest) = changed(org, object, resource, DAYS, |row| row.deleted, call).await?;
     let records: Vec<Value> = rows.iter().map(|(id, at)| json!({ "id": id.to_string(), "deletedDate": at })).collect();
     let earliest = org.clock.now_ms() - DAYS * DAY_MS;
     Ok(Reply::json(
@@ -84,8 +87,8 @@ pub(crate) async fn deleted(org: &Org, object: ObjectIx, resource: &Resource) ->
     ))
 }
 
-pub(crate) async fn updated(org: &Org, object: ObjectIx, resource: &Resource) -> Result<Reply, ApiError> {
-    let (rows, latest) = changed(org, object, resource, 2 * DAYS, |row| !row.deleted).await?;
+pub(crate) async fn updated(org: &Org, object: ObjectIx, resource: &Resource, call: &Call) -> Result<Reply, ApiError> {
+    let (rows, latest) = changed(org, object, resource, 2 * DAYS, |row| !row.deleted, call).await?;
     let ids: Vec<String> = rows.iter().map(|(id, _)| id.to_string()).collect();
     Ok(Reply::json(200, json!({ "ids": ids, "latestDateCovered": datetime_text(latest) })))
 }

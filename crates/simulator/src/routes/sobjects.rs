@@ -42,8 +42,8 @@ async fn answer(
     match (method, &parts[1..]) {
         ("GET", []) => Ok(Reply::json(200, describe::basic(org, object, call))),
         ("GET", ["describe"]) => Ok(Reply::json(200, describe::object(org, object, call))),
-        ("GET", ["deleted"]) if !definition.event => replication::deleted(org, object, resource).await,
-        ("GET", ["updated"]) if !definition.event => replication::updated(org, object, resource).await,
+        ("GET", ["deleted"]) if !definition.event => replication::deleted(org, object, resource, call).await,
+        ("GET", ["updated"]) if !definition.event => replication::updated(org, object, resource, call).await,
         ("POST", []) => create(org, transaction, object, resource, call).await,
         ("POST", ["Id" | "id"]) if !definition.event => create(org, transaction, object, resource, call).await,
         (_, []) => Err(ApiError::method_not_allowed(method, "GET,HEAD,POST")),
@@ -185,7 +185,7 @@ async fn related(
     }
     let children = org.schema.object(child);
     let fields = chosen(children, resource, call)?;
-    let found = naming(org, transaction.id(), (child, lookup), (object, id)).await;
+    let found = naming(org, transaction.id(), (child, lookup), (object, id), call).await?;
     let seen = found.iter().filter(|(id, _)| !call.settings.hides_record(*id));
     let records: Vec<Value> = seen.map(|(id, row)| Value::Object(record(children, *id, row, &fields, call))).collect();
     Ok(Reply::json(200, json!({ "totalSize": records.len(), "done": true, "records": records })))
@@ -197,15 +197,18 @@ async fn naming(
     reader: TransactionId,
     (child, lookup): (ObjectIx, FieldIx),
     (parent, id): (ObjectIx, RecordId),
-) -> Vec<(RecordId, Arc<Row>)> {
+    call: &Call,
+) -> Result<Vec<(RecordId, Arc<Row>)>, ApiError> {
     let wanted = id.to_string();
     {
         let state = org.state();
+        org.check_epoch(call.epoch)?;
         if let Some(index) = state.reference_index(parent, child, lookup) {
             let table = state.table(child);
             let mut ids = table.lookup(index, &wanted, Some(reader));
             ids.sort_unstable();
-            return ids.into_iter().filter_map(|id| Some((id, Arc::clone(table.get(id, Some(reader))?)))).collect();
+            let row = |id| Some((id, Arc::clone(table.get(id, Some(reader))?)));
+            return Ok(ids.into_iter().filter_map(row).collect());
         }
     }
     // Lookups to rows that nobody deletes have no index.
@@ -214,6 +217,7 @@ async fn naming(
     loop {
         {
             let (state, mut looked_at) = (org.state(), 0);
+            org.check_epoch(call.epoch)?;
             for (id, row) in state.table(child).rows_after(last, Some(reader)).take(SLICE) {
                 (last, looked_at) = (Some(id), looked_at + 1);
                 if !row.deleted && row.text(lookup) == Some(&*wanted) {
@@ -221,7 +225,7 @@ async fn naming(
                 }
             }
             if looked_at < SLICE {
-                return found;
+                return Ok(found);
             }
         }
         org.give_way().await;

@@ -198,7 +198,7 @@ pub(super) async fn groups(reader: &Reader<'_>, plan: &Plan, grouping: &Grouping
         }
         ControlFlow::Continue(())
     });
-    scan.await;
+    scan.await?;
     let mut rows: Vec<Vec<Value>> = Vec::with_capacity(groups.len());
     for (mut cells, tallies) in groups {
         for ((function, bound), tally) in grouping.aggregates.iter().zip(tallies) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::{Bound, Column, Plan, Shape};
 use super::run::{Reader, View, arranged};
+use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::ids::RecordId;
 use crate::records::Row;
@@ -33,10 +34,14 @@ pub(super) struct Family {
 }
 
 /// The children of `parents`, one pass over each child object.
-pub(super) fn families<'f>(reader: Reader<'f>, plan: &'f Plan, parents: Vec<RecordId>) -> BoxFuture<'f, Vec<Family>> {
+pub(super) fn families<'f>(
+    reader: Reader<'f>,
+    plan: &'f Plan,
+    parents: Vec<RecordId>,
+) -> BoxFuture<'f, Result<Vec<Family>, ApiError>> {
     Box::pin(async move {
         let mut found = Vec::new();
-        let Shape::Rows { columns, .. } = &plan.shape else { return found };
+        let Shape::Rows { columns, .. } = &plan.shape else { return Ok(found) };
         for column in columns {
             let Column::Children { link, plan, .. } = column else { continue };
             let mut by_parent: HashMap<String, Vec<_>> =
@@ -47,12 +52,12 @@ pub(super) fn families<'f>(reader: Reader<'f>, plan: &'f Plan, parents: Vec<Reco
                 }
                 ControlFlow::Continue(())
             });
-            scan.await;
+            scan.await?;
             let children = by_parent.values().flatten().map(|(id, _)| *id).collect();
-            let below = families(reader, plan, children).await;
+            let below = families(reader, plan, children).await?;
             found.push(Family { by_parent, below });
         }
-        found
+        Ok(found)
     })
 }
 

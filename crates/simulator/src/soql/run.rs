@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::{ControlFlow, Range};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use serde_json::Value;
 
@@ -72,20 +72,20 @@ impl Found {
         transaction: Option<TransactionId>,
         call: &Call,
         some: Range<usize>,
-    ) -> Vec<Value> {
-        let reader = Reader { org, transaction, deleted: self.deleted };
+    ) -> Result<Vec<Value>, ApiError> {
+        let reader = Reader { org, epoch: call.epoch, transaction, deleted: self.deleted };
         let rows = self.rows.get(some).unwrap_or_default();
         let parents = rows.iter().map(|(id, _)| *id).collect();
-        let families = print::families(reader, &self.plan, parents).await;
+        let families = print::families(reader, &self.plan, parents).await?;
         let mut printed = Vec::with_capacity(rows.len());
         for slice in rows.chunks(PRINTED) {
             if !printed.is_empty() {
                 org.give_way().await;
             }
-            let state = org.state();
+            let state = reader.state()?;
             printed.extend(print::rows(&reader.view(&state), call, &self.plan, &families, slice));
         }
-        printed
+        Ok(printed)
     }
 }
 
@@ -93,6 +93,8 @@ impl Found {
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     org: &'a Org,
+    /// The epoch of the org in which the call began.
+    epoch: u64,
     transaction: Option<TransactionId>,
     deleted: bool,
 }
@@ -134,16 +136,24 @@ impl<'a> Reader<'a> {
         View { org: self.org, state, transaction: self.transaction, deleted: self.deleted }
     }
 
+    /// The state, unless the org was reset since the call began.
+    fn state(&self) -> Result<MutexGuard<'a, State>, ApiError> {
+        let state = self.org.state();
+        self.org.check_epoch(self.epoch)?;
+        Ok(state)
+    }
+
     pub(super) fn field(&self, bound: &Bound) -> &'a Field {
         self.org.schema.object(bound.object).field(bound.field)
     }
 
-    /// Shows `each` the rows that pass the plan's condition, in the order of their creation, until it breaks off.
+    /// Shows `each` the rows that pass the plan's condition, in the order of their creation, until it breaks off. A
+    /// reset of the org is an error: nothing is left of what the statement was looking at.
     pub(super) async fn scan(
         &self,
         plan: &Plan,
         mut each: impl FnMut(&View<'_>, RecordId, &Arc<Row>) -> ControlFlow<()> + Send,
-    ) {
+    ) -> Result<(), ApiError> {
         let mut show = |view: &View<'_>, id: RecordId, row: &Arc<Row>| {
             if fits(view, plan, row) { each(view, id, row) } else { ControlFlow::Continue(()) }
         };
@@ -152,12 +162,8 @@ impl<'a> Reader<'a> {
         let mut last = None;
         loop {
             {
-                let mut state = self.org.state();
+                let mut state = self.state()?;
                 let table = state.table(plan.object);
-                if snapshot.as_ref().is_some_and(|snapshot| !table.snapshots.has(snapshot)) {
-                    // The org was reset, and nothing is left of what the statement was looking at.
-                    return;
-                }
                 let view = self.view(&state);
                 if snapshot.is_none() && ids.is_none() {
                     let found = plan.filter.as_ref().and_then(|test| indexed(&view, plan.object, test));
@@ -183,7 +189,7 @@ impl<'a> Reader<'a> {
                     (flow, looked_at == SLICE)
                 };
                 if flow.is_break() || !more {
-                    return;
+                    return Ok(());
                 }
                 drop(replaced);
                 snapshot.get_or_insert_with(|| state.table_mut(plan.object).snapshots.take());
@@ -193,7 +199,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Runs the inner queries of the plan's semi-joins.
-    async fn join(&self, plan: &Plan) {
+    async fn join(&self, plan: &Plan) -> Result<(), ApiError> {
         for join in plan.every_join() {
             let mut ids = HashSet::new();
             let alive = Self { deleted: false, ..*self };
@@ -201,14 +207,15 @@ impl<'a> Reader<'a> {
                 ids.extend(view.value(&join.selected, row).and_then(Value::as_str).map(str::to_owned));
                 ControlFlow::Continue(())
             });
-            scan.await;
+            scan.await?;
             // A plan is run once.
             let _ = join.ids.set(ids);
         }
+        Ok(())
     }
 
     /// Rows of a plan in its order, within its bounds.
-    async fn rows(&self, plan: &Plan, order: &[Sort<Bound>]) -> Vec<Kept> {
+    async fn rows(&self, plan: &Plan, order: &[Sort<Bound>]) -> Result<Vec<Kept>, ApiError> {
         let end = plan.end();
         let mut keyed: Vec<(Vec<Key>, Kept)> = Vec::new();
         let scan = self.scan(plan, |view, id, row| {
@@ -218,9 +225,9 @@ impl<'a> Reader<'a> {
             keyed.push((keys(view, order, row), (id, Arc::clone(row))));
             ControlFlow::Continue(())
         });
-        scan.await;
+        scan.await?;
         keyed.sort_by(|(left, _), (right, _)| by_keys(order, left, right));
-        keyed.into_iter().map(|(_, row)| row).take(end).skip(plan.offset).collect()
+        Ok(keyed.into_iter().map(|(_, row)| row).take(end).skip(plan.offset).collect())
     }
 }
 
@@ -236,8 +243,8 @@ pub(crate) async fn run(
     call: &Call,
 ) -> Result<Answer, ApiError> {
     let plan = Binder { org, call, statement }.statement(query)?;
-    let reader = Reader { org, transaction, deleted };
-    reader.join(&plan).await;
+    let reader = Reader { org, epoch: call.epoch, transaction, deleted };
+    reader.join(&plan).await?;
     match &plan.shape {
         Shape::Total => {
             let (end, mut count) = (plan.end(), 0);
@@ -248,12 +255,12 @@ pub(crate) async fn run(
                 count += 1;
                 ControlFlow::Continue(())
             });
-            scan.await;
+            scan.await?;
             Ok(Answer::Total(count.saturating_sub(plan.offset)))
         }
         Shape::Groups(grouping) => Ok(Answer::Groups(aggregate::groups(&reader, &plan, grouping).await?)),
         Shape::Rows { order, .. } => {
-            let rows = reader.rows(&plan, order).await;
+            let rows = reader.rows(&plan, order).await?;
             Ok(Answer::Rows(Box::new(Found { plan, rows, deleted })))
         }
     }

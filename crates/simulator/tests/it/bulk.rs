@@ -4,7 +4,7 @@ use causeway_simulator::{DuplicateRule, RuleResponse, Settings};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::client::{Client, code, read};
+use crate::client::{Client, code, eventually, read};
 
 /// Creates a job and answers its id.
 async fn job(org: &Client, body: Value) -> String {
@@ -388,6 +388,41 @@ async fn a_reset_ends_jobs_and_the_work_on_them() {
     org.control().advance_clock(Duration::from_secs(59));
     assert_eq!(ended(&org, &new).await["numberRecordsProcessed"], 1);
     assert_eq!(org.records("Account")[0]["Name"], "New");
+}
+
+#[tokio::test]
+async fn a_job_asked_for_before_a_reset_is_no_job_of_the_new_org() {
+    let org = Client::with_settings(|settings| settings.pace = 0.0).await;
+    let order = json!({ "object": "Account", "operation": "insert" });
+    let open = job(&org, order.clone()).await;
+    org.control().update_settings(|settings| settings.latency_ms = 1_000);
+    let inline = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"job\"\r\n\r\n{order}\r\n--b\r\n\
+         Content-Disposition: form-data; name=\"content\"\r\n\r\nName\nA\n\r\n--b--\r\n"
+    );
+    let post = || org.request(Method::POST, "jobs/ingest");
+    let old = [
+        post().json(&order),
+        post().header("Content-Type", "multipart/form-data; boundary=b").body(inline),
+        org.request(Method::PUT, &format!("jobs/ingest/{open}/batches")).body("Name\nOld\n"),
+        org.request(Method::PATCH, &format!("jobs/ingest/{open}")).json(&json!({ "state": "Aborted" })),
+        org.request(Method::GET, &format!("jobs/ingest/{open}")),
+    ];
+    let count = old.len();
+    let old: Vec<_> = old.map(|call| tokio::spawn(async move { read(call.send().await.unwrap()).await })).into();
+    eventually(|| org.control().usage().waiting == count).await;
+    org.control().reset();
+    let org = Client { token: org.sign_in().await, simulator: org.simulator, http: org.http };
+    assert_eq!(job(&org, order).await, open);
+    org.control().advance_clock(Duration::from_secs(1));
+    for call in old {
+        let (status, body) = call.await.unwrap();
+        assert_eq!((status, code(&body)), (503, "SERVER_UNAVAILABLE"), "{body}");
+    }
+    let (_, list) = org.get("jobs/ingest").await;
+    assert_eq!(list["records"].as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!(list["records"][0]["state"], "Open");
+    assert_eq!(upload(&org, &open, "Name\nNew\n").await.0, 201);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::client::Client;
+use crate::client::{Client, eventually};
 use crate::subscriber::proto::{self, PublishRequest, ReplayPreset};
 use crate::subscriber::{PubSub, TOPIC, connect, fetch, metadata, number, refusal, rest};
 
@@ -247,6 +247,22 @@ async fn faults_for_its_path_reach_the_service() {
     assert_eq!(answer.results[1].error, None);
     let logged = org.control().requests();
     assert!(logged.iter().any(|request| request.path == "/eventbus.v1.PubSub/Publish" && request.status == 200));
+}
+
+#[tokio::test]
+async fn a_call_from_before_a_reset_is_not_in_the_new_log() {
+    let org = Client::with_settings(|settings| settings.pace = 0.0).await;
+    let mut bus = PubSub::of(&org).await;
+    org.control().arm(Fault::once(FaultKind::Slow { ms: 1_000 }).on_path("PubSub/GetTopic"));
+    let call =
+        tokio::spawn(
+            async move { bus.rpc.get_topic(proto::TopicRequest { topic_name: TOPIC.to_owned() }).await.map(drop) },
+        );
+    eventually(|| org.control().usage().waiting == 1).await;
+    org.control().reset();
+    org.control().advance_clock(Duration::from_secs(1));
+    assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unauthenticated);
+    assert!(org.control().requests().is_empty());
 }
 
 #[tokio::test]
