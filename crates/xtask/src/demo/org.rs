@@ -82,7 +82,7 @@ impl Org {
     pub(crate) async fn prepare(&self, customers: &[Customer]) -> Result<()> {
         let rule = |name: &str, field: &str, response: Value| {
             json!({
-                "name": name, "object": "Account", "fields": [{ "field": field }],
+                "name": name, "object": "Account", "subtype": "PersonAccount", "fields": [{ "field": field }],
                 "matching_rule": format!("{name}_Match"), "on_create": response,
             })
         };
