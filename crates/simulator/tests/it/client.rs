@@ -22,6 +22,20 @@ impl Client {
         Self::with(config).await
     }
 
+    /// An org with the objects and fields of this schema file.
+    pub(crate) async fn with_schema(toml: &str) -> Self {
+        Self::with_schema_and(toml, |_| {}).await
+    }
+
+    pub(crate) async fn with_schema_and(toml: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("schema.toml");
+        std::fs::write(&path, toml).unwrap();
+        let mut config = Config { schema: vec![path.into()], ..Config::default() };
+        change(&mut config.settings);
+        Self::with(config).await
+    }
+
     pub(crate) async fn with(config: Config) -> Self {
         let simulator = Simulator::start(config).await.unwrap();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();

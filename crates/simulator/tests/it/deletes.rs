@@ -1,8 +1,7 @@
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use causeway_simulator::{Config, PersonContactWrites};
+use causeway_simulator::PersonContactWrites;
 use serde_json::{Value, json};
 
 use crate::client::{Client, code, eventually, person};
@@ -35,13 +34,6 @@ at = ["before delete"]
 when = [{ field = "Name", equals = "kept" }]
 add_error = "This plan stays."
 "#;
-
-async fn org() -> Client {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("followers.toml");
-    fs::write(&path, FOLLOWERS).unwrap();
-    Client::with(Config { schema: vec![path.into()], ..Config::default() }).await
-}
 
 async fn delete(org: &Client, object: &str, id: &str) -> (u16, Value) {
     org.call("DELETE", &format!("sobjects/{object}/{id}"), None).await
@@ -90,7 +82,7 @@ async fn an_account_with_opportunities_it_has_won_stays() {
 
 #[tokio::test]
 async fn a_lookup_that_restricts_refuses_the_deletion_of_its_parent() {
-    let org = org().await;
+    let org = Client::with_schema(FOLLOWERS).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     let term = org.create("Term__c", json!({ "Name": "T-1", "Account__c": account })).await;
     let (status, answer) = delete(&org, "Account", &account).await;
@@ -108,7 +100,7 @@ async fn a_lookup_that_restricts_refuses_the_deletion_of_its_parent() {
 
 #[tokio::test]
 async fn details_fall_with_their_master_however_deep_and_in_circles() {
-    let org = org().await;
+    let org = Client::with_schema(FOLLOWERS).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     let buyer = org.create("Contact", json!({ "LastName": "Smith" })).await;
     let plan = org.create("Plan__c", json!({ "Name": "P", "Account__c": account, "Buyer__c": buyer })).await;
@@ -127,7 +119,7 @@ async fn details_fall_with_their_master_however_deep_and_in_circles() {
 
 #[tokio::test]
 async fn a_deletion_that_is_taken_back_brings_everything_back() {
-    let org = org().await;
+    let org = Client::with_schema(FOLLOWERS).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     let plan = org.create("Plan__c", json!({ "Name": "P", "Account__c": account })).await;
     org.create("Line__c", json!({ "Name": "1", "Plan__c": plan })).await;
@@ -147,7 +139,7 @@ async fn a_deletion_that_is_taken_back_brings_everything_back() {
 
 #[tokio::test]
 async fn a_trigger_before_delete_sees_the_row_that_is_deleted_and_none_that_follows() {
-    let org = org().await;
+    let org = Client::with_schema(FOLLOWERS).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     let plan = org.create("Plan__c", json!({ "Name": "kept", "Account__c": account })).await;
     let (status, answer) = delete(&org, "Plan__c", &plan).await;
@@ -207,7 +199,7 @@ async fn a_deletion_waits_for_a_row_it_empties() {
 
 #[tokio::test]
 async fn a_call_whose_deletions_take_too_many_rows_along_is_refused() {
-    let org = org().await;
+    let org = Client::with_schema(FOLLOWERS).await;
     assert_eq!(org.control().settings().cascade_delete_limit, 100_000);
     org.control().update_settings(|settings| settings.cascade_delete_limit = 4);
     let mut accounts = Vec::new();

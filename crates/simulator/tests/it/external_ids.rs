@@ -1,8 +1,5 @@
 //! External ids as they are written, in every way they can be, against the values that are stored.
 
-use std::fs;
-
-use causeway_simulator::Config;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -24,13 +21,6 @@ auto_number = "I-{0}"
 fields = [{ name = "Plan__c", type = "Lookup", to = ["Plan__c"] }]
 "#;
 
-async fn org_with_plans() -> Client {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("plans.toml");
-    fs::write(&path, PLANS).unwrap();
-    Client::with(Config { schema: vec![path.into()], ..Config::default() }).await
-}
-
 /// Whether each of these upserts made a row.
 async fn created(org: &Client, paths: &[&str], body: &Value) -> Vec<Value> {
     let mut created = Vec::new();
@@ -44,7 +34,7 @@ async fn created(org: &Client, paths: &[&str], body: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_whole_number_is_one_key_however_it_is_written() {
-    let org = org_with_plans().await;
+    let org = Client::with_schema(PLANS).await;
     let paths = ["Plan__c/Code__c/42", "Plan__c/Code__c/42", "Plan__c/Code__c/42.0", "Plan__c/Code__c/%2042"];
     assert_eq!(created(&org, &paths, &json!({})).await, [true, false, false, false]);
     assert_eq!(org.get("sobjects/Plan__c/Code__c/42").await.0, 200);
@@ -65,7 +55,7 @@ async fn a_whole_number_is_one_key_however_it_is_written() {
 
 #[tokio::test]
 async fn a_number_with_places_is_looked_for_as_it_is_rounded() {
-    let org = org_with_plans().await;
+    let org = Client::with_schema(PLANS).await;
     let paths = ["Plan__c/Rate__c/1.504", "Plan__c/Rate__c/1.5", "Plan__c/Rate__c/1.504"];
     assert_eq!(created(&org, &paths, &json!({})).await, [true, false, false]);
     assert_eq!(org.records("Plan__c")[0]["Rate__c"], 1.5);

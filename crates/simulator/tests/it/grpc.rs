@@ -1,6 +1,5 @@
 //! The Pub/Sub API message by message: events of a schema file, time, TLS, and clients that do not read.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,16 +37,6 @@ label = "Late"
 publish_behavior = "after_commit"
 fields = [{ name = "Code__c", type = "Text", length = 10 }]
 "#;
-
-/// An org with the events of the file.
-async fn org_with_events(change: impl FnOnce(&mut Settings)) -> Client {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("events.toml");
-    fs::write(&path, EVENTS).unwrap();
-    let mut config = Config { schema: vec![path.into()], ..Config::default() };
-    change(&mut config.settings);
-    Client::with(config).await
-}
 
 /// gRPC's own framing, by any HTTP/2 client.
 struct Grpc<'o> {
@@ -106,7 +95,7 @@ impl<'o> Grpc<'o> {
 
 #[tokio::test]
 async fn fields_of_an_event_keep_their_types_in_rest_and_avro() {
-    let org = org_with_events(|_| {}).await;
+    let org = Client::with_schema(EVENTS).await;
     let fields = json!({ "Code__c": "a", "Day__c": "2026-02-03", "At__c": "2026-02-03T17:13:57.820+01:00",
                          "Amount__c": 12.25 });
     assert_eq!(org.post("sobjects/Notice__e", fields).await.0, 201);
@@ -161,7 +150,7 @@ async fn an_open_transaction_shows_its_immediate_events_and_not_the_others() {
         settings.pace = 0.0;
         settings.latency_per_row_ms = 60_000;
     };
-    let org = Arc::new(org_with_events(slow).await);
+    let org = Arc::new(Client::with_schema_and(EVENTS, slow).await);
     let part = |object: &str| {
         json!({ "method": "POST", "url": format!("/services/data/v62.0/sobjects/{object}"), "referenceId": object,
                 "body": { "Code__c": "a" } })

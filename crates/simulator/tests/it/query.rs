@@ -1,4 +1,3 @@
-use causeway_simulator::Config;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, code};
@@ -350,11 +349,8 @@ async fn deleted_rows_are_found_by_query_all_only() {
 
 #[tokio::test]
 async fn values_of_a_multi_select_picklist_are_included_or_excluded() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("papers.toml");
     let field = r#"{ name = "Papers__c", type = "MultiselectPicklist", values = ["Daily", "Weekly", "Sunday"] }"#;
-    std::fs::write(&path, format!("[[object]]\nname = \"Account\"\nfields = [{field}]\n")).unwrap();
-    let org = Client::with(Config { schema: vec![path.into()], ..Config::default() }).await;
+    let org = Client::with_schema(&format!("[[object]]\nname = \"Account\"\nfields = [{field}]\n")).await;
     for (name, papers) in
         [("D", json!("Daily")), ("DW", json!("Daily;Weekly")), ("S", json!("Sunday")), ("N", Value::Null)]
     {

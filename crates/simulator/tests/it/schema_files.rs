@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use causeway_simulator::{Config, PublishedBy, Reparenting, SchemaSource, Simulator};
@@ -9,12 +8,6 @@ use crate::client::{Client, code};
 
 async fn org_with(sources: Vec<SchemaSource>) -> Client {
     Client::with(Config { schema: sources, ..Config::default() }).await
-}
-
-fn toml(folder: &Path, text: &str) -> SchemaSource {
-    let path = folder.join("extra.toml");
-    fs::write(&path, text).unwrap();
-    path.into()
 }
 
 const SUBSCRIPTIONS: &str = r#"
@@ -49,8 +42,7 @@ raises = "lock"
 "#;
 
 async fn subscriptions() -> (Client, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let org = org_with(vec![toml(folder.path(), SUBSCRIPTIONS)]).await;
+    let org = Client::with_schema(SUBSCRIPTIONS).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     (org, account)
 }
@@ -250,8 +242,7 @@ message = "Say why."
 "#;
 
 async fn cases() -> (Client, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let org = org_with(vec![toml(folder.path(), MORE)]).await;
+    let org = Client::with_schema(MORE).await;
     let account = org.create("Account", json!({ "Name": "Acme" })).await;
     (org, account)
 }
