@@ -6,8 +6,8 @@ use redis::Cmd;
 
 /// A script that Redis keeps and is called by its digest.
 #[derive(Debug)]
-pub(super) struct Script {
-    pub(super) code: &'static str,
+pub(crate) struct Script {
+    pub(crate) code: &'static str,
     digest: String,
 }
 
@@ -18,12 +18,13 @@ pub(super) static SIGHT: LazyLock<Script> = LazyLock::new(|| Script::new(include
 pub(super) static HANDED_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handed_on.lua")));
 
 impl Script {
-    fn new(code: &'static str) -> Self {
+    /// A script of this code.
+    pub(crate) fn new(code: &'static str) -> Self {
         Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
     }
 
     /// One call of it.
-    pub(super) fn invocation(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
+    pub(crate) fn invocation(&self, keys: &[&str], arguments: &[&str]) -> Cmd {
         let mut command = Cmd::new();
         command.arg("EVALSHA").arg(&self.digest).arg(keys.len()).arg(keys).arg(arguments);
         command
