@@ -101,12 +101,14 @@ pub struct Verdict {
     /// The ledger says that another process owns the partition. The loop proves its channel, reads the journal up to now,
     /// and takes over again, before the order goes again.
     pub lost_ownership: bool,
+    /// Should the order go again, it goes in a batch of its own that time: whatever comes of it comes of nothing else.
+    pub alone: bool,
 }
 
 impl Verdict {
     /// A verdict that announces nothing.
     pub fn of(settlement: Settlement) -> Self {
-        Self { settlement, announcements: Vec::new(), resolution: "written", lost_ownership: false }
+        Self { settlement, announcements: Vec::new(), resolution: "written", lost_ownership: false, alone: false }
     }
 }
 

@@ -5,7 +5,7 @@
 //! these, wait until then); whoever drives it carries them out. Time is a duration since any fixed start, so every
 //! schedule can be tried without waiting.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ pub struct Lanes {
     batches: usize,
     batch_of: HashMap<ItemId, u64>,
     batch_left: HashMap<u64, usize>,
+    /// Items that go in a batch of their own the next time.
+    alone: HashSet<ItemId>,
     pause: Option<Pause>,
     draining: bool,
 }
@@ -102,6 +104,7 @@ impl Lanes {
             batches: 0,
             batch_of: HashMap::new(),
             batch_left: HashMap::new(),
+            alone: HashSet::new(),
             pause: None,
             draining: false,
         }
@@ -133,6 +136,14 @@ impl Lanes {
         }
     }
 
+    /// The next time this item goes, it goes in a batch of its own. Said of an item in flight before it is answered; what is
+    /// settled is forgotten.
+    pub fn isolate(&mut self, id: ItemId) {
+        if self.keys.contains_key(&id) {
+            self.alone.insert(id);
+        }
+    }
+
     /// What became of an item in flight. Unknown items are ignored.
     pub fn answered(&mut self, now: Time, id: ItemId, next: Next) {
         let Some(batch) = self.batch_of.remove(&id) else { return };
@@ -151,6 +162,7 @@ impl Lanes {
         match next {
             Next::Done => {
                 self.keys.remove(&id);
+                self.alone.remove(&id);
                 let Some(lane) = self.lanes.get_mut(&key) else { return };
                 lane.items.retain(|item| *item != id);
                 if lane.items.is_empty() {
@@ -176,6 +188,7 @@ impl Lanes {
             return false;
         }
         let Some(key) = self.keys.remove(&id) else { return false };
+        self.alone.remove(&id);
         if let Some(lane) = self.lanes.get_mut(&key) {
             lane.items.retain(|item| *item != id);
             if lane.items.is_empty() {
@@ -260,14 +273,26 @@ impl Lanes {
 
     fn take(&mut self, limit: usize) -> Vec<ItemId> {
         let mut batch = Vec::new();
+        // What goes alone keeps its place until it is the oldest.
+        let mut kept_back = Vec::new();
         while batch.len() < limit {
             let Some((turn, key)) = self.ready.pop_first() else { break };
-            self.ready_since.remove(&turn);
             let Some(lane) = self.lanes.get_mut(&key) else { continue };
             let Some(head) = lane.items.front() else { continue };
+            let alone = self.alone.contains(head);
+            if alone && !batch.is_empty() {
+                kept_back.push((turn, key));
+                continue;
+            }
+            self.alone.remove(head);
+            self.ready_since.remove(&turn);
             lane.state = LaneState::InFlight;
             batch.push(*head);
+            if alone {
+                break;
+            }
         }
+        self.ready.extend(kept_back);
         if !batch.is_empty() {
             self.turn += 1;
             self.batches += 1;
@@ -412,6 +437,38 @@ mod tests {
         lanes.answered(Time::ZERO, ItemId(1), Next::Done);
         assert_eq!(lanes.next(Time::ZERO, 75), Command::Wait(None));
         assert_eq!(lanes.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_is_isolated_goes_in_a_batch_of_its_own_at_its_turn_and_once() {
+        let mut lanes = lanes(4, 0);
+        for (id, key) in [(1, "a"), (2, "b"), (3, "c")] {
+            lanes.delivered(Time::ZERO, ItemId(id), key);
+        }
+        assert_eq!(lanes.next(Time::ZERO, 1), Command::Send(ids(&[1])));
+        lanes.isolate(ItemId(1));
+        lanes.answered(Time::ZERO, ItemId(1), Next::At(Time::ZERO));
+        lanes.delivered(Time::ZERO, ItemId(4), "d");
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[2, 3, 4])), "not with others");
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[1])), "nor held back by them");
+        lanes.answered(Time::ZERO, ItemId(1), Next::At(Time::ZERO));
+        lanes.delivered(Time::ZERO, ItemId(5), "e");
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[1, 5])), "nobody said so again");
+    }
+
+    #[test]
+    fn what_is_isolated_and_oldest_does_not_take_others_along() {
+        let mut lanes = lanes(4, 0);
+        lanes.delivered(Time::ZERO, ItemId(1), "a");
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[1])));
+        lanes.isolate(ItemId(1));
+        lanes.answered(Time::ZERO, ItemId(1), Next::At(Time::ZERO));
+        lanes.delivered(Time::ZERO, ItemId(2), "b");
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[1])));
+        assert_eq!(lanes.next(Time::ZERO, 75), Command::Send(ids(&[2])));
+        lanes.isolate(ItemId(1));
+        lanes.answered(Time::ZERO, ItemId(1), Next::Done);
+        assert!(lanes.alone.is_empty(), "what is settled is forgotten");
     }
 
     #[derive(Debug, Clone)]

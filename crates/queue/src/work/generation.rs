@@ -40,7 +40,8 @@ const CHAIN_WAIT: Duration = Duration::from_secs(5);
 /// What a spawned task reports.
 enum Done {
     Answers(Vec<(ItemId, Answer)>),
-    Batch(u64, Vec<(ItemId, Answer)>),
+    /// The batch of this number, and which of its items go alone the next time.
+    Batch(u64, Vec<(ItemId, Answer)>, Vec<ItemId>),
     TookOver(Queue, Result<(), Failure>),
     Subscribed(Result<Vec<Subscription>, Error>),
     Chain(ItemId, Result<Vec<(LetterId, Message)>, Error>),
@@ -367,17 +368,21 @@ impl<H: Handler> Generation<H> {
             let (ids, jobs): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let verdicts = handler.handle(&settler.session, &jobs).await;
             assert_eq!(verdicts.len(), jobs.len(), "a handler answers every job of a batch");
+            let alone = ids.iter().zip(&verdicts).filter(|(_, verdict)| verdict.alone).map(|(id, _)| *id).collect();
             let answers =
                 jobs.iter().zip(verdicts).map(|(job, verdict)| settler.settle(handler.as_ref(), job, verdict));
-            Done::Batch(number, ids.into_iter().zip(futures::future::join_all(answers).await).collect())
+            Done::Batch(number, ids.into_iter().zip(futures::future::join_all(answers).await).collect(), alone)
         });
     }
 
     fn take_in(&mut self, done: Done, intake: &mut Intake) -> Result<(), Error> {
         match done {
             Done::Answers(answers) => self.answer_all(answers, intake)?,
-            Done::Batch(number, answers) => {
+            Done::Batch(number, answers, alone) => {
                 self.batches.remove(&number);
+                for id in alone {
+                    self.lanes.isolate(id);
+                }
                 self.answer_all(answers, intake)?;
             }
             Done::TookOver(queue, Ok(())) => {

@@ -10,7 +10,7 @@ use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 use domain::settlement::Settlement;
 use queue::dead_letters::DeadLetters;
-use queue::handler::{Announcement, Handler, Job, Sorted, Unobserved, Verdict};
+use queue::handler::{Announcement, Handler, Job, Observer, Sorted, Unobserved, Verdict};
 use queue::journal::entry::ACCEPTED;
 use queue::journal::fold::Ending;
 use queue::lanes::BatchSettings;
@@ -39,6 +39,7 @@ on_both_backends!(
     a_refused_order_of_a_known_customer_goes_on_in_its_lane,
     lost_ownership_is_proven_and_taken_again_before_the_order_goes_again,
     what_is_announced_is_published_before_the_order_is_acknowledged,
+    an_order_that_has_to_go_alone_goes_again_in_a_batch_of_its_own,
 );
 
 /// Does what a message's `script` header says, and writes down what it did.
@@ -52,6 +53,8 @@ struct Script {
     takeovers: AtomicUsize,
     /// Messages scripted `gate` take a permit each.
     gate: Semaphore,
+    /// The message ids of every batch.
+    batches: Mutex<Vec<Vec<String>>>,
 }
 
 impl Script {
@@ -62,6 +65,7 @@ impl Script {
             healed: AtomicBool::new(false),
             takeovers: AtomicUsize::new(0),
             gate: Semaphore::new(0),
+            batches: Mutex::default(),
         })
     }
 
@@ -93,6 +97,10 @@ impl Script {
             "dead" if !self.healed.load(Ordering::SeqCst) => Verdict::of(Settlement::DeadLetter(failure)),
             "disown" if tries <= number => {
                 Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) }
+            }
+            "alone" if tries <= number => {
+                self.gate.acquire().await.expect("open").forget();
+                Verdict { alone: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) }
             }
             "announce" => Verdict { announcements: vec![announcement(&id)], ..Verdict::of(Settlement::Ack) },
             _ => Verdict::of(Settlement::Ack),
@@ -138,6 +146,8 @@ impl Handler for Script {
     }
 
     async fn handle(&self, _: &Arc<dyn Session>, batch: &[Arc<Job<String>>]) -> Vec<Verdict> {
+        let ids = batch.iter().map(|job| job.message.id.clone()).collect();
+        self.batches.lock().expect("no panic").push(ids);
         futures::future::join_all(batch.iter().map(|job| self.one(job))).await
     }
 
@@ -159,22 +169,27 @@ impl Worker {
     }
 
     fn with(stage: &Stage, letters: Letters, script: Arc<Script>) -> Self {
+        let batches = BatchSettings { in_flight: 4, linger: Duration::from_millis(1) };
+        Self::observed(stage, letters, script, batches, Arc::new(Unobserved))
+    }
+
+    fn observed(
+        stage: &Stage,
+        letters: Letters,
+        script: Arc<Script>,
+        batches: BatchSettings,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let settings = WorkSettings {
             queues: vec![PARTITION],
             prefetch: 64,
-            batches: BatchSettings { in_flight: 4, linger: Duration::from_millis(1) },
+            batches,
             letters,
             by: "worker".into(),
             patience: Duration::from_secs(20),
         };
         let stop = Stop { draining: CancellationToken::new(), aborting: CancellationToken::new() };
-        let task = tokio::spawn(run(
-            Arc::clone(&stage.broker),
-            Arc::clone(&script),
-            settings,
-            Arc::new(Unobserved),
-            stop.clone(),
-        ));
+        let task = tokio::spawn(run(Arc::clone(&stage.broker), Arc::clone(&script), settings, observer, stop.clone()));
         Self { script, stop, task }
     }
 
@@ -436,4 +451,32 @@ async fn what_is_announced_is_published_before_the_order_is_acknowledged(stage: 
     worker.drain().await;
     session.close().await;
     nothing_is_left(&stage).await;
+}
+
+async fn an_order_that_has_to_go_alone_goes_again_in_a_batch_of_its_own(stage: Stage) {
+    let lanes = Arc::new(Lanes::default());
+    let batches = BatchSettings { in_flight: 1, linger: Duration::ZERO };
+    let worker = Worker::observed(&stage, Letters::Block, Script::new(), batches, Arc::clone(&lanes) as _);
+    send(&stage, &[("suspect", "a", "alone:1")]).await;
+    eventually("the first try", async || worker.script.tries("suspect") == 1).await;
+    send(&stage, &[("1", "b", "ok"), ("2", "c", "ok"), ("3", "d", "ok")]).await;
+    eventually("everything to wait", async || lanes.0.load(Ordering::SeqCst) == 4).await;
+    worker.script.gate.add_permits(1);
+    worker.until_done("a", &["suspect"]).await;
+    worker.until_done("d", &["3"]).await;
+    let mut batches = worker.script.batches.lock().expect("no panic").clone();
+    batches.retain(|batch| batch.contains(&"suspect".to_owned()));
+    assert_eq!(batches, [["suspect"], ["suspect"]]);
+    worker.drain().await;
+    nothing_is_left(&stage).await;
+}
+
+/// How many items are in the lanes.
+#[derive(Default)]
+struct Lanes(AtomicUsize);
+
+impl Observer for Lanes {
+    fn lanes(&self, items: usize, _: usize, _: usize) {
+        self.0.store(items, Ordering::SeqCst);
+    }
 }
