@@ -2,7 +2,7 @@
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
-use crate::{crates, none, root};
+use crate::{crates, none, root, sources};
 
 /// A crate, and the crates of this workspace that it may use in what ships.
 ///
@@ -14,8 +14,9 @@ use crate::{crates, none, root};
 /// | beside | `simulator`, `testkit`, `xtask` | `simulator`: our Salesforce client |
 const FLOORS: [(&str, &[&str]); 12] = [
     ("domain", &[]),
-    // `service` alone knows how waits between tries grow.
-    ("salesforce", &["service"]),
+    // `service` alone knows how waits between tries grow. Of `domain` it takes the error atlas and nothing else, so that
+    // one table decides what a code means (`salesforce_takes_nothing_but_the_atlas_from_the_core`).
+    ("salesforce", &["domain", "service"]),
     ("service", &[]),
     // Their settings are typed and checked where they belong, by `service`.
     ("queue", &["domain", "service"]),
@@ -129,6 +130,18 @@ fn packages_are_named_after_their_folders() {
     expected.push("causeway-tests".to_owned());
     expected.sort();
     assert_eq!(named, expected, "a folder `x` holds the package `causeway-x`");
+}
+
+#[test]
+fn salesforce_takes_nothing_but_the_atlas_from_the_core() {
+    let sources = sources("crates/salesforce/src");
+    let problems: Vec<_> = sources
+        .iter()
+        .flat_map(|source| source.text.lines().enumerate().map(move |(index, line)| (source, index + 1, line)))
+        .filter(|(_, _, line)| line.match_indices("domain::").any(|(at, _)| !line[at..].starts_with("domain::atlas")))
+        .map(|(source, number, line)| format!("{}:{number}: {}", source.path, line.trim()))
+        .collect();
+    none(&problems, "Salesforce's client knows nothing of orders. Translate where orders are known, in `writer`.");
 }
 
 /// The members of the workspace. Their manifests are enough: nothing is resolved and no network is needed.
