@@ -3,6 +3,7 @@
 //! Nothing is built or started for it; it reads the manifests and the sources. Each message names the thing that is wrong
 //! and what to do.
 
+mod atlas;
 mod conventions;
 mod floors;
 mod purity;

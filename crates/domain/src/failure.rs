@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::atlas::Atlas;
+
 /// A stable code for what went wrong. Programs, settings and runbooks refer to it; it never changes its meaning.
 ///
 /// The wire form is the snake-case name (`"missing_field"`).
@@ -57,7 +59,7 @@ pub enum Reason {
     AuthenticationFailed,
     /// The request may have been executed; its answer never came.
     AnswerLost,
-    /// Salesforce answered with a code that the catalogue does not know.
+    /// Salesforce answered with a code that the atlas does not know.
     UnknownSalesforceCode,
     /// The order took its process down too often.
     Poison,
@@ -133,72 +135,9 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 
-    /// What an operator should do about it, in one or two sentences.
-    pub const fn remedy(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => {
-                "Ask the publisher why the order is so large, or raise CAUSEWAY_MAX_BODY_BYTES and replay."
-            }
-            Self::InvalidUtf8 | Self::UnreadableJson => {
-                "The publisher sent a torn or wrongly encoded body. Have it sent again, then discard this letter."
-            }
-            Self::NotAnOrder => {
-                "The body is not a Limio order. Correct the publisher or its webhook URL, then discard this letter."
-            }
-            Self::WrongTenant => {
-                "The message was routed to the wrong fleet. Publish it to the tenant's own namespace, then discard this letter."
-            }
-            Self::UnknownEventType | Self::UnknownOrderType => {
-                "Limio sends a kind that this version does not know. Upgrade Causeway, then replay."
-            }
-            Self::MissingField | Self::WrongType | Self::InvalidValue => {
-                "The order lacks or misstates a field. Correct it in Limio and have it sent again, then discard this letter and replay the customer; or change order-processing.toml and replay."
-            }
-            Self::IdentityConflict => {
-                "Two different orders carry one identity. Compare them; discard the wrong one. Nothing was written for this one."
-            }
-            Self::DuplicateDetected => {
-                "Turn on includeDuplicateCheck if the org's rule should decide, or merge the records in Salesforce, then replay."
-            }
-            Self::DuplicateBlocked => {
-                "A Block rule of the org refuses this customer. Correct the customer or the rule in Salesforce, then replay."
-            }
-            Self::DuplicateAmbiguous => {
-                "Several records match. Merge them in Salesforce, or choose oldest or newest in order-processing.toml, then replay."
-            }
-            Self::SalesforceRefused => {
-                "Read Salesforce's code and field, correct the order, the mapping or the org's rule, then replay."
-            }
-            Self::SalesforceMisconfigured => {
-                "An administrator of the org has to correct fields, permissions or features. Then replay."
-            }
-            Self::RecordLocked => {
-                "Something else in the org holds the record. Replay when it is done; look for batch jobs and triggers if it recurs."
-            }
-            Self::SalesforceUnavailable => {
-                "Salesforce was not available. Replay when the trust site shows the instance healthy."
-            }
-            Self::LedgerUnavailable => {
-                "Redis did not answer. Intake goes on by itself when it does; look at its memory, load and network."
-            }
-            Self::BrokerUnavailable => {
-                "RabbitMQ did not answer. Work goes on by itself when it does; look at its alarms and network."
-            }
-            Self::QuotaExhausted => {
-                "The org's request allocation is spent. Replay when the rolling 24-hour window has moved."
-            }
-            Self::AuthenticationFailed => "Correct the credentials or authorise the connected app again, then replay.",
-            Self::AnswerLost => {
-                "It is not known whether Salesforce executed the request. A replay looks it up before it sends again."
-            }
-            Self::UnknownSalesforceCode => {
-                "Salesforce used a code that the catalogue does not know. Look it up in Salesforce's documentation, then replay; report the code."
-            }
-            Self::Poison => "This order took its process down several times. Do not replay before the cause is found.",
-            Self::BrokerGaveUp => {
-                "RabbitMQ gave the message up after too many deliveries. Find out why the consumers died, then replay."
-            }
-        }
+    /// What an operator should do about it, in one or two sentences of the [`atlas`](crate::atlas).
+    pub fn remedy(self) -> &'static str {
+        Atlas::reason(self).map_or("", |entry| &entry.action)
     }
 }
 

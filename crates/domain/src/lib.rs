@@ -10,7 +10,8 @@
 //!    corrected mapping holds for messages that already wait.
 //! 5. [`mapping`] makes a [`plan::WritePlan`] of it, as `order-processing.toml` ([`config`]) says for the tenant.
 //! 6. What came of it is an [`outcome::Outcome`]; [`settlement::settle`] decides whether the message is acknowledged,
-//!    waits ([`retry`]), or is given up ([`dead_letter`]). A [`failure::Failure`] says why in words an operator can act on.
+//!    waits ([`retry`]), or is given up ([`dead_letter`]). A [`failure::Failure`] says why in words an operator can act on;
+//!    the [`atlas`] holds those words, for our own reasons and for every code of Salesforce's.
 //!
 //! # What is not done
 //!
@@ -25,6 +26,7 @@
 //! - No failure repeats a value of an order: it names the path, the rule and the value's shape.
 //! - `parse(render(order))` is the same order; unknown keys survive.
 
+pub mod atlas;
 pub mod config;
 pub mod dead_letter;
 pub mod envelope;

@@ -1,10 +1,11 @@
 //! Access tokens: where they come from, and what happens when one ends.
 
-use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+
+pub use domain::atlas::{SignIn as TokenFault, SignInKind as TokenErrorKind, SignInSetting};
 
 mod client_credentials;
 mod endpoint;
@@ -16,7 +17,7 @@ mod single_flight;
 
 pub use client_credentials::ClientCredentials;
 pub use endpoint::LoginSettings;
-pub use faults::{TokenFault, token_faults};
+pub use faults::token_faults;
 pub use jwt_bearer::JwtBearer;
 pub use refresh_token::{AccessGrant, Lease, RefreshToken, RefreshTokenStore, StoreError, StoredGrant};
 pub use retry_interval::TokenRetry;
@@ -70,63 +71,6 @@ impl Token {
     pub fn generation(&self) -> u64 {
         self.generation
     }
-}
-
-/// What a failed request for a token asks of people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenErrorKind {
-    /// It may succeed in a moment.
-    Transient,
-    /// Too many sign-ins. Wait for a minute at least.
-    RateLimited,
-    /// The grant is gone: somebody has to authorise the connection again.
-    Dead,
-    /// The customer's administrator has to act: user, app installation, network or org.
-    Administrator,
-    /// Our settings are wrong: client id, secret, key, or login host.
-    Configuration,
-    /// We asked in a way that Salesforce does not take. A defect of this program.
-    Defect,
-}
-
-impl TokenErrorKind {
-    /// The name in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::RateLimited => "rate_limited",
-            Self::Dead => "dead",
-            Self::Administrator => "administrator",
-            Self::Configuration => "configuration",
-            Self::Defect => "defect",
-        }
-    }
-}
-
-impl fmt::Display for TokenErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Which of the settings a failed sign-in is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SignInSetting {
-    /// The client id, or the app that it names.
-    #[default]
-    App,
-    /// The login URL.
-    LoginUrl,
-    /// The client secret, or the private key of an assertion.
-    Credential,
-    /// The user of an assertion, or the app's execution user.
-    User,
-    /// The stored refresh token.
-    Grant,
-    /// The hosts that a token may be sent to.
-    TrustedHosts,
 }
 
 /// No access token could be had. No variant holds a secret.

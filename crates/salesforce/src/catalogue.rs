@@ -1,81 +1,11 @@
-//! Every error code that a writer of records and events may meet, as data.
-//!
-//! The table is `catalogue.toml` beside this file: a code that turns up is added there, and nowhere else.
+//! Which of Salesforce's own messages may be shown. What each code means and asks stands in the
+//! [error atlas](domain::atlas).
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use domain::atlas::Code;
 
-use serde::Deserialize;
-
-use crate::ErrorKind;
-
-/// One error code.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// `errorCode` or `statusCode` on the wire.
-    pub code: String,
-    /// What it asks of the caller, unless one of [`texts`](Self::texts) fits.
-    pub kind: ErrorKind,
-    /// HTTP statuses it is known to come with; empty where it only comes in rows and nodes. They are for the reader:
-    /// the code decides.
-    #[serde(default)]
-    pub http: Vec<u16>,
-    /// Whether the request may have been executed all the same.
-    #[serde(default)]
-    pub ambiguous: bool,
-    /// Messages of Salesforce's own that may be shown and logged: `{name}` stands for one API name, `{fields}` for some of
-    /// the error's fields. Any other message may quote the record.
-    #[serde(default)]
-    pub shown: Vec<String>,
-    /// What it means, in a sentence.
-    pub meaning: String,
-    /// What an operator does about it.
-    pub action: String,
-    /// Messages that change the meaning; the first that fits decides.
-    #[serde(default)]
-    pub texts: Vec<Text>,
-}
-
-/// A part of a message that changes what a code means. Such parts are never localised: they are names of Salesforce's
-/// own.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Text {
-    /// What the message contains.
-    pub contains: String,
-    /// What the error asks of the caller then.
-    pub kind: ErrorKind,
-    /// What it means then.
-    pub meaning: String,
-    /// What an operator does about it then.
-    pub action: String,
-}
-
-impl Entry {
-    /// What it asks of the caller when it comes with this message.
-    pub fn kind_of(&self, message: &str) -> ErrorKind {
-        self.text(message).map_or(self.kind, |text| text.kind)
-    }
-
-    /// What it means when it comes with this message.
-    pub fn meaning_of(&self, message: &str) -> &str {
-        self.text(message).map_or(&self.meaning, |text| &text.meaning)
-    }
-
-    /// What an operator does about it when it comes with this message.
-    pub fn action_of(&self, message: &str) -> &str {
-        self.text(message).map_or(&self.action, |text| &text.action)
-    }
-
-    /// Whether the message is, as a whole, one of those that may be [`shown`](Self::shown).
-    pub(crate) fn lets_pass(&self, message: &str, fields: &[String]) -> bool {
-        self.shown.iter().any(|shown| fits(shown, message.trim(), fields))
-    }
-
-    fn text(&self, message: &str) -> Option<&Text> {
-        self.texts.iter().find(|text| message.contains(&text.contains))
-    }
+/// Whether the message is, as a whole, one of those that may be [`shown`](Code::shown).
+pub(crate) fn lets_pass(code: &Code, message: &str, fields: &[String]) -> bool {
+    code.shown.iter().any(|shown| fits(shown, message.trim(), fields))
 }
 
 /// Whether a message is this pattern with technical names in it, and nothing else.
@@ -98,67 +28,22 @@ fn fits(pattern: &str, message: &str, fields: &[String]) -> bool {
 /// The longest API name: a namespace of 15 characters, a name of 40, a suffix, and what joins them.
 const LONGEST_NAME: usize = 64;
 
-/// The table of error codes.
-#[derive(Debug)]
-pub struct Catalogue {
-    entries: Vec<Entry>,
-    by_code: HashMap<String, usize>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    entry: Vec<Entry>,
-}
-
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    let document: Document = toml::from_str(include_str!("catalogue.toml"))
-        .expect("the embedded catalogue is checked by this crate's tests");
-    let by_code = document.entry.iter().enumerate().map(|(index, entry)| (entry.code.clone(), index)).collect();
-    Catalogue { entries: document.entry, by_code }
-});
-
-impl Catalogue {
-    /// The entry of this code.
-    pub fn get(code: &str) -> Option<&'static Entry> {
-        let catalogue: &'static Catalogue = &CATALOGUE;
-        catalogue.by_code.get(code).and_then(|index| catalogue.entries.get(*index))
-    }
-
-    /// Every entry, in the order of the table.
-    pub fn entries() -> &'static [Entry] {
-        &CATALOGUE.entries
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ApiError;
+    use domain::atlas::Atlas;
+
+    use crate::{ApiError, ErrorKind};
 
     #[test]
     fn every_kind_is_the_answer_to_some_code() {
         for kind in ErrorKind::ALL {
-            let listed = Catalogue::entries()
+            let listed = Atlas::codes()
                 .iter()
                 .any(|entry| entry.kind == kind || entry.texts.iter().any(|text| text.kind == kind));
             assert_eq!(listed, kind != ErrorKind::Unknown, "{kind}");
         }
         assert_eq!(ApiError::new("NEVER_HEARD_OF", "").kind(), ErrorKind::Unknown);
         assert_eq!(ApiError::new("", "").kind(), ErrorKind::Unknown);
-    }
-
-    #[test]
-    fn every_entry_explains_itself_in_sentences_and_stands_once() {
-        let mut seen = std::collections::HashSet::new();
-        for entry in Catalogue::entries() {
-            assert!(seen.insert(&entry.code), "{} stands twice", entry.code);
-            let texts = entry.texts.iter().flat_map(|text| [&text.meaning, &text.action]);
-            for sentence in [&entry.meaning, &entry.action].into_iter().chain(texts) {
-                assert!(sentence.ends_with('.') && sentence.len() > 8, "{}: {sentence}", entry.code);
-                assert!(!sentence.contains(".md") && !sentence.contains('§'), "{}: {sentence}", entry.code);
-            }
-            assert!(entry.http.iter().all(|status| (300..600).contains(status)), "{}", entry.code);
-        }
     }
 
     /// The codes that a writer has to know, by what they ask of it.

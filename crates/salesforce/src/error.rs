@@ -3,87 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use domain::atlas::ErrorKind;
+use domain::atlas::{Answer, Atlas};
+
 use crate::auth::{TokenError, TokenErrorKind};
-use crate::catalogue::Catalogue;
+use crate::catalogue;
 use crate::duplicate::DuplicateResult;
-
-/// What a failure asks of the caller. Each error code of the [`Catalogue`] has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// Another transaction holds a record. Retry in a moment, and alone with that record.
-    Lock,
-    /// It may succeed unchanged in a moment.
-    Transient,
-    /// Too much at once. Send less, retry in 5 to 60 seconds.
-    Throttled,
-    /// An allocation is spent: requests of 24 hours, events of an hour, storage. Stop sending, probe every 15 to 30
-    /// minutes.
-    Quota,
-    /// The org as a whole takes no writes for minutes to hours. Stop sending, probe every 5 to 15 minutes.
-    Maintenance,
-    /// Not tried, because something else in the same request failed. Send again; it is no failed attempt.
-    Halted,
-    /// The session ended, and a renewed one was refused as well.
-    Session,
-    /// A duplicate rule fired: [`ApiError::duplicate`] says how.
-    Duplicate,
-    /// A record with this unique value exists already: often the trace of an earlier attempt.
-    AlreadyExists,
-    /// The same record will be refused each time.
-    Permanent,
-    /// The org, its permissions or its features do not fit. Every such record will be refused until an administrator
-    /// acts.
-    Configuration,
-    /// The credentials or the connected app are not accepted. Nothing will succeed until an administrator acts.
-    Authentication,
-    /// A code that the catalogue does not know. Treat it as transient, and give up after a few tries.
-    Unknown,
-}
-
-impl ErrorKind {
-    /// Every kind.
-    pub const ALL: [Self; 13] = [
-        Self::Lock,
-        Self::Transient,
-        Self::Throttled,
-        Self::Quota,
-        Self::Maintenance,
-        Self::Halted,
-        Self::Session,
-        Self::Duplicate,
-        Self::AlreadyExists,
-        Self::Permanent,
-        Self::Configuration,
-        Self::Authentication,
-        Self::Unknown,
-    ];
-
-    /// The name in metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lock => "lock",
-            Self::Transient => "transient",
-            Self::Throttled => "throttled",
-            Self::Quota => "quota",
-            Self::Maintenance => "maintenance",
-            Self::Halted => "halted",
-            Self::Session => "session",
-            Self::Duplicate => "duplicate",
-            Self::AlreadyExists => "already_exists",
-            Self::Permanent => "permanent",
-            Self::Configuration => "configuration",
-            Self::Authentication => "authentication",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// One error as Salesforce states it, for a whole request, a row, or a node.
 ///
@@ -112,23 +37,23 @@ impl ApiError {
     /// What it asks of the caller. The code decides; the message is read only where the catalogue says that one code
     /// has two meanings, or that the text of a trigger or flow wraps another error.
     pub fn kind(&self) -> ErrorKind {
-        Catalogue::get(&self.code).map_or(ErrorKind::Unknown, |entry| entry.kind_of(&self.message))
+        Atlas::code(&self.code).map_or(ErrorKind::Unknown, |entry| entry.kind_of(&self.message))
     }
 
     /// Whether the request may have been executed all the same.
     pub fn is_ambiguous(&self) -> bool {
-        Catalogue::get(&self.code).is_some_and(|entry| entry.ambiguous)
+        Atlas::code(&self.code).is_some_and(|entry| entry.ambiguous)
     }
 
     /// What an operator may read, without personal data: the catalogue's meaning, the object and the fields. Salesforce's
     /// own text stands in its place only where it is, from its first word to its last, one that the catalogue lets pass;
     /// any other may quote the record, or was written by whoever wrote the org's rules.
     pub fn operator_text(&self) -> String {
-        let Some(entry) = Catalogue::get(&self.code) else {
-            let unknown = "Salesforce used a code that the catalogue does not know; its text may quote the record";
+        let Some(entry) = Atlas::code(&self.code) else {
+            let unknown = "Salesforce used a code that the atlas does not know; its text may quote the record";
             return format!("{unknown}{}.", self.place());
         };
-        if entry.lets_pass(&self.message, &self.fields) {
+        if catalogue::lets_pass(entry, &self.message, &self.fields) {
             return self.message.trim().to_owned();
         }
         let meaning = entry.meaning_of(&self.message);
@@ -282,28 +207,57 @@ impl Error {
     /// What it asks of the caller. Whether the request may have been executed is [`Error::is_ambiguous`].
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable(_) | Self::AnswerLost { .. } => ErrorKind::Transient,
             Self::Refused { status, errors } => match root_cause(errors).map(ApiError::kind) {
                 // A server's own failure with a code that nobody knows is still a server's failure.
                 None | Some(ErrorKind::Unknown) if *status >= 500 => ErrorKind::Transient,
                 Some(kind) => kind,
                 None => ErrorKind::Unknown,
             },
-            Self::Unavailable { status, .. } => match status {
-                401 => ErrorKind::Session,
-                429 => ErrorKind::Throttled,
-                420 | 408 | 500.. => ErrorKind::Transient,
-                _ => ErrorKind::Unknown,
-            },
-            Self::Redirected { .. } => ErrorKind::Configuration,
             Self::Token(error) => match error.kind() {
                 TokenErrorKind::Transient => ErrorKind::Transient,
                 TokenErrorKind::RateLimited => ErrorKind::Throttled,
                 TokenErrorKind::Dead | TokenErrorKind::Administrator => ErrorKind::Authentication,
                 TokenErrorKind::Configuration | TokenErrorKind::Defect => ErrorKind::Configuration,
             },
-            Self::Protocol(_) => ErrorKind::Unknown,
-            Self::TooLarge { .. } | Self::Invalid(_) => ErrorKind::Permanent,
+            Self::Unreachable(_)
+            | Self::AnswerLost { .. }
+            | Self::Unavailable { .. }
+            | Self::Redirected { .. }
+            | Self::Protocol(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => self.answer().map_or(ErrorKind::Unknown, |answer| answer.kind),
+        }
+    }
+
+    /// The atlas's entry of an error that has no code; `None` where Salesforce named one, and for sign-in.
+    pub fn answer(&self) -> Option<&'static Answer> {
+        let name = match self {
+            Self::Unavailable { status, .. } => return Atlas::status(*status),
+            Self::Refused { .. } | Self::Token(_) => return None,
+            Self::Unreachable(_) => "NOT_CONNECTED",
+            Self::AnswerLost { .. } => "NO_ANSWER",
+            Self::Redirected { .. } => "REDIRECTED",
+            Self::Protocol(_) => "BROKEN_CONTRACT",
+            Self::TooLarge { .. } => "TOO_MUCH_FOR_ONE_REQUEST",
+            Self::Invalid(_) => "UNSENDABLE",
+        };
+        Atlas::answer(name)
+    }
+
+    /// The code to look up with `causeway-replayer explain`: Salesforce's own, OAuth's, or the atlas's name for an answer
+    /// without one. Only names, no values.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused { .. } => self.cause().map_or("", |cause| &cause.code),
+            Self::Token(TokenError::Refused { error, .. }) => error,
+            Self::Token(_) => "SIGN_IN_FAILED",
+            Self::Unreachable(_)
+            | Self::AnswerLost { .. }
+            | Self::Unavailable { .. }
+            | Self::Redirected { .. }
+            | Self::Protocol(_)
+            | Self::TooLarge { .. }
+            | Self::Invalid(_) => self.answer().map_or("", |answer| &answer.name),
         }
     }
 
@@ -313,7 +267,7 @@ impl Error {
         match self {
             Self::AnswerLost { .. } | Self::Protocol(_) => true,
             Self::Refused { status, errors } => {
-                let unknown = |error: &ApiError| Catalogue::get(&error.code).is_none();
+                let unknown = |error: &ApiError| Atlas::code(&error.code).is_none();
                 errors.iter().any(|error| error.is_ambiguous() || (*status >= 500 && unknown(error)))
             }
             Self::Unavailable { ambiguous, .. } => *ambiguous,
@@ -427,7 +381,7 @@ mod tests {
     #[test]
     fn an_operator_reads_the_meaning_the_object_and_the_fields_and_never_what_the_org_wrote() {
         const QUOTING: &str = "Customer Nora Quistling (+44 7700 900123, 41 Collins St) nora3@shop.example is blocked";
-        for code in Catalogue::entries().iter().map(|entry| entry.code.as_str()).chain(["NEVER_HEARD_OF", ""]) {
+        for code in Atlas::codes().iter().map(|entry| entry.code.as_str()).chain(["NEVER_HEARD_OF", ""]) {
             let quoting = ApiError { fields: vec!["LastName".to_owned()], ..ApiError::new(code, QUOTING) };
             let text = quoting.operator_text();
             for personal in ["Nora", "Quistling", "7700", "Collins", "nora3"] {

@@ -26,7 +26,8 @@
 //!    [`PartAnswer::Refused`], [`RowAnswer::Refused`]) with the [`ApiError`] that caused it.
 //! 3. It was halted because a neighbour failed: a value too, and no failure of its own.
 //!
-//! [`Error::kind`] and [`ApiError::kind`] say what to do, by one table: the [`Catalogue`].
+//! [`Error::kind`] and [`ApiError::kind`] say what to do, by one table: the [error atlas](domain::atlas), all that this
+//! crate takes from `domain`.
 //!
 //! # Example
 //!
@@ -107,7 +108,6 @@ pub use auth::{
     AccessGrant, ClientCredentials, JwtBearer, Lease, LoginSettings, RefreshToken, RefreshTokenStore, SignInSetting,
     StoreError, StoredGrant, Token, TokenError, TokenErrorKind, TokenFault, TokenRetry, TokenSource, token_faults,
 };
-pub use catalogue::{Catalogue, Entry, Text};
 pub use client::{CallOptions, Client, ClientSettings, Published, Saved};
 pub use collection::{Row, RowAnswer, RowUpdate};
 pub use composite::{Part, PartAnswer};

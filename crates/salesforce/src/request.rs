@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::atlas::Atlas;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::Method;
@@ -207,7 +208,7 @@ impl Transport {
             Envelope::Other(kind) => Error::Unavailable {
                 status,
                 body_kind: if body.is_torn() { BodyKind::Torn } else { kind },
-                ambiguous: status >= 500 || status == 408,
+                ambiguous: Atlas::status(status).is_some_and(|answer| answer.ambiguous),
                 retry_after,
                 body: RawBody(kept(body.received())),
             },

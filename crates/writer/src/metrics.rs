@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use domain::atlas::{Atlas, Surface};
 use domain::failure::{Failure, Reason};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -12,7 +13,7 @@ use prometheus::{
 use queue::error::Error;
 use queue::handler::{Observer, OpenLetters};
 use queue::topology::Queue;
-use salesforce::{ApiUsage, CallEnd, CallObserver, Catalogue, Client, Operation};
+use salesforce::{ApiUsage, CallEnd, CallObserver, Client, Operation};
 use service::Health;
 
 /// The org, among what a process depends on.
@@ -21,6 +22,11 @@ const DEPENDENCY: &str = "salesforce";
 /// How Salesforce's answers end a call; the values of the label `status`.
 const ENDS: [CallEnd; 5] =
     [CallEnd::Answered, CallEnd::Refused, CallEnd::Failed, CallEnd::Unreachable, CallEnd::AnswerLost];
+
+/// The codes that the writer's resources answer with; the values of the label `code`.
+fn writers_codes() -> impl Iterator<Item = &'static str> {
+    Atlas::codes().iter().filter(|code| code.surface == Surface::Rest).map(|code| code.code.as_str())
+}
 
 /// The counters, and the readiness that follows from them.
 pub struct Metrics {
@@ -164,7 +170,7 @@ impl Metrics {
         for verdict in ["done", "not_done", "conflict"] {
             self.resolved.with_label_values(&[verdict]).inc_by(0);
         }
-        for code in Catalogue::entries().iter().map(|entry| entry.code.as_str()).chain(["other"]) {
+        for code in writers_codes().chain(["other"]) {
             self.refused.with_label_values(&[code]).inc_by(0);
         }
         for operation in Operation::ALL {
@@ -181,7 +187,7 @@ impl Metrics {
 
     /// A graph was refused; codes that are not catalogued count as `other`.
     pub(crate) fn refused(&self, code: &str) {
-        let code = Catalogue::get(code).map_or("other", |_| code);
+        let code = writers_codes().find(|known| *known == code).unwrap_or("other");
         self.refused.with_label_values(&[code]).inc();
     }
 

@@ -150,8 +150,12 @@ pub fn render(open: &OpenLetters, filter: &Filter, by: Option<GroupBy>, reveal: 
             let columns = fitted.left_out.join(", ").to_lowercase();
             terminal.line(&mut out, &format!("Left out for lack of room: {columns}."));
         }
-        if let (None, Some(first)) = (by, matching.first()) {
-            let _ = writeln!(out, "Next: causeway-replayer show {}", short(terminal, first.letter.id.as_str()));
+        match (by, matching.first()) {
+            (None, Some(first)) => {
+                let _ = writeln!(out, "Next: causeway-replayer show {}", short(terminal, first.letter.id.as_str()));
+            }
+            (Some(GroupBy::Reason), Some(_)) => out.push_str("Next: causeway-replayer explain REASON\n"),
+            (Some(GroupBy::Reason | GroupBy::Type | GroupBy::Customer) | None, _) => {}
         }
     }
     out

@@ -404,7 +404,7 @@ fn remedy(out: &mut String, facts: &Facts, failure: &FailureShown, terminal: &Te
         // There is nothing to do about what is over.
         field("  do", if facts.letter.closed.is_none() { &explanation.you_do } else { "" });
     } else if failure.salesforce_code.is_some() {
-        field("  means", "The catalogue does not know this code.");
+        field("  means", "The error atlas does not know this code.");
     }
     field("Remedy", facts.remedy.unwrap_or_default());
     field("A replay", facts.outlook.map(Outlook::words).unwrap_or_default());
@@ -423,6 +423,11 @@ fn hints(out: &mut String, facts: &Facts, terminal: &Terminal) {
     if withheld || facts.message.as_ref().is_some_and(|message| message.body.value.is_none()) {
         let what = if withheld { "the org's own words and the values" } else { "the values" };
         next.push(format!("causeway-replayer show {id} --reveal   for {what}"));
+    }
+    // What the letter could not say in one line: what it often is, and where it is documented.
+    if let Some(failure) = facts.failure.as_ref().or(cause).filter(|_| facts.letter.closed.is_none()) {
+        let code = facts.explanation.as_ref().map_or(failure.reason, |explanation| &explanation.code);
+        next.push(format!("causeway-replayer explain {code}"));
     }
     if !next.is_empty() {
         let _ = writeln!(out, "\nNext: {}", next.join("\n      "));

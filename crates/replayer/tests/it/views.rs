@@ -228,6 +228,33 @@ fn every_code_is_explained_in_sentences() {
 }
 
 #[test]
+fn case_and_spacing_of_a_code_are_forgiven() {
+    for (written, code) in [
+        ("  answer lost ", "answer_lost"),
+        ("ANSWER-LOST", "answer_lost"),
+        ("unable to  lock row", "UNABLE_TO_LOCK_ROW"),
+        ("bad_oauth_token", "Bad_OAuth_Token"),
+        ("Invalid_Grant", "invalid_grant"),
+        ("503", "HTTP_503"),
+        ("http 503", "HTTP_503"),
+        ("504", "HTTP_5XX"),
+        ("no answer", "NO_ANSWER"),
+    ] {
+        let found = causeway_replayer::explain::explain(written).map(|explanation| explanation.code);
+        assert_eq!(found.as_deref(), Ok(code), "{written:?}");
+    }
+    for nothing in ["", "42", "12345678901", "Nora Quist"] {
+        assert!(causeway_replayer::explain::explain(nothing).is_err(), "{nothing:?}");
+    }
+}
+
+#[test]
+fn an_error_of_the_token_endpoint_is_explained_with_every_description_that_changes_it() {
+    let explanation = causeway_replayer::explain::explain("invalid_client").expect("an error");
+    assert_snapshot!(explain::render(&explanation, &terminal(80)));
+}
+
+#[test]
 fn a_misspelt_code_is_answered_with_the_nearest() {
     let unknown = causeway_replayer::explain::explain("salesforce_refsed").expect_err("misspelt");
     assert_eq!(unknown.near.first().map(String::as_str), Some("salesforce_refused"));

@@ -1,40 +1,8 @@
-//! What the token endpoint's errors mean, as data: the table is `faults.toml` beside this file.
+//! What the token endpoint's errors mean, by the atlas.
 
-use std::sync::LazyLock;
+use domain::atlas::{Atlas, SignIn, SignInSetting};
 
-use serde::Deserialize;
-
-use super::{SignInSetting, TokenErrorKind};
-
-/// One error of the token endpoint.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenFault {
-    /// OAuth's `error`.
-    pub error: String,
-    /// What `error_description` begins with; empty for any other description of this error.
-    #[serde(default)]
-    pub description: String,
-    /// What it asks of people.
-    pub kind: TokenErrorKind,
-    /// The setting it is about; [`SignInSetting::App`] where the table names none.
-    #[serde(default)]
-    pub setting: SignInSetting,
-    /// Whether it may go away while one waits although its kind says otherwise: by itself, or because the org's
-    /// administrator acts.
-    #[serde(default)]
-    pub heals: bool,
-    /// What a person does about it.
-    pub action: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    fault: Vec<TokenFault>,
-    unlisted_action: String,
-    unavailable_action: String,
-}
+use super::TokenErrorKind;
 
 /// What an answer of the token endpoint means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +13,9 @@ pub(crate) struct Verdict {
     pub(crate) action: &'static str,
 }
 
-static TABLE: LazyLock<Document> = LazyLock::new(|| {
-    toml::from_str(include_str!("faults.toml")).expect("the embedded table is checked by this crate's tests")
-});
-
 /// Every known error of the token endpoint.
-pub fn token_faults() -> &'static [TokenFault] {
-    &TABLE.fault
+pub fn token_faults() -> &'static [SignIn] {
+    Atlas::sign_ins()
 }
 
 /// Judges an OAuth error of the token endpoint, or what looks like one. A server's status is transient whatever the body
@@ -64,15 +28,17 @@ pub(crate) fn classify(status: u16, error: &str, description: &str) -> Verdict {
         .max_by_key(|fault| fault.description.len());
     if matches!(status, 408 | 420 | 500..) {
         let listed = listed.filter(|fault| fault.kind == TokenErrorKind::Transient);
-        let (setting, action) =
-            listed.map_or((SignInSetting::LoginUrl, &TABLE.unavailable_action), |fault| (fault.setting, &fault.action));
+        let (setting, action) = listed
+            .map_or((SignInSetting::LoginUrl, &Atlas::signing_in().unavailable_action), |fault| {
+                (fault.setting, &fault.action)
+            });
         return Verdict { kind: TokenErrorKind::Transient, setting, heals: true, action };
     }
-    if let Some(TokenFault { kind, setting, heals, action, .. }) = listed {
+    if let Some(SignIn { kind, setting, heals, action, .. }) = listed {
         return Verdict { kind: *kind, setting: *setting, heals: *heals, action };
     }
     let kind = if status == 429 { TokenErrorKind::RateLimited } else { TokenErrorKind::Configuration };
-    Verdict { kind, setting: SignInSetting::App, heals: true, action: &TABLE.unlisted_action }
+    Verdict { kind, setting: SignInSetting::App, heals: true, action: &Atlas::signing_in().unlisted_action }
 }
 
 #[cfg(test)]
