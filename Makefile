@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 ARGS ?=
 
-.PHONY: help demo conformance test check lint build release services-up services-down docs image clean
+.PHONY: help demo chaos conformance test check lint build release services-up services-down docs image clean
 
 help: ## print this menu
 	@echo 'make <target> [ARGS="…"]'
@@ -20,6 +20,9 @@ xtask:
 demo: ## the main job end to end, with faults: ends in a table and target/demo/report.json
 	@cargo build --release --package causeway-xtask
 	@cargo run --release --quiet --package causeway-xtask -- demo $(ARGS)
+
+chaos: xtask ## the fleet under load while everything around it fails at random: a scorecard and target/chaos/report.json
+	@cargo xtask chaos $(ARGS)
 
 conformance: xtask ## public clients from npm, PyPI and crates.io against the simulated org
 	@cargo xtask conformance $(ARGS)

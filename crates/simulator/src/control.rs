@@ -205,7 +205,12 @@ impl Control {
 
     /// The last requests, oldest first; the log is bounded.
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.org.log().entries().cloned().collect()
+        self.requests_after(0)
+    }
+
+    /// As [`Control::requests`], those with a higher number than this.
+    pub fn requests_after(&self, number: u64) -> Vec<LoggedRequest> {
+        self.org.log().entries().filter(|request| request.number > number).cloned().collect()
     }
 
     /// The newest requests and how many the log holds.

@@ -182,6 +182,7 @@ pub(crate) async fn serve(
         graphs: 0,
         nodes: 0,
         latency_ms,
+        rows: Vec::new(),
         fault: fault.map(|fault| fault.name().to_owned()),
     };
     let mut log = org.log();

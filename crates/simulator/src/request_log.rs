@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 const CAPACITY: usize = 20_000;
-/// A path or method is kept up to this many bytes.
+/// A path, a method or the address of a row is kept up to this many bytes.
 const LONGEST: usize = 2_000;
 
 /// One request as it was answered.
@@ -29,6 +29,8 @@ pub struct LoggedRequest {
     pub nodes: usize,
     /// Milliseconds that the latency model drew for the request, those of its rows apart; the same seed draws the same.
     pub latency_ms: u64,
+    /// The rows that the nodes of its graphs address: `Account/LimioId__c/id-1`, or a record id in place of the last two.
+    pub rows: Vec<String>,
     /// Name of the fault that was applied, if any.
     pub fault: Option<String>,
 }
@@ -43,7 +45,7 @@ impl RequestLog {
     pub(crate) fn push(&mut self, mut request: LoggedRequest) {
         self.last += 1;
         request.number = self.last;
-        for text in [&mut request.path, &mut request.method] {
+        for text in [&mut request.path, &mut request.method].into_iter().chain(&mut request.rows) {
             text.truncate(text.floor_char_boundary(LONGEST));
         }
         if self.entries.len() == CAPACITY {
@@ -76,11 +78,13 @@ mod tests {
                 graphs: 0,
                 nodes: 0,
                 latency_ms: 0,
+                rows: vec!["Account/LimioId__c/é".repeat(LONGEST)],
                 fault: None,
             });
         }
         assert_eq!(log.entries().len(), CAPACITY);
         assert_eq!(log.entries().next().map(|first| first.number), Some(11));
         assert!(log.entries().all(|request| request.path.len() <= LONGEST && request.path.len() > LONGEST - 3));
+        assert!(log.entries().all(|request| request.rows.iter().all(|row| row.len() <= LONGEST)));
     }
 }

@@ -79,12 +79,14 @@ pub(crate) struct Arrival {
 }
 
 /// What a request held, for the log.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Size {
     pub(crate) graphs: usize,
     pub(crate) nodes: usize,
     /// Milliseconds that the latency model drew for it, rows apart.
     pub(crate) latency_ms: u64,
+    /// The rows that nodes of graphs address.
+    pub(crate) rows: Vec<String>,
 }
 
 /// Everything one org answers.
@@ -192,6 +194,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -
         graphs: size.graphs,
         nodes: size.nodes,
         latency_ms: size.latency_ms,
+        rows: size.rows,
         fault: fault.map(|fault| fault.name().to_owned()),
     };
     let mut log = org.log();

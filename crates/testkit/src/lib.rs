@@ -27,7 +27,7 @@ pub mod services;
 
 pub use eventually::{eventually, eventually_some};
 pub use fleet::Fleet;
-pub use proxy::TcpProxy;
+pub use proxy::{TcpProxy, Way};
 pub use rabbitmq::RabbitMq;
 pub use redis_node::Redis;
 pub use services::Services;

@@ -1,4 +1,4 @@
-//! A TCP connection that can be cut, delayed, frozen and restored.
+//! A TCP connection that can be cut, reset, delayed, narrowed and frozen, in one direction or both, and restored.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,15 +9,60 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// A direction of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// What the client sends.
+    ToService,
+    /// What the service answers.
+    ToClient,
+    /// Both.
+    Both,
+}
+
+impl Way {
+    fn covers(self, other: Self) -> bool {
+        self == Self::Both || self == other
+    }
+}
+
+/// How bytes pass in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Flow {
+    /// Nothing passes: a hung peer, or a firewall that drops.
+    frozen: bool,
+    /// Each piece passes after this delay.
+    delay: Duration,
+    /// At most so many bytes pass in a second.
+    bytes_per_second: Option<u32>,
+}
+
 /// How the line behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// Bytes pass, each piece after this delay.
-    Open(Duration),
-    /// Connections stay open and nothing passes, in either direction: a hung peer, or a firewall that drops.
-    Frozen,
-    /// Connections are closed, new ones too.
-    Cut,
+    Open {
+        to_service: Flow,
+        to_client: Flow,
+    },
+    /// Connections are closed, new ones too; by a reset instead of an end where `reset` says so.
+    Cut {
+        reset: bool,
+    },
+}
+
+impl Line {
+    const CLEAR: Self = Self::Open {
+        to_service: Flow { frozen: false, delay: Duration::ZERO, bytes_per_second: None },
+        to_client: Flow { frozen: false, delay: Duration::ZERO, bytes_per_second: None },
+    };
+
+    fn flow(self, way: Way) -> Flow {
+        match self {
+            Self::Open { to_service, .. } if way == Way::ToService => to_service,
+            Self::Open { to_client, .. } => to_client,
+            Self::Cut { .. } => Flow::default(),
+        }
+    }
 }
 
 /// Stands between a client and a service and misbehaves on request. Ends when dropped, with all its connections.
@@ -36,7 +81,7 @@ impl TcpProxy {
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (line, state) = watch::channel(Line::Open(Duration::ZERO));
+        let (line, state) = watch::channel(Line::CLEAR);
         let task = tokio::spawn(accept(listener, target, state));
         Ok(Self { address, line, task })
     }
@@ -61,22 +106,49 @@ impl TcpProxy {
 
     /// Closes every connection, and each new one as soon as it is made.
     pub fn cut(&self) {
-        self.line.send_replace(Line::Cut);
+        self.line.send_replace(Line::Cut { reset: false });
     }
 
-    /// Keeps connections open and passes nothing on. What is sent meanwhile arrives after [`TcpProxy::restore`].
+    /// As [`TcpProxy::cut`], by resets: what was under way is thrown away, and each side gets an error instead of an end.
+    pub fn reset(&self) {
+        self.line.send_replace(Line::Cut { reset: true });
+    }
+
+    /// Keeps connections open and passes nothing on, in either direction. What is sent meanwhile arrives after
+    /// [`TcpProxy::restore`], unless the connection is cut before.
     pub fn freeze(&self) {
-        self.line.send_replace(Line::Frozen);
+        self.block(Way::Both);
+    }
+
+    /// As [`TcpProxy::freeze`], in one direction.
+    pub fn block(&self, way: Way) {
+        self.set(way, Flow { frozen: true, ..Flow::default() });
     }
 
     /// Passes each piece (at most 16 KiB) on only after `delay`.
     pub fn delay(&self, delay: Duration) {
-        self.line.send_replace(Line::Open(delay));
+        self.slow(Way::Both, delay);
+    }
+
+    /// As [`TcpProxy::delay`], in one direction.
+    pub fn slow(&self, way: Way, delay: Duration) {
+        self.set(way, Flow { delay, ..Flow::default() });
+    }
+
+    /// Passes at most so many bytes per second and connection on.
+    pub fn narrow(&self, way: Way, bytes_per_second: u32) {
+        self.set(way, Flow { bytes_per_second: Some(bytes_per_second.max(1)), ..Flow::default() });
     }
 
     /// Passes everything on at once again.
     pub fn restore(&self) {
-        self.delay(Duration::ZERO);
+        self.line.send_replace(Line::CLEAR);
+    }
+
+    /// The other direction passes everything at once.
+    fn set(&self, way: Way, flow: Flow) {
+        let of = |direction| if way.covers(direction) { flow } else { Flow::default() };
+        self.line.send_replace(Line::Open { to_service: of(Way::ToService), to_client: of(Way::ToClient) });
     }
 }
 
@@ -91,36 +163,58 @@ async fn accept(listener: TcpListener, target: SocketAddr, line: watch::Receiver
     while let Ok((client, _)) = listener.accept().await {
         let line = line.clone();
         tokio::spawn(async move {
-            if *line.borrow() == Line::Cut {
+            let state = *line.borrow();
+            if let Line::Cut { reset } = state {
+                if reset {
+                    let _ = client.set_zero_linger();
+                }
                 return;
             }
             let Ok(service) = TcpStream::connect(target).await else { return };
             let _ = client.set_nodelay(true);
             let _ = service.set_nodelay(true);
-            let (from_client, to_client) = client.into_split();
-            let (from_service, to_service) = service.into_split();
-            // Either side's end ends both, so that a client sees at once what happened.
-            tokio::select! {
-                () = pass(from_client, to_service, line.clone()) => {}
-                () = pass(from_service, to_client, line.clone()) => {}
-                () = until_cut(line) => {}
-            }
+            carry(client, service, line).await;
         });
     }
 }
 
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut line: watch::Receiver<Line>) {
+/// Carries a connection to its end.
+async fn carry(mut client: TcpStream, mut service: TcpStream, mut line: watch::Receiver<Line>) {
+    let reset = {
+        let (from_client, to_client) = client.split();
+        let (from_service, to_service) = service.split();
+        // Either side's end ends both, so that a client sees at once what happened.
+        tokio::select! {
+            () = pass(from_client, to_service, Way::ToService, line.clone()) => false,
+            () = pass(from_service, to_client, Way::ToClient, line.clone()) => false,
+            reset = until_cut(&mut line) => reset,
+        }
+    };
+    if reset {
+        let _ = client.set_zero_linger();
+        let _ = service.set_zero_linger();
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    way: Way,
+    mut line: watch::Receiver<Line>,
+) {
     let mut piece = vec![0; 16 * 1024];
     loop {
         let Ok(read) = from.read(&mut piece).await else { return };
         if read == 0 {
             return;
         }
-        let Ok(state) = line.wait_for(|line| *line != Line::Frozen).await.map(|line| *line) else { return };
-        if let Line::Open(delay) = state
-            && !delay.is_zero()
-        {
-            tokio::time::sleep(delay).await;
+        let Ok(flow) = line.wait_for(|line| !line.flow(way).frozen).await.map(|line| line.flow(way)) else { return };
+        let width = flow.bytes_per_second.map_or(Duration::ZERO, |bytes| {
+            Duration::from_secs(1).saturating_mul(u32::try_from(read).unwrap_or(u32::MAX)) / bytes
+        });
+        let wait = flow.delay + width;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
         if to.write_all(&piece[..read]).await.is_err() {
             return;
@@ -128,9 +222,10 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     }
 }
 
-/// Until the line is cut or the proxy is gone.
-async fn until_cut(mut line: watch::Receiver<Line>) {
-    let _ = line.wait_for(|line| *line == Line::Cut).await;
+/// Until the line is cut or the proxy is gone; says whether by a reset.
+async fn until_cut(line: &mut watch::Receiver<Line>) -> bool {
+    let cut = line.wait_for(|line| matches!(line, Line::Cut { .. })).await;
+    cut.is_ok_and(|line| *line == Line::Cut { reset: true })
 }
 
 #[cfg(test)]
@@ -182,5 +277,47 @@ mod tests {
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).await.expect("it arrives");
         assert_eq!(&answer, b"late");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_blocked_in_one_direction_still_carries_the_other() {
+        let proxy = TcpProxy::start(echo().await).await.expect("a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert!(says(&mut stream, b"ping").await);
+        proxy.block(Way::ToClient);
+        let waited = tokio::time::timeout(Duration::from_millis(50), says(&mut stream, b"sent")).await;
+        assert!(waited.is_err(), "the answer may not pass");
+        // The word itself went through: its echo is what arrives, and it was not sent again.
+        proxy.block(Way::ToService);
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.expect("it arrives");
+        assert_eq!(&answer, b"sent");
+    }
+
+    #[tokio::test]
+    async fn what_is_reset_is_an_error_and_what_is_cut_is_an_end() {
+        let proxy = TcpProxy::start(echo().await).await.expect("a proxy");
+        for (reset, ends) in [(false, true), (true, false)] {
+            let mut stream = TcpStream::connect(proxy.address()).await.expect("connected");
+            assert!(says(&mut stream, b"ping").await);
+            if reset {
+                proxy.reset();
+            } else {
+                proxy.cut();
+            }
+            assert_eq!(stream.read(&mut [0; 1]).await.is_ok(), ends, "reset: {reset}");
+            proxy.restore();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_narrow_line_takes_its_time_for_each_byte() {
+        let proxy = TcpProxy::start(echo().await).await.expect("a proxy");
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert!(says(&mut stream, b"ping").await);
+        proxy.narrow(Way::ToService, 100);
+        let began = std::time::Instant::now();
+        assert!(says(&mut stream, b"pong").await);
+        assert!(began.elapsed() >= Duration::from_millis(40), "{:?}", began.elapsed());
     }
 }

@@ -107,6 +107,24 @@ impl RabbitMq {
         Ok(command)
     }
 
+    /// Raises the memory alarm, or ends it: while it lasts the broker reads nothing from connections that publish.
+    ///
+    /// # Errors
+    /// `rabbitmqctl` cannot be run, or the node does not answer to it.
+    pub async fn alarm(&self, on: bool) -> Result<()> {
+        let mut command = self.ctl()?;
+        command.args(["--quiet", "set_vm_memory_high_watermark"]);
+        if on {
+            command.args(["absolute", "1MB"]);
+        } else {
+            command.arg("0.4");
+        }
+        let output = tokio::process::Command::from(command).kill_on_drop(true).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        anyhow::ensure!(output.status.success(), "rabbitmqctl set_vm_memory_high_watermark: {said}");
+        Ok(())
+    }
+
     async fn launch(&mut self) -> Result<()> {
         self.configure().context("cannot write the configuration of RabbitMQ")?;
         if !self.epmd.as_ref().is_some_and(Node::is_alive) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -51,6 +51,23 @@ impl Redis {
     /// The port, for a proxy before it.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Makes it forget everything (`FLUSHALL`).
+    ///
+    /// # Errors
+    /// It does not answer within five seconds, or refuses, as it does while it loads its file after a kill.
+    pub async fn flush(&self) -> Result<()> {
+        let exchange = async {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+            stream.write_all(b"FLUSHALL\r\n").await?;
+            let mut answer = [0; 64];
+            let read = stream.read(&mut answer).await?;
+            let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+            anyhow::ensure!(answer == "+OK\r\n", "Redis answers {answer:?} to FLUSHALL");
+            Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(5), exchange).await.context("Redis does not answer")?
     }
 
     /// Kills it (SIGKILL) and waits until it is gone. What was written in the last second may be lost.

@@ -72,6 +72,11 @@ impl Services {
         self.nodes.as_mut().map(|nodes| &mut nodes.rabbitmq)
     }
 
+    /// Both nodes, if they were started here: to kill and restart them independently of each other.
+    pub fn nodes(&mut self) -> Option<(&mut RabbitMq, &mut Redis)> {
+        self.nodes.as_mut().map(|nodes| (&mut nodes.rabbitmq, &mut nodes.redis))
+    }
+
     /// Redis, if it was started here: to kill and restart it.
     pub fn redis(&mut self) -> Option<&mut Redis> {
         self.nodes.as_mut().map(|nodes| &mut nodes.redis)

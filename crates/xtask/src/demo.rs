@@ -3,17 +3,17 @@
 mod bodies;
 pub(crate) mod build;
 pub(crate) mod console;
-mod customers;
-mod drain;
+pub(crate) mod customers;
+pub(crate) mod drain;
 mod expectation;
-mod fleet;
-mod generator;
-mod org;
+pub(crate) mod fleet;
+pub(crate) mod generator;
+pub(crate) mod org;
 mod outcomes;
 mod publish;
-mod reconcile;
-mod report;
-mod watch;
+pub(crate) mod reconcile;
+pub(crate) mod report;
+pub(crate) mod watch;
 mod wire;
 
 use std::fmt::Write;
@@ -72,7 +72,7 @@ const WORKERS: usize = 2;
 impl Demo {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let mut signals = Signals::listen()?;
-        let _alone = alone(&crate::target())?;
+        let _alone = alone(&crate::target(), "demo")?;
         let stage = tokio::select! {
             stage = self.play() => stage?,
             // Whatever was started ends as it is dropped.
@@ -132,16 +132,16 @@ struct Stage {
     kept: bool,
 }
 
-/// Holds the place against a second demo, which would clear it away. The lock ends with this process.
-fn alone(target: &Path) -> Result<File> {
-    let file = target.join("demo.lock");
+/// Holds the place against a second run of a task, which would clear it away. The lock ends with this process.
+pub(crate) fn alone(target: &Path, task: &str) -> Result<File> {
+    let file = target.join(format!("{task}.lock"));
     // Cargo may have been told to build elsewhere.
     let lock = std::fs::create_dir_all(target).and_then(|()| File::create(&file));
     let lock = lock.with_context(|| format!("cannot write {}", file.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            bail!("another demo runs from this folder; wait for it, or end it with Ctrl-C")
+            bail!("another {task} runs from this folder; wait for it, or end it with Ctrl-C")
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", file.display())),
     }
@@ -183,7 +183,7 @@ fn where_it_is(fleet: &Fleet, services: &Services) -> String {
 }
 
 /// A path as a person in the project's folder types it.
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let inside = here.as_deref().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path);
     inside.display().to_string()
@@ -196,11 +196,11 @@ mod tests {
     #[test]
     fn one_demo_at_a_time_runs_from_a_folder_also_where_nothing_was_built_yet() {
         let target = std::env::temp_dir().join(testkit::namespace("causeway-demo")).join("target");
-        let first = alone(&target).expect("the folder is made");
-        let second = alone(&target).expect_err("another demo runs");
+        let first = alone(&target, "demo").expect("the folder is made");
+        let second = alone(&target, "demo").expect_err("another demo runs");
         assert!(second.to_string().contains("another demo runs"), "{second}");
         drop(first);
-        drop(alone(&target).expect("the other one ended"));
+        drop(alone(&target, "demo").expect("the other one ended"));
         let _ = std::fs::remove_dir_all(target.parent().expect("a folder"));
     }
 }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tasks talk to cargo by its environment, and take real time")]
 
+mod chaos;
 mod check;
 mod child;
 mod conformance;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Demo(demo::Demo),
+    Chaos(chaos::Chaos),
     Conformance(conformance::Conformance),
     #[command(subcommand)]
     Services(services::Services),
@@ -42,6 +44,7 @@ enum Task {
 async fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Demo(demo) => demo.run().await,
+        Task::Chaos(chaos) => chaos.run().await,
         Task::Conformance(conformance) => conformance.run().await,
         Task::Services(services) => services.run().await,
         Task::Test(test) => test.run().await,

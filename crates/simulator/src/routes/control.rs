@@ -110,8 +110,8 @@ async fn events(State(org): Shared, Query(After { after }): Query<After>) -> Res
     ok(&to_value(Control::new(org).events_after(after)))
 }
 
-async fn requests(State(org): Shared) -> Response {
-    ok(&to_value(Control::new(org).requests()))
+async fn requests(State(org): Shared, Query(After { after }): Query<After>) -> Response {
+    ok(&to_value(Control::new(org).requests_after(after)))
 }
 
 async fn usage(State(org): Shared) -> Response {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::composite::{Part, parse_part};
@@ -69,6 +70,7 @@ pub(crate) async fn handle(
     };
     size.graphs = graphs.len();
     size.nodes = graphs.iter().map(|graph| graph.nodes.len()).sum();
+    size.rows = graphs.iter().flat_map(|graph| &graph.nodes).filter_map(|node| addressed_row(&node.url)).collect();
     call.in_graph = true;
     let mut answers = Vec::with_capacity(graphs.len());
     let mut failed = 0;
@@ -91,6 +93,12 @@ pub(crate) async fn handle(
         ]));
     }
     Reply::json(200, named([("graphs", Value::Array(answers))]))
+}
+
+/// The row that a node's URL addresses, from the object on; a node that makes a row addresses none.
+fn addressed_row(url: &str) -> Option<String> {
+    let (_, address) = url.split_once("/sobjects/")?;
+    address.contains('/').then(|| percent_decode_str(address).decode_utf8_lossy().into_owned())
 }
 
 /// An object of these members.

@@ -27,6 +27,22 @@ async fn seventy_five_orders_cost_one_api_call() {
 }
 
 #[tokio::test]
+async fn the_request_log_tells_which_rows_the_graphs_of_a_request_address() {
+    let org = Client::new().await;
+    let sent = order_graph(0);
+    let (status, _) = send(&org, vec![sent.clone()]).await;
+    assert_eq!(status, 200);
+    let logged = org.control().requests();
+    let last = logged.last().expect("the graph's");
+    let urls = sent["compositeRequest"].as_array().unwrap().iter().map(|node| node["url"].as_str().unwrap());
+    let rows: Vec<&str> = urls.filter_map(|url| url.split_once("/sobjects/")).map(|(_, row)| row).collect();
+    let addressed: Vec<&str> = rows.into_iter().filter(|row| row.contains('/')).collect();
+    assert!(!addressed.is_empty());
+    assert_eq!(last.rows, addressed);
+    assert!(org.control().requests_after(last.number).is_empty());
+}
+
+#[tokio::test]
 async fn a_failed_graph_leaves_nothing_and_its_neighbours_stand() {
     let org = Client::new().await;
     let (_, body) = send(&org, vec![order_graph(0), bad_graph(1), order_graph(2)]).await;

@@ -43,6 +43,8 @@ async fn redis_keeps_its_address_and_data_over_a_restart() {
     assert_eq!(ask_redis(redis.port(), "SET word kept").await.as_deref(), Some("+OK\r\n"));
     redis.restart().await.expect("redis starts again");
     assert_eq!(ask_redis(redis.port(), "GET word").await.as_deref(), Some("$4\r\nkept\r\n"));
+    redis.flush().await.expect("it forgets");
+    assert_eq!(ask_redis(redis.port(), "GET word").await.as_deref(), Some("$-1\r\n"));
     redis.kill();
     assert!(!is_open(redis.port()).await);
     redis.restart().await.expect("redis starts after a kill");

@@ -1,4 +1,4 @@
-//! The programs, built for release by the project's own cargo.
+//! The programs, built by the project's own cargo.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -35,7 +35,19 @@ impl Programs {
     /// # Errors
     /// Something does not compile; cargo has said what.
     pub(crate) async fn build() -> Result<Self> {
-        let [simulator, ingest, writer, replayer] = executables(NAMES, &["--release"]).await?;
+        Self::built(&["--release"]).await
+    }
+
+    /// As [`Programs::build`], for release only where this program is.
+    ///
+    /// # Errors
+    /// As [`Programs::build`].
+    pub(crate) async fn build_alike() -> Result<Self> {
+        Self::built(if cfg!(debug_assertions) { &[] } else { &["--release"] }).await
+    }
+
+    async fn built(options: &[&str]) -> Result<Self> {
+        let [simulator, ingest, writer, replayer] = executables(NAMES, options).await?;
         Ok(Self { simulator, ingest, writer, replayer })
     }
 }

@@ -77,7 +77,8 @@ pub(crate) async fn drained(session: &dyn Session, topology: &Topology, fleet: &
     Ok((ready > 0).then(|| format!("{ready} messages were still unsettled when the workers had drained and ended")))
 }
 
-async fn ready(session: &dyn Session, topology: &Topology) -> Result<u64> {
+/// Messages that wait in inboxes and partitions.
+pub(crate) async fn ready(session: &dyn Session, topology: &Topology) -> Result<u64> {
     let mut ready = 0;
     for queue in topology.inbox_queues().into_iter().chain(topology.partition_queues()) {
         ready += u64::from(session.ready(queue).await?);

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::future::join_all;
+use nix::sys::signal::Signal;
 use testkit::eventually::within;
 use testkit::port;
 use testkit::process::{self, Node};
@@ -61,6 +62,16 @@ impl Member {
     /// Ends it without notice (SIGKILL).
     pub(crate) fn kill(&mut self) {
         self.node.kill();
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.node.ended()
+    }
+
+    /// Sends a signal, if it still runs.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.node.signal(signal);
     }
 
     fn died(&self) -> anyhow::Error {
@@ -249,23 +260,27 @@ impl Fleet {
         }
     }
 
-    /// The sum of a metric over its labels, named without the `causeway_` before it; `None` when the program does not
-    /// answer or has no such metric.
     async fn metric(&self, member: &Member, name: &str) -> Option<f64> {
-        let asked = async {
-            let answer = self.client.get(format!("http://{}/metrics", member.admin)).send().await?;
-            answer.text().await
-        };
-        let text = asked.await.ok()?;
-        let lines = text.lines().filter(|line| line.trim_start_matches("causeway_").starts_with(name));
-        let mut counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).peekable();
-        counts.peek()?;
-        Some(counts.sum())
+        metric(&self.client, &member.admin, name).await
     }
 }
 
+/// The sum of a metric over its labels, named without the `causeway_` before it; `None` when the program at this admin
+/// port does not answer or has no such metric.
+pub(crate) async fn metric(client: &reqwest::Client, admin: &str, name: &str) -> Option<f64> {
+    let asked = async {
+        let answer = client.get(format!("http://{admin}/metrics")).send().await?;
+        answer.text().await
+    };
+    let text = asked.await.ok()?;
+    let lines = text.lines().filter(|line| line.trim_start_matches("causeway_").starts_with(name));
+    let mut counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).peekable();
+    counts.peek()?;
+    Some(counts.sum())
+}
+
 /// Starts a program. Its output goes to `logs/<name>.log`; settings of whoever calls do not reach it.
-fn spawn(
+pub(crate) fn spawn(
     dir: &Path,
     name: &str,
     program: &Path,

@@ -97,14 +97,31 @@ struct Slot {
     flaw: Option<Flaw>,
 }
 
+/// What differs from the demo's day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Shape {
+    /// Customers who order much more than the others.
+    pub(crate) hot_customers: usize,
+    /// How many in a hundred of the orders after a customer's first are theirs.
+    pub(crate) hot_percent: u32,
+    /// Whether no order bears another's identity: such a conflict is told from a double by what the ledger remembers, and
+    /// not where Redis forgets.
+    pub(crate) without_conflict: bool,
+}
+
 /// Writes the script. `tenant` is the fleet's own.
 pub(crate) fn script(count: usize, seed: u64, tenant: &str) -> Script {
+    shaped_script(count, seed, tenant, Shape::default())
+}
+
+/// Writes the script of another day than the demo's.
+pub(crate) fn shaped_script(count: usize, seed: u64, tenant: &str, shape: Shape) -> Script {
     let count = count.max(FEWEST as usize);
     let mut rng = StdRng::seed_from_u64(seed);
     let mut customers = customers::customers(count * CUSTOMERS_PERCENT / 100, &mut rng);
     // The order of another tenant and the one with another's identity come on top of what is dealt.
-    let mut slots = interleaved(chains(customers.len(), count - 2, &mut rng), &mut rng);
-    spoil(&mut slots, &customers, &mut rng);
+    let mut slots = interleaved(chains(customers.len(), count - 2, shape, &mut rng), &mut rng);
+    spoil(&mut slots, &customers, shape, &mut rng);
     let stranger = Customer { twin: Twin::None, ..customers::customers(1, &mut rng).remove(0) };
     customers.push(stranger);
     let foreign = Slot {
@@ -127,20 +144,22 @@ pub(crate) fn script(count: usize, seed: u64, tenant: &str) -> Script {
     let mut twin_of = None;
     for (place, slot) in slots.iter().enumerate() {
         let (order, body) = author.write(place, slot);
-        if place == twin {
+        if place == twin && !shape.without_conflict {
             twin_of = Some(author.write_conflict(&order, body));
         }
         orders.push(order);
     }
     let conflict = (twin + 20).min(orders.len());
-    orders.extend(twin_of);
-    orders[conflict..].rotate_right(1);
+    if let Some(twin) = twin_of {
+        orders.insert(conflict, twin);
+    }
     let deliveries = deliveries(&orders, &mut rng);
     Script { customers, orders, deliveries }
 }
 
 /// What each customer orders, in sequence: a new subscription first, endings last.
-fn chains(customers: usize, count: usize, rng: &mut StdRng) -> Vec<Vec<OrderType>> {
+fn chains(customers: usize, count: usize, shape: Shape, rng: &mut StdRng) -> Vec<Vec<OrderType>> {
+    let hot = shape.hot_customers.min(customers);
     let mut chains: Vec<Vec<OrderType>> = vec![vec![OrderType::New]; customers];
     let mut endings: Vec<Vec<OrderType>> = vec![Vec::new(); customers];
     let mut order: Vec<usize> = (0..customers).collect();
@@ -162,7 +181,10 @@ fn chains(customers: usize, count: usize, rng: &mut StdRng) -> Vec<Vec<OrderType
                 | OrderType::UpdateSubscription
                 | OrderType::UpdateCustomerDetails
                 | OrderType::PayInvoice
-                | OrderType::DataCapture => chains[rng.random_range(0..customers)].push(order_type),
+                | OrderType::DataCapture => {
+                    let is_hot = hot > 0 && rng.random_ratio(shape.hot_percent.min(100), 100);
+                    chains[rng.random_range(0..if is_hot { hot } else { customers })].push(order_type);
+                }
             }
         }
     }
@@ -225,7 +247,7 @@ fn interleaved(chains: Vec<Vec<OrderType>>, rng: &mut StdRng) -> Vec<Slot> {
 
 /// Gives 2 % of the orders a flaw. Those that hold their customer up are not a customer's first order, at most one of a
 /// customer, and none of a customer whom the org takes for another.
-fn spoil(slots: &mut [Slot], customers: &[Customer], rng: &mut StdRng) {
+fn spoil(slots: &mut [Slot], customers: &[Customer], shape: Shape, rng: &mut StdRng) {
     let flawed = (slots.len() * FLAWED_PERCENT).div_ceil(100).max(8);
     let mut places: Vec<usize> = (0..slots.len()).collect();
     places.shuffle(rng);
@@ -238,7 +260,8 @@ fn spoil(slots: &mut [Slot], customers: &[Customer], rng: &mut StdRng) {
             unreadable += 1;
         } else if refused < flawed - flawed / 2 {
             let plain = !slot.first && slot.order_type != OrderType::New && customers[slot.customer].twin == Twin::None;
-            if plain && held_up.insert(slot.customer) {
+            // A hot customer who is held up is hot no longer.
+            if plain && slot.customer >= shape.hot_customers && held_up.insert(slot.customer) {
                 slot.flaw = Some(Flaw::REFUSED[refused % Flaw::REFUSED.len()]);
                 refused += 1;
             }

@@ -124,16 +124,26 @@ impl Org {
         Ok(events.into_iter().map(of).collect())
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    /// Reads from the control plane.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let asking = || format!("asking the org for {path}");
         let response = self.client.get(self.url(path)).send().await.with_context(asking)?;
         let body = succeeded(response).await.with_context(asking)?.bytes().await.with_context(asking)?;
         serde_json::from_slice(&body).with_context(asking)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<()> {
-        let telling = || format!("preparing the org: {path}");
+    /// Tells the control plane something.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let telling = || format!("telling the org: {path}");
         let response = self.client.post(self.url(path)).json(body).send().await.with_context(telling)?;
+        succeeded(response).await.with_context(telling)?;
+        Ok(())
+    }
+
+    /// Removes something by the control plane.
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
+        let telling = || format!("telling the org: {path}");
+        let response = self.client.delete(self.url(path)).send().await.with_context(telling)?;
         succeeded(response).await.with_context(telling)?;
         Ok(())
     }

@@ -220,7 +220,8 @@ fn row(name: Cell, tally: &Tally) -> Vec<Cell> {
     cells
 }
 
-fn table() -> Table {
+/// An empty table in the house's style.
+pub(crate) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()));
     table

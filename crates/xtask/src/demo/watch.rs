@@ -87,28 +87,33 @@ impl Desk {
         self.letters.refresh().await?;
         let (records, accounts, events) =
             tokio::try_join!(fleet.org.order_records(), fleet.org.accounts(), fleet.org.events())?;
-        let letters = self.letters.letters().into_iter().map(|letter| {
-            let (held, reason) = match letter.state {
-                LetterState::Held(_) => (true, String::new()),
-                LetterState::Dead(failure) => (false, failure.reason.as_str().to_owned()),
-            };
-            let blocks = letter.key.is_some();
-            Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason }
-        });
         Ok(Evidence {
             published: published(script),
             records,
             accounts,
             accounts_before: fleet.accounts_before.clone(),
             events,
-            letters: letters.collect(),
+            letters: open_letters(&self.letters),
             told: self.outcomes.told(),
         })
     }
 }
 
+/// The open letters, as a run is judged by them.
+pub(crate) fn open_letters(letters: &DeadLetters) -> Vec<Letter> {
+    let of = |letter: queue::journal::fold::Letter| {
+        let (held, reason) = match letter.state {
+            LetterState::Held(_) => (true, String::new()),
+            LetterState::Dead(failure) => (false, failure.reason.as_str().to_owned()),
+        };
+        let blocks = letter.key.is_some();
+        Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason }
+    };
+    letters.letters().into_iter().map(of).collect()
+}
+
 /// The publisher's own list.
-fn published(script: &Script) -> Vec<Published> {
+pub(crate) fn published(script: &Script) -> Vec<Published> {
     let of = |(order, (expected, whose)): (&Order, (Fate, Whose))| Published {
         key: order.key.clone(),
         id: order.id.clone(),

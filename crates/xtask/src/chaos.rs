@@ -1,0 +1,208 @@
+//! `cargo xtask chaos`: the fleet under load while everything around it fails at random, and a count at the end.
+
+mod journal;
+mod listener;
+mod overlaps;
+mod programs;
+mod publish;
+mod report;
+mod run;
+mod schedule;
+mod surroundings;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use testkit::Services;
+
+use self::report::Report;
+use self::run::Stage;
+use self::schedule::{Extent, Kind, schedule};
+use crate::child::Signals;
+use crate::demo::build::Programs;
+use crate::demo::console::Console;
+use crate::demo::{alone, shown};
+
+/// Let everything around a fleet under load fail at random, and count what became of each order.
+///
+/// Starts 3 ingests and 3 writers as real processes against one simulated org with latency, and private RabbitMQ and Redis
+/// nodes. While orders are published, faults fall: programs are killed, stopped and drained, RabbitMQ and Redis are killed,
+/// Redis is flushed, lines are cut, slowed and blocked, the org refuses, locks, and commits without an answer. The seed
+/// decides everything: the orders, the faults, their times and their subjects. What the machine makes of it is not the
+/// same each time, so that a seed that found something is worth repeating more than once.
+///
+/// At the end all faults are lifted and the fleet has a bounded time to drain. Then every order is accounted for from
+/// outside: the publisher's own list against the org's records, events and request log, the journal of dead letters, and
+/// the outcomes; never the programs' own counters. The result is a table and target/chaos/report.json. The exit code is 0
+/// only when nothing was lost or written twice, no customer's order overtook another, no two requests of one customer
+/// overlapped, and no program ended by itself. Events told twice fail it as well, unless events are published on their own
+/// (`publish_behavior = "immediate"`) and the answer of a publish and Redis were both lost.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo xtask chaos                                  60 s of faults, seed 1\n  \
+    cargo xtask chaos --seconds 600 --seed 42          ten minutes of other ones\n  \
+    cargo xtask chaos --plan --seed 42                 only print which faults fall when\n  \
+    cargo xtask chaos --faults kill-writer,flush       only these kinds\n  \
+    cargo xtask chaos --faults kill-rabbitmq --rate 50 fewer orders a second\n\n\
+    Logs are in target/chaos/logs, one file per life of a process. A run that fails keeps them in\n\
+    target/chaos/failed-<seed>, and prints the command that repeats it.")]
+pub(crate) struct Chaos {
+    /// How many seconds orders are published and faults fall, 5 to 36,000.
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=36_000))]
+    seconds: u32,
+    /// The seed of orders and faults.
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    seed: u64,
+    /// Orders published per second, 5 to 1,000; at least 200 in all.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=1_000))]
+    rate: u32,
+    /// How many ingests, and as many writers, 1 to 8.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    programs: u8,
+    /// Only these kinds of faults, separated by commas; all without it.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", hide_possible_values = false)]
+    faults: Vec<Kind>,
+    /// How the org publishes events; by the seed without it.
+    #[arg(long, value_enum, value_name = "HOW")]
+    publish: Option<Publish>,
+    /// How many seconds the fleet has to drain once the faults are lifted, 10 to 3,600.
+    #[arg(long, default_value_t = 120, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=3_600))]
+    drain: u32,
+    /// Print the faults and their times, and run nothing.
+    #[arg(long)]
+    plan: bool,
+}
+
+/// When the org publishes a platform event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Publish {
+    /// When the transaction of its records commits; it travels with them.
+    AfterCommit,
+    /// At once; it follows its records.
+    Immediate,
+}
+
+impl Publish {
+    /// Two of three seeds publish after the commit.
+    fn of(seed: u64) -> Self {
+        if seed % 3 == 2 { Self::Immediate } else { Self::AfterCommit }
+    }
+
+    /// The value of the setting.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::AfterCommit => "after_commit",
+            Self::Immediate => "immediate",
+        }
+    }
+}
+
+impl Chaos {
+    pub(crate) async fn run(self) -> Result<ExitCode> {
+        if self.plan {
+            for fault in schedule(self.seed, &self.extent()) {
+                println!("{fault}");
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut signals = Signals::listen()?;
+        let _alone = alone(&crate::target(), "chaos")?;
+        let (report, dir) = tokio::select! {
+            played = self.play() => played?,
+            // Whatever was started ends as it is dropped.
+            signal = signals.next() => {
+                eprintln!("\nstopped");
+                return Ok(signal.exit_code());
+            }
+        };
+        let file = dir.join("report.json");
+        report.save(&file)?;
+        println!("\n{}", report.render());
+        println!("report: {}", shown(&file));
+        if report.holds() {
+            println!("logs:   {}", shown(&dir.join("logs")));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let kept = keep(&dir, self.seed)?;
+        println!("logs:   {}\nagain:  {}", shown(&kept), report.command);
+        Ok(ExitCode::FAILURE)
+    }
+
+    /// Everything up to the report; what was started is ended.
+    async fn play(&self) -> Result<(Report, std::path::PathBuf)> {
+        let dir = stage_folder_without_failures()?;
+        let console = Console::new();
+        let faults = schedule(self.seed, &self.extent());
+        let publish = self.publish();
+        console.say(&format!(
+            "{} s, seed {}, {} faults, events published {}",
+            self.seconds,
+            self.seed,
+            faults.len(),
+            publish.setting().replace('_', " ")
+        ));
+        // Cargo shows its own progress.
+        let programs = Programs::build_alike().await?;
+        let services = console.step("RabbitMQ and Redis are up", Services::start(&crate::services::root())).await?;
+        let stage = Stage::set(self, publish, &programs, services, &dir, &console).await?;
+        let run = stage.play(&faults, &console).await?;
+        Ok((Report::of(self, publish, &faults, &run), dir))
+    }
+
+    fn extent(&self) -> Extent {
+        let kinds = if self.faults.is_empty() { Kind::value_variants().to_vec() } else { self.faults.clone() };
+        Extent { time: self.time(), programs: self.programs.into(), kinds }
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    fn publish(&self) -> Publish {
+        self.publish.unwrap_or_else(|| Publish::of(self.seed))
+    }
+
+    fn orders(&self) -> usize {
+        self.seconds as usize * self.rate as usize
+    }
+
+    /// The command that repeats it.
+    fn command(&self) -> String {
+        let Self { seconds, seed, rate, programs, drain, .. } = self;
+        let publish = self.publish().to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let mut command = format!(
+            "cargo xtask chaos --seconds {seconds} --seed {seed} --rate {rate} --programs {programs} --drain {drain} \
+             --publish {publish}"
+        );
+        if !self.faults.is_empty() {
+            let names: Vec<String> = self.faults.iter().map(|kind| kind.name()).collect();
+            command.push_str(" --faults ");
+            command.push_str(&names.join(","));
+        }
+        command
+    }
+}
+
+/// `target/chaos`, in which what earlier failures kept stays.
+fn stage_folder_without_failures() -> Result<std::path::PathBuf> {
+    let dir = crate::target().join("chaos");
+    for part in ["logs", "processes"] {
+        let _ = std::fs::remove_dir_all(dir.join(part));
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Puts the logs and the report of a failed run aside, where the next run leaves them alone.
+fn keep(dir: &Path, seed: u64) -> Result<std::path::PathBuf> {
+    let kept = dir.join(format!("failed-{seed}"));
+    let _ = std::fs::remove_dir_all(&kept);
+    let moved = std::fs::create_dir_all(&kept)
+        .and_then(|()| std::fs::rename(dir.join("logs"), kept.join("logs")))
+        .and_then(|()| std::fs::copy(dir.join("report.json"), kept.join("report.json")).map(drop));
+    moved.with_context(|| format!("cannot keep the logs in {}", kept.display()))?;
+    Ok(kept)
+}
