@@ -73,7 +73,7 @@ pub struct Rejected {
     pub explanation: Option<MatchExplanation>,
 }
 
-/// Which rule matched which records, and what was made of it.
+/// Which rule matched which records by what, and what was made of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MatchExplanation {
     /// The duplicate rule's developer name.
@@ -83,8 +83,38 @@ pub struct MatchExplanation {
     pub matching_rule: Option<String>,
     /// The ids of the matched records, best first.
     pub matched: Vec<RecordId>,
+    /// What the order and the chosen record have in common, where the org told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<MatchedField>,
     /// What was decided, in a word: `rejected`, `attached`.
     pub decision: String,
+    /// Where several records matched: `[duplicates] several_matches` as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+}
+
+/// A field by which an order matched a record: its name and the kind of its value, never the value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchedField {
+    /// Salesforce's name of the field.
+    pub name: String,
+    /// What kind of value it is: `e-mail address`, `text of 9`, `number`, `flag`.
+    pub shape: String,
+}
+
+impl MatchedField {
+    /// The field, with the shape of this value. A text's length is in characters.
+    pub fn of(name: &str, value: &Value) -> Self {
+        let shape = match value {
+            Value::String(text) if text.contains('@') => "e-mail address".to_owned(),
+            Value::String(text) => format!("text of {}", text.chars().count()),
+            Value::Number(_) => "number".to_owned(),
+            Value::Bool(_) => "flag".to_owned(),
+            Value::Null => "empty".to_owned(),
+            Value::Array(_) | Value::Object(_) => "composite".to_owned(),
+        };
+        Self { name: name.to_owned(), shape }
+    }
 }
 
 /// What is announced on the outcomes exchange.

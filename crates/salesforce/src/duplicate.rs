@@ -37,6 +37,8 @@ pub struct DuplicateMatch {
     pub rule: Option<String>,
     /// `FuzzyMatchEngine` for standard rules, `ExactMatchEngine` for exact ones.
     pub engine: Option<String>,
+    /// The fields that the answer calls the same in both records (`fieldDiffs`); most answers name none.
+    pub same_fields: Vec<String>,
     /// The record as answered: its id, and with [`DuplicateRuleHeader::include_record_details`] every field that the
     /// user may read. It may hold personal data, so `Debug` leaves it out.
     pub record: Map<String, Value>,
@@ -68,6 +70,11 @@ impl DuplicateResult {
                     confidence: found.get("matchConfidence").and_then(Value::as_f64),
                     rule: text(result.get("rule")),
                     engine: text(result.get("matchEngine")),
+                    same_fields: items(found.get("fieldDiffs"))
+                        .iter()
+                        .filter(|diff| diff.get("difference").and_then(Value::as_str) == Some("SAME"))
+                        .filter_map(|diff| text(diff.get("name")))
+                        .collect(),
                     record,
                 });
             }

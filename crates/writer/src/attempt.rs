@@ -3,12 +3,15 @@
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::mapping;
 use domain::order::id::RecordId;
-use domain::outcome::{Outcome, Result as Ending, Written};
+use domain::outcome::{MatchExplanation, Outcome, Result as Ending, Written};
 use domain::plan::{KnownIdentity, WritePlan};
 use domain::retry::RetryPolicy;
 use domain::settlement::{Settlement, settle};
 use domain::{config::OrderProcessing, event::OrderEvent};
 use ledger::{Attempts, ClaimAnswer, ClaimTicket, Closing};
+use salesforce::NodeAnswer;
+
+use crate::batch;
 
 /// What is known about an order so far.
 pub(crate) struct Attempt<'a> {
@@ -20,8 +23,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) attempts: Attempts,
     /// Whose order it is.
     pub(crate) known: KnownIdentity,
-    /// Whether the Account is one that the ledger remembered, and not one that the order names.
+    /// Whether the Account is one that the ledger or this process remembered, and not one that the order names.
     pub(crate) remembered: bool,
+    /// Why it is that Account, where a duplicate rule was asked.
+    pub(crate) explanation: Option<MatchExplanation>,
     /// Whether an operator released it from the journal.
     pub(crate) released: bool,
     /// Whether its records are written, so that only its event is owed.
@@ -60,7 +65,8 @@ impl<'a> Attempt<'a> {
         let known = KnownIdentity { crm_id: named.or_else(|| account.and_then(RecordId::parse)), contact_id: None };
         let attempt = |ticket, attempts, stage| {
             let (released, owes_event) = (false, false);
-            Self { event, ticket, attempts, known, remembered, released, owes_event, stage }
+            let explanation = None;
+            Self { event, ticket, attempts, known, remembered, explanation, released, owes_event, stage }
         };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
@@ -110,6 +116,7 @@ impl<'a> Attempt<'a> {
         let forgets = gone && self.remembered && self.known.crm_id.is_some();
         if forgets {
             self.known = KnownIdentity::default();
+            self.explanation = None;
             self.stage = Stage::Send;
         }
         forgets
@@ -125,8 +132,14 @@ impl<'a> Attempt<'a> {
         self.end(Outcome::Settled(Ending::Written(written)));
     }
 
+    /// What was written, by the answers of its graph.
+    pub(crate) fn written(&self, answers: &[NodeAnswer], plan: &WritePlan) -> Written {
+        Written { explanation: self.explanation.clone(), ..batch::written(answers, &self.known, plan) }
+    }
+
     /// Ends the attempt with what was found written; an event that is published on its own is still owed.
-    pub(crate) fn found(&mut self, written: Written, processing: &OrderProcessing, in_graph: bool) {
+    pub(crate) fn found(&mut self, mut written: Written, processing: &OrderProcessing, in_graph: bool) {
+        written.explanation.clone_from(&self.explanation);
         if in_graph {
             return self.end_written(written);
         }

@@ -3,7 +3,7 @@
 use domain::order::id::RecordId;
 use domain::outcome::Written;
 use domain::plan::{Effect, FieldValue, KnownIdentity, Reference, Write, WritePlan};
-use salesforce::{Graph, Node, NodeAnswer, NodeWrite};
+use salesforce::{Graph, Node, NodeAnswer, NodeWrite, Part};
 use serde_json::{Map, Value};
 
 /// The graph of one order: its plan's effects as nodes. `events` says whether the platform event goes in.
@@ -93,6 +93,19 @@ pub(crate) fn body(
     body
 }
 
+/// Account and Contact of a plan as parts of a composite request; `index` tells those of one order from another's.
+pub(crate) fn customer_parts(plan: &WritePlan, index: usize) -> Vec<Part> {
+    let name = |reference: Reference| format!("{}{index}", reference.as_str());
+    let customer = plan.effects.iter().filter(|effect| matches!(effect.write, Write::Upsert { .. }));
+    customer
+        .map(|effect| {
+            let id_of = |reference| Value::String(format!("@{{{}.id}}", name(reference)));
+            let body = body(effect, &mut Vec::new(), id_of);
+            Part::Write(Node { reference: name(effect.reference), write: node_write(&effect.write), body })
+        })
+        .collect()
+}
+
 fn neutralise(value: &mut Value) -> bool {
     match value {
         // The plan's own texts are harmless already; what comes from the settings is not.
@@ -107,42 +120,4 @@ fn neutralise(value: &mut Value) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(text: &str) -> WritePlan {
-        let account = Effect {
-            reference: Reference::Account,
-            write: Write::Upsert { object: "Account".into(), field: "LimioId__c".into(), value: "id-1".into() },
-            fields: vec![("LastName".into(), FieldValue::Json(text.into()))],
-        };
-        let event = Effect {
-            reference: Reference::Event,
-            write: Write::Publish { event: "E__e".into() },
-            fields: vec![("AccountId__c".into(), FieldValue::IdOf(Reference::Account))],
-        };
-        WritePlan { effects: vec![account, event], adjustments: Vec::new() }
-    }
-
-    #[test]
-    fn a_shopper_cannot_write_a_reference() {
-        let mut plan = plan("@{account.id}");
-        let graph = graph("0".into(), &mut plan, true);
-        assert_eq!(graph.nodes[0].body["LastName"], "@ {account.id}");
-        assert_eq!(graph.nodes[1].body["AccountId__c"], "@{account.id}");
-        assert_eq!(plan.adjustments.len(), 1);
-    }
-
-    #[test]
-    fn an_event_that_is_published_at_once_stays_out_of_the_graph_and_gets_its_ids_afterwards() {
-        let mut plan = plan("Quist");
-        assert_eq!(graph("0".into(), &mut plan, false).nodes.len(), 1);
-        let id = "001B000001Lp1G2IAJ".to_owned();
-        let answer =
-            NodeAnswer { reference: "account".into(), id: Some(id.clone()), created: Some(true), event_uuid: None };
-        let written = written(&[answer], &KnownIdentity::default(), &plan);
-        assert_eq!(written.crm_id, RecordId::parse(&id));
-        let (name, fields) = event(&plan, &written).expect("an event");
-        assert_eq!((name.as_str(), &fields["AccountId__c"]), ("E__e", &Value::String(id)));
-    }
-}
+mod tests;

@@ -6,17 +6,29 @@
 //! | on | Block | reject: `duplicate_blocked` |
 //! | on | Allow with alert, one match | attach the order to the match |
 //! | on | Allow with alert, several | as `[duplicates] several_matches` says |
+//!
+//! Nothing here asks the org: [`weigh`] says what an answer leaves open, `handler::duplicate` finds it out for a whole batch
+//! at once, and [`Question::decide`] decides.
+
+pub(crate) mod decided;
+
+use std::collections::{HashMap, HashSet};
 
 use domain::config::{OrderProcessing, SeveralMatches};
 use domain::failure::{Failure, Reason};
 use domain::order::id::RecordId;
-use domain::outcome::{MatchExplanation, Rejected};
-use salesforce::{ApiError, Client, DuplicateResult};
+use domain::outcome::{MatchExplanation, MatchedField, Rejected};
+use domain::plan::{FieldValue, WritePlan};
+use salesforce::{ApiError, DuplicateMatch, DuplicateResult};
 use serde_json::Value;
 
-use crate::resolve;
+/// Key prefix of Accounts.
+const ACCOUNT: &str = "001";
+/// Key prefix of Contacts.
+const CONTACT: &str = "003";
 
 /// What a duplicate means for an order.
+#[derive(Debug)]
 pub(crate) enum Decision {
     /// A business answer.
     Reject(Rejected),
@@ -27,42 +39,158 @@ pub(crate) enum Decision {
         /// Why.
         explanation: MatchExplanation,
     },
-    /// The answer does not say what matched: the Account has to be tried alone to learn it.
-    AskAlone,
 }
 
-/// Decides. Looks up what the answer leaves open: the Account of a matched Contact, and which match is oldest.
-pub(crate) async fn decide(
-    client: &Client,
-    processing: &OrderProcessing,
-    error: &ApiError,
-    may_ask_alone: bool,
-) -> Result<Decision, salesforce::Error> {
+/// What an answer tells about a duplicate.
+#[derive(Debug)]
+pub(crate) enum Weighed {
+    /// Enough.
+    Decided(Decision),
+    /// It does not say what matched: the customer's record has to be tried by itself to learn it.
+    AskAlone,
+    /// Which Account it is has to be looked up, or nothing at all.
+    Open(Question),
+}
+
+/// Weighs an answer. `may_ask_alone` is false where it is the answer to that already.
+pub(crate) fn weigh(processing: &OrderProcessing, error: &ApiError, may_ask_alone: bool) -> Weighed {
     let detail = error.duplicate.as_deref();
+    let reject = |reason, detail| Weighed::Decided(reject(processing, reason, error, detail, &[]));
     if !processing.include_duplicate_check {
-        return Ok(reject(processing, Reason::DuplicateDetected, error, detail, &[]));
+        return reject(Reason::DuplicateDetected, detail);
     }
     let Some(detail) = detail else {
-        if may_ask_alone {
-            return Ok(Decision::AskAlone);
-        }
-        return Ok(reject(processing, Reason::DuplicateDetected, error, None, &[]));
+        return if may_ask_alone { Weighed::AskAlone } else { reject(Reason::DuplicateDetected, None) };
     };
-    if detail.allow_save == Some(false) {
-        return Ok(reject(processing, Reason::DuplicateBlocked, error, Some(detail), &[]));
+    match detail.allow_save {
+        Some(true) => {}
+        Some(false) => return reject(Reason::DuplicateBlocked, Some(detail)),
+        // It may be a rule that blocks.
+        None if may_ask_alone => return Weighed::AskAlone,
+        None => return reject(Reason::DuplicateDetected, Some(detail)),
     }
-    let accounts = matched_accounts(client, detail).await?;
-    let chosen = match (accounts.as_slice(), processing.duplicates.several_matches) {
-        ([], _) if may_ask_alone => return Ok(Decision::AskAlone),
-        ([], _) => return Ok(reject(processing, Reason::DuplicateDetected, error, Some(detail), &accounts)),
-        ([only], _) => only.clone(),
-        (_, SeveralMatches::Reject) => {
-            return Ok(reject(processing, Reason::DuplicateAmbiguous, error, Some(detail), &accounts));
-        }
-        (several, policy) => by_age(client, several, policy).await?.unwrap_or_else(|| several[0].clone()),
+    let matches = surest_first(detail);
+    let of = |prefix: &str| -> Vec<RecordId> {
+        let mut seen = HashSet::new();
+        let ids = matches.iter().filter(|id| id.key_prefix() == prefix);
+        ids.filter(|id| seen.insert((*id).clone())).cloned().collect()
     };
-    let explanation = explain(detail, &accounts, "attached");
-    Ok(Decision::Attach { account: chosen, explanation })
+    let (accounts, contacts) = (of(ACCOUNT), of(CONTACT));
+    if accounts.is_empty() && contacts.is_empty() {
+        return if may_ask_alone { Weighed::AskAlone } else { reject(Reason::DuplicateDetected, Some(detail)) };
+    }
+    let contacts = if accounts.is_empty() { contacts } else { Vec::new() };
+    Weighed::Open(Question { error: error.clone(), detail: detail.clone(), accounts, contacts })
+}
+
+/// A duplicate that a rule allows. Which Account it is may have to be looked up.
+#[derive(Debug)]
+pub(crate) struct Question {
+    error: ApiError,
+    detail: DuplicateResult,
+    accounts: Vec<RecordId>,
+    contacts: Vec<RecordId>,
+}
+
+impl Question {
+    /// The matched Contacts whose Accounts have to be known; none where Accounts matched.
+    pub(crate) fn contacts(&self) -> &[RecordId] {
+        &self.contacts
+    }
+
+    /// Each matched Contact counts as its Account from here on.
+    pub(crate) fn belong_to(&mut self, accounts: &HashMap<RecordId, RecordId>) {
+        let mut seen = HashSet::new();
+        let found = self.contacts.iter().filter_map(|contact| accounts.get(contact));
+        self.accounts.extend(found.filter(|account| seen.insert((*account).clone())).cloned());
+    }
+
+    /// The Accounts whose age decides and is not known from the answer.
+    pub(crate) fn ages_wanted(&self, policy: SeveralMatches) -> &[RecordId] {
+        let by_age = !matches!(policy, SeveralMatches::Reject) && self.accounts.len() > 1;
+        if by_age && self.told_ages().is_none() { &self.accounts } else { &[] }
+    }
+
+    /// When each Account was created, where the answer says so of all of them.
+    fn told_ages(&self) -> Option<HashMap<RecordId, String>> {
+        self.accounts
+            .iter()
+            .map(|account| {
+                let told = self.record(account)?.record.get("CreatedDate")?.as_str()?;
+                Some((account.clone(), told.to_owned()))
+            })
+            .collect()
+    }
+
+    fn record(&self, id: &RecordId) -> Option<&DuplicateMatch> {
+        let is = |found: &&DuplicateMatch| found.id.as_deref().and_then(RecordId::parse).as_ref() == Some(id);
+        self.detail.matches.iter().find(is)
+    }
+
+    /// Decides. `ages` holds when Accounts were created, as far as they were looked up; `plan` is what the order would have
+    /// written.
+    pub(crate) fn decide(
+        &self,
+        processing: &OrderProcessing,
+        ages: &HashMap<RecordId, String>,
+        plan: Option<&WritePlan>,
+    ) -> Decision {
+        let policy = processing.duplicates.several_matches;
+        let rejected = |reason| reject(processing, reason, &self.error, Some(&self.detail), &self.accounts);
+        let account = match (self.accounts.as_slice(), policy) {
+            // Contacts without an Account.
+            ([], _) => return rejected(Reason::DuplicateDetected),
+            ([only], _) => only.clone(),
+            (_, SeveralMatches::Reject) => return rejected(Reason::DuplicateAmbiguous),
+            ([surest, ..], policy) => {
+                let told = self.told_ages();
+                by_age(&self.accounts, told.as_ref().unwrap_or(ages), policy).unwrap_or(surest).clone()
+            }
+        };
+        let explanation = MatchExplanation {
+            fields: plan.map(|plan| self.common_fields(&account, plan)).unwrap_or_default(),
+            policy: (self.accounts.len() > 1).then(|| policy.as_str().to_owned()),
+            ..explain(&self.detail, &self.accounts, "attached")
+        };
+        Decision::Attach { account, explanation }
+    }
+
+    /// What the order and the record that it matched have in common: the fields that the answer calls the same, else those
+    /// whose values are, without regard to case.
+    fn common_fields(&self, account: &RecordId, plan: &WritePlan) -> Vec<MatchedField> {
+        let Some(matched) = self.record(account).or_else(|| self.detail.matches.first()) else { return Vec::new() };
+        let sent = plan.effects.iter().flat_map(|effect| &effect.fields).filter_map(|(name, value)| match value {
+            FieldValue::Json(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => Some((name, value)),
+            FieldValue::Json(_) | FieldValue::IdOf(_) => None,
+        });
+        let folded = |value: &Value| match value {
+            Value::String(text) => text.trim().to_lowercase(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        };
+        let same = |name: &str, value: &Value| {
+            matched.same_fields.iter().any(|field| field == name)
+                || matched.record.get(name).is_some_and(|theirs| folded(theirs) == folded(value))
+        };
+        let mut fields: Vec<MatchedField> =
+            sent.filter(|(name, value)| same(name, value)).map(|(name, value)| MatchedField::of(name, value)).collect();
+        fields.dedup();
+        fields
+    }
+}
+
+/// The oldest or newest of these; of two of an age, the smaller or greater id. `None` where no age is known.
+fn by_age<'a>(
+    accounts: &'a [RecordId],
+    ages: &HashMap<RecordId, String>,
+    policy: SeveralMatches,
+) -> Option<&'a RecordId> {
+    // All ages come from one answer, in one form that sorts as time does.
+    let known = accounts.iter().filter_map(|account| Some((ages.get(account)?, account)));
+    let chosen = match policy {
+        SeveralMatches::Newest => known.max(),
+        SeveralMatches::Oldest | SeveralMatches::Reject => known.min(),
+    };
+    chosen.map(|(_, account)| account)
 }
 
 fn reject(
@@ -78,62 +206,32 @@ fn reject(
         None => failure,
     };
     let customer_text = processing.customer_text(reason).unwrap_or_default().to_owned();
-    let explanation = detail.map(|detail| explain(detail, accounts, "rejected"));
+    let policy =
+        matches!(reason, Reason::DuplicateAmbiguous).then(|| processing.duplicates.several_matches.as_str().to_owned());
+    let explanation = detail.map(|detail| MatchExplanation { policy, ..explain(detail, accounts, "rejected") });
     Decision::Reject(Rejected { failure, customer_text, explanation })
 }
 
 fn explain(detail: &DuplicateResult, accounts: &[RecordId], decision: &str) -> MatchExplanation {
-    let named = || detail.matches.iter().filter_map(|found| found.id.as_deref()).filter_map(RecordId::parse).collect();
     MatchExplanation {
         rule: detail.rule.clone().unwrap_or_default(),
         matching_rule: detail.matches.iter().find_map(|found| found.rule.clone()),
-        matched: if accounts.is_empty() { named() } else { accounts.to_vec() },
+        matched: if accounts.is_empty() { surest_first(detail) } else { accounts.to_vec() },
         decision: decision.to_owned(),
+        ..MatchExplanation::default()
     }
 }
 
-/// The Accounts that match, surest first; a matched Contact counts as its Account.
-async fn matched_accounts(client: &Client, detail: &DuplicateResult) -> Result<Vec<RecordId>, salesforce::Error> {
+/// The ids of the matched records, surest first.
+fn surest_first(detail: &DuplicateResult) -> Vec<RecordId> {
     let mut matches: Vec<_> = detail
         .matches
         .iter()
         .filter_map(|found| Some((found.confidence.unwrap_or_default(), RecordId::parse(found.id.as_deref()?)?)))
         .collect();
     matches.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    let contacts: Vec<&RecordId> = matches.iter().map(|(_, id)| id).filter(|id| id.key_prefix() == "003").collect();
-    let mut accounts: Vec<RecordId> =
-        matches.iter().map(|(_, id)| id.clone()).filter(|id| id.key_prefix() == "001").collect();
-    if accounts.is_empty() && !contacts.is_empty() {
-        let found = resolve::accounts_of_contacts(client, &contacts).await?;
-        accounts = contacts.iter().filter_map(|contact| found.get(*contact).cloned()).collect();
-    }
-    let mut seen = Vec::new();
-    accounts.retain(|id| {
-        !seen.contains(id) && {
-            seen.push(id.clone());
-            true
-        }
-    });
-    Ok(accounts)
+    matches.into_iter().map(|(_, id)| id).collect()
 }
 
-async fn by_age(
-    client: &Client,
-    accounts: &[RecordId],
-    policy: SeveralMatches,
-) -> Result<Option<RecordId>, salesforce::Error> {
-    let direction = match policy {
-        SeveralMatches::Newest => "DESC",
-        SeveralMatches::Oldest | SeveralMatches::Reject => "ASC",
-    };
-    let soql = format!(
-        "SELECT Id FROM Account WHERE Id IN ({}) ORDER BY CreatedDate {direction}, Id {direction} LIMIT 1",
-        quoted(accounts.iter())
-    );
-    let rows = client.query(&soql).await?;
-    Ok(rows.first().and_then(|row| row.get("Id")).and_then(Value::as_str).and_then(RecordId::parse))
-}
-
-fn quoted<'a>(ids: impl Iterator<Item = &'a RecordId>) -> String {
-    ids.map(|id| salesforce::quote(id.as_str())).collect::<Vec<_>>().join(",")
-}
+#[cfg(test)]
+mod tests;

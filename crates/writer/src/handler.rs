@@ -27,6 +27,7 @@ use salesforce::Client;
 use tokio::sync::watch;
 
 use crate::attempt::{Attempt, Stage};
+use crate::duplicates::decided::Decided;
 use crate::metrics::Metrics;
 use crate::outcome::{Probes, not_written, of_error};
 use crate::resolve;
@@ -64,6 +65,7 @@ pub struct OrderWriter {
     epochs: Mutex<HashMap<u16, String>>,
     batch_limit: AtomicUsize,
     outages: AtomicU32,
+    decided: Decided,
 }
 
 impl OrderWriter {
@@ -85,6 +87,7 @@ impl OrderWriter {
             epochs: Mutex::default(),
             batch_limit,
             outages: AtomicU32::new(0),
+            decided: Decided::default(),
         }
     }
 
@@ -315,6 +318,7 @@ impl Handler for OrderWriter {
             .await
             .map_err(|error| Failure::transient(Reason::LedgerUnavailable, error.to_string()))?;
         self.metrics.took_over();
+        self.decided.forget_all();
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.partition, owner.epoch);
         Ok(())
     }
@@ -336,6 +340,7 @@ impl Handler for OrderWriter {
                 return jobs.iter().map(|_| Verdict::of(outage.clone())).collect();
             }
         };
+        self.recall_matches(&processing, &mut attempts);
         self.look_up(&processing, &mut attempts).await;
         self.name_accounts_of_contacts(&mut attempts).await;
         self.send(&processing, &mut attempts).await;
@@ -354,6 +359,7 @@ impl Handler for OrderWriter {
         self.publish(&mut attempts).await;
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
+        self.forget_matches(&attempts, &settlements);
         match self.close(&attempts, &settlements).await {
             Ok(stale) => {
                 let verdicts = attempts.iter().zip(settlements).zip(stale);

@@ -16,6 +16,9 @@
 //!   is the same order, written before; another one is a conflict.
 //! * An attempt is a request about the order that failed or whose answer was lost. A replayed order has all its attempts
 //!   again; what the operator reads counts on.
+//! * Duplicates of a batch are decided together. An order that belongs to a matched Account goes with the next batch, so it
+//!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
+//!   asks the org again.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 
 mod attempt;

@@ -144,12 +144,8 @@ fn accounts(document: &mut Document<'_>, processing: &mut OrderProcessing) {
         choice(value, &TEXT_OVERFLOW)
     });
     document.set(&mut processing.duplicates.several_matches, "duplicates.several_matches", |value| {
-        let choices = [
-            ("reject", SeveralMatches::Reject),
-            ("oldest", SeveralMatches::Oldest),
-            ("newest", SeveralMatches::Newest),
-        ];
-        choice(value, &choices)
+        let all = [SeveralMatches::Reject, SeveralMatches::Oldest, SeveralMatches::Newest];
+        choice(value, &all.map(|policy| (policy.as_str(), policy)))
     });
 }
 

@@ -240,6 +240,17 @@ pub enum SeveralMatches {
     Newest,
 }
 
+impl SeveralMatches {
+    /// The name in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Oldest => "oldest",
+            Self::Newest => "newest",
+        }
+    }
+}
+
 /// `[external_ids]`: the objects and fields by which a record is found again.
 ///
 /// Each field is a unique external id in the org, so that the same order, written twice, is one record. An empty name

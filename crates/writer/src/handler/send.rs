@@ -28,10 +28,10 @@ impl OrderWriter {
                 Ok(mut plan) => {
                     let graph = batch::graph(index.to_string(), &mut plan, in_graph);
                     if graph.nodes.is_empty() && plan.publishes() {
-                        let written = batch::written(&[], &attempt.known, &plan);
+                        let written = attempt.written(&[], &plan);
                         attempt.stage = Stage::Publish(Box::new((written, plan)));
                     } else if graph.nodes.is_empty() {
-                        attempt.end_written(batch::written(&[], &attempt.known, &plan));
+                        attempt.end_written(attempt.written(&[], &plan));
                     } else {
                         graphs.push(graph);
                         plans.insert(index, plan);
@@ -39,13 +39,14 @@ impl OrderWriter {
                 }
             }
         }
+        let client = self.client_for(processing);
         let mut requests = vec![graphs];
         while let Some(mut graphs) = requests.pop() {
             if graphs.is_empty() {
                 continue;
             }
             self.metrics.batch(graphs.len());
-            match self.client.graph(&graphs).await {
+            match client.graph(&graphs).await {
                 Ok(answers) => {
                     self.outages.store(0, Ordering::Relaxed);
                     let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
@@ -84,7 +85,7 @@ impl OrderWriter {
     pub(super) fn take_answer(&self, attempt: &mut Attempt<'_>, plan: WritePlan, result: GraphResult, in_graph: bool) {
         match result {
             GraphResult::Written(nodes) => {
-                let written = batch::written(&nodes, &attempt.known, &plan);
+                let written = attempt.written(&nodes, &plan);
                 if in_graph || !plan.publishes() {
                     attempt.end_written(written);
                 } else {
@@ -96,6 +97,7 @@ impl OrderWriter {
                 let error = refusal.error;
                 self.metrics.refused(&error.code);
                 if attempt.forgets_account(&error) {
+                    self.decided.forget(attempt.event.order_id());
                     return;
                 }
                 match error.kind() {

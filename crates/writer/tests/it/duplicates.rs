@@ -13,12 +13,7 @@ const ON: &str = "includeDuplicateCheck = true\n";
 
 /// An org with a rule about person accounts, and so many Accounts that match the customer `ann`, oldest first.
 async fn stage(rule: RuleResponse, matches: usize, settings: &str, body: GraphDuplicateBody) -> (Stage, Vec<String>) {
-    let config = simulator::Config {
-        duplicate_rules: vec![DuplicateRule::standard_person_account(rule)],
-        settings: Settings { graph_duplicate_body: body, ..Settings::default() },
-        ..simulator::Config::default()
-    };
-    let stage = Stage::on(config, &format!("{settings}{QUICK}")).await;
+    let stage = stage_with(DuplicateRule::standard_person_account(rule), settings, body).await;
     let mut ids = Vec::new();
     for _ in 0..matches {
         let account =
@@ -28,6 +23,21 @@ async fn stage(rule: RuleResponse, matches: usize, settings: &str, body: GraphDu
         stage.org().advance_clock(Duration::from_mins(1));
     }
     (stage, ids)
+}
+
+/// An org with this rule.
+async fn stage_with(rule: DuplicateRule, settings: &str, body: GraphDuplicateBody) -> Stage {
+    let config = simulator::Config {
+        duplicate_rules: vec![rule],
+        settings: Settings { graph_duplicate_body: body, ..Settings::default() },
+        ..simulator::Config::default()
+    };
+    Stage::on(config, &format!("{settings}{QUICK}")).await
+}
+
+/// An org in which an e-mail address is enough to match.
+async fn stage_by_email(settings: &str, body: GraphDuplicateBody) -> Stage {
+    stage_with(DuplicateRule::exact_email("Account", "PersonEmail", RuleResponse::ALERT), settings, body).await
 }
 
 /// The order is rejected: it is settled, nothing is written, and the customer's next order is tried by itself.
@@ -56,6 +66,11 @@ async fn attached(mut stage: Stage, account: &str, matches: usize) {
     assert_eq!(written["explanation"]["rule"], "Standard_Person_Account_Duplicate_Rule");
     assert_eq!(written["explanation"]["matched"].as_array().map(Vec::len), Some(matches));
     assert_eq!(written["explanation"]["decision"], "attached");
+    let by_email = json!({ "name": "PersonEmail", "shape": "e-mail address" });
+    let fields = written["explanation"]["fields"].as_array().expect("the fields that agree");
+    assert!(fields.contains(&by_email), "{fields:?}");
+    let told = written.to_string().to_lowercase();
+    assert!(!told.contains("nora") && !told.contains("quist"), "{told}");
     assert_eq!(stage.records("LimioOrder__c")[0]["Account__c"], account);
     let events = stage.events();
     assert_eq!((events.len(), &events[0].payload["i42as__AccountId__c"]), (1, &Value::from(account)));
@@ -127,4 +142,160 @@ async fn where_the_graph_does_not_say_what_matched_the_account_is_tried_alone() 
 async fn a_rule_that_blocks_is_recognised_also_where_the_graph_does_not_say_so() {
     let (stage, _) = stage(RuleResponse::BLOCK, 1, ON, GraphDuplicateBody::Short).await;
     rejected(stage, 1, "duplicate_blocked").await;
+}
+
+/// So many Accounts that match each of these customers, the oldest first.
+async fn seed_twins(stage: &Stage, customers: &[String], matches: usize) {
+    for _ in 0..matches {
+        let rows: Vec<_> = customers
+            .iter()
+            .map(|customer| {
+                let row = json!({
+                    "FirstName": "Nora", "LastName": orders::surname(customer), "PersonEmail": orders::email(customer),
+                });
+                row.as_object().expect("an object").clone()
+            })
+            .collect();
+        stage.org().seed("Account", &rows).await.expect("seeded");
+        stage.org().advance_clock(Duration::from_mins(1));
+    }
+}
+
+/// A word of letters for a number.
+fn word(number: u32) -> String {
+    [number / 676, number / 26 % 26, number % 26]
+        .iter()
+        .map(|place| char::from(b'a' + u8::try_from(*place).expect("a letter")))
+        .collect()
+}
+
+/// API calls for 1,000 orders of 1,000 customers that wait when the writer starts. Every tenth customer has this many
+/// Accounts that match.
+async fn calls_per_thousand(matches: usize) -> u64 {
+    let settings = "includeDuplicateCheck = true\n[duplicates]\nseveral_matches = \"oldest\"\n";
+    let stage = stage_by_email(settings, GraphDuplicateBody::Full).await;
+    // One request at a time: the next one is full when it goes.
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_PREFETCH", "2000");
+    let customers: Vec<String> = (0..1_000).map(word).collect();
+    let twins: Vec<String> = customers.iter().step_by(10).cloned().collect();
+    seed_twins(&stage, &twins, matches).await;
+    let before = stage.org().api_calls();
+    let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    let writer = stage.writer();
+    let told = stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    let attached = told.iter().filter(|told| told.data()["explanation"]["decision"] == "attached").count();
+    assert_eq!(attached, if matches == 0 { 0 } else { twins.len() });
+    assert_eq!(stage.records("Account").len(), 1_000 + twins.len() * matches.saturating_sub(1));
+    let calls = stage.org().api_calls() - before;
+    stage.end(writer).await;
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_orders_at_saturation_take_at_most_15_api_calls() {
+    let calls = calls_per_thousand(0).await;
+    assert!(calls <= 15, "{calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_orders_of_which_a_tenth_are_duplicates_take_at_most_17_api_calls() {
+    let calls = calls_per_thousand(1).await;
+    assert!(calls <= 17, "{calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn also_where_each_duplicate_matches_several_accounts_they_take_at_most_17_api_calls() {
+    let calls = calls_per_thousand(3).await;
+    assert!(calls <= 17, "{calls} calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ages_that_a_graph_does_not_tell_are_looked_up_for_the_batch_at_once() {
+    let policy = "[duplicates]\nseveral_matches = \"newest\"\n";
+    let stage = stage_by_email(&format!("{ON}{policy}"), GraphDuplicateBody::Full).await;
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1");
+    stage.org().update_settings(|settings| settings.graph_header_propagation = false);
+    let customers: Vec<String> = (0..10).map(word).collect();
+    seed_twins(&stage, &customers, 2).await;
+    let accounts = stage.records("Account");
+    let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    let writer = stage.writer();
+    let told = stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    for told in told {
+        let at = accounts.iter().position(|account| account["Id"] == told.data()["crm_id"]);
+        assert!(at.is_some_and(|at| at >= customers.len()), "the newer of the two");
+        assert_eq!(told.data()["explanation"]["policy"], "newest");
+    }
+    let queries = stage.org().requests().iter().filter(|request| request.path.ends_with("/query")).count();
+    assert!(queries <= stage.graph_requests().len(), "at most one a batch: {queries}");
+    assert_eq!(stage.records("Account").len(), 2 * customers.len());
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_have_to_be_tried_alone_share_a_request() {
+    let stage = stage_by_email(ON, GraphDuplicateBody::Short).await;
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1");
+    let customers: Vec<String> = (0..12).map(word).collect();
+    seed_twins(&stage, &customers, 1).await;
+    let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    let writer = stage.writer();
+    stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    let tried: Vec<usize> = stage
+        .org()
+        .requests()
+        .iter()
+        .filter(|request| request.path.ends_with("/composite"))
+        .map(|request| request.nodes)
+        .collect();
+    assert_eq!(tried.iter().sum::<usize>(), 12);
+    assert!(tried.len() <= stage.graph_requests().len() && tried.len() < 12, "one a batch: {tried:?}");
+    assert_eq!(stage.records("Account").len(), 12, "nothing was saved beside the matches");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_matches_leaves_no_account_behind_even_where_the_graph_does_not_say_what_matched() {
+    let config = simulator::Config {
+        duplicate_rules: vec![DuplicateRule::standard_contact(RuleResponse::BLOCK)],
+        settings: Settings { graph_duplicate_body: GraphDuplicateBody::Short, ..Settings::default() },
+        ..simulator::Config::default()
+    };
+    let mut stage = Stage::on(config, &format!("createPersonAccount = false\n{ON}{QUICK}")).await;
+    let contact = json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "Email": orders::email("ann") });
+    stage.org().seed("Contact", &[contact.as_object().expect("an object").clone()]).await.expect("seeded");
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 1)).await;
+    let told = stage.told.take(1).await;
+    assert_eq!(told[0].data()["failure"]["reason"], "duplicate_blocked", "{told:?}");
+    assert_eq!((stage.records("Account").len(), stage.records("Contact").len()), (0, 1));
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shopper_types_is_no_reference_on_any_way_to_a_matched_account() {
+    for body in [GraphDuplicateBody::Full, GraphDuplicateBody::Short] {
+        let mut stage = stage_by_email(ON, body).await;
+        seed_twins(&stage, &["ann".to_owned()], 1).await;
+        let twin = stage.records("Account")[0]["Id"].clone();
+        let writer = stage.writer();
+        let mut order = orders::new_order("ann", 1);
+        let hostile = "@{account.id}@{order.id}@{account0.id}";
+        order["customerDetails"]["firstName"] = json!("@{account.id}");
+        order["customerDetails"]["phone"] = json!("@{order.id}");
+        order["userDetails"]["sub"] = json!(hostile);
+        order["sub_reference"] = json!(hostile);
+        order["giftCode"] = json!("@{order.id}");
+        order["orderItems"][0]["name"] = json!(hostile);
+        let told = stage.written(&[order]).await;
+        assert_eq!(told[0].data()["crm_id"], twin);
+        assert_eq!(stage.records("LimioOrder__c")[0]["SubscriptionId__c"], "@ {account.id}@ {order.id}@ {account0.id}");
+        let event = Value::Object(stage.events()[0].payload.clone());
+        assert!(!event.to_string().contains("@{"), "{event}");
+        assert_eq!(event["i42as__AccountId__c"], twin);
+        stage.end(writer).await;
+    }
 }
