@@ -12,6 +12,9 @@
 //! ([`Ledger::handed_on`]). A crash between the two hands it on twice, and never loses it. Of an order that was given up
 //! this is taken back ([`Ledger::forget_sightings`]), so that it can be sent again.
 //!
+//! Beside the effects it keeps the fleet's sign-in to the org, sealed ([`grant`], [`seal`]): in Redis alone, since a memory
+//! that one process has is no fleet's.
+//!
 //! # Two backends, one behaviour
 //!
 //! [`RedisLedger`] is the real one: each transition is one atomic script on the server, on the server's clock.
@@ -34,9 +37,11 @@
 
 pub mod contract;
 pub mod effect;
+pub mod grant;
 mod memory;
 pub mod readiness;
 mod redis;
+pub mod seal;
 pub mod settings;
 
 pub use crate::contract::{

@@ -13,14 +13,16 @@ mod faults;
 mod jwt_bearer;
 mod refresh_token;
 mod retry_interval;
+mod shared;
 mod single_flight;
 
 pub use client_credentials::ClientCredentials;
 pub use endpoint::LoginSettings;
 pub use faults::token_faults;
 pub use jwt_bearer::JwtBearer;
-pub use refresh_token::{AccessGrant, Lease, RefreshToken, RefreshTokenStore, StoreError, StoredGrant};
+pub use refresh_token::{AccessGrant, GrantRefusal, Lease, RefreshToken, RefreshTokenStore, StoreError, StoredGrant};
 pub use retry_interval::TokenRetry;
+pub use shared::AccessTokenStore;
 
 /// Gives access tokens, and new ones when Salesforce no longer accepts the last.
 ///
@@ -132,6 +134,13 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// What Salesforce said of a grant before, said again without asking.
+    fn refused_before(refusal: &GrantRefusal) -> Self {
+        let GrantRefusal { error, description } = refusal.clone();
+        let faults::Verdict { kind, setting, heals, action } = faults::classify(400, &error, &description);
+        Self::Refused { status: 400, kind, heals, setting, error, description, action }
+    }
+
     /// What it asks of people.
     pub fn kind(&self) -> TokenErrorKind {
         match self {

@@ -17,7 +17,8 @@
 //! Each is one API call, a query one for each page. The limits are constants in [`limits`]; a larger request is refused
 //! here and not sent. Deliberately absent: Bulk API, sObject Tree, `composite/batch`, streaming.
 //!
-//! Tokens come from a [`TokenSource`]: [`ClientCredentials`], [`JwtBearer`] or [`RefreshToken`].
+//! Tokens come from a [`TokenSource`]: [`ClientCredentials`], [`JwtBearer`] or [`RefreshToken`]. Many processes share one
+//! by a [`RefreshTokenStore`] or an [`AccessTokenStore`].
 //!
 //! # Three layers of failure
 //!
@@ -105,8 +106,9 @@ mod sobject;
 mod usage;
 
 pub use auth::{
-    AccessGrant, ClientCredentials, JwtBearer, Lease, LoginSettings, RefreshToken, RefreshTokenStore, SignInSetting,
-    StoreError, StoredGrant, Token, TokenError, TokenErrorKind, TokenFault, TokenRetry, TokenSource, token_faults,
+    AccessGrant, AccessTokenStore, ClientCredentials, GrantRefusal, JwtBearer, Lease, LoginSettings, RefreshToken,
+    RefreshTokenStore, SignInSetting, StoreError, StoredGrant, Token, TokenError, TokenErrorKind, TokenFault,
+    TokenRetry, TokenSource, token_faults,
 };
 pub use client::{CallOptions, Client, ClientSettings, Published, Saved};
 pub use collection::{Row, RowAnswer, RowUpdate};

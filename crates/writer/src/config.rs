@@ -1,7 +1,6 @@
 //! The writer's settings. Each is a flag and a variable; `--help` lists them with units and defaults.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,14 +10,11 @@ use domain::order::id::TenantId;
 use ledger::settings::LedgerArgs;
 use queue::lanes::BatchSettings;
 use queue::settings::{Fleet, FleetArgs};
-use salesforce::{
-    ApiVersion, ClientCredentials, ClientSettings, JwtBearer, LoginSettings, RefreshToken, SignInSetting, TokenRetry,
-    TokenSource,
-};
+use salesforce::{ApiVersion, ClientSettings};
 use service::{Address, Problems};
 
-use crate::grant_file::GrantFile;
 use crate::handler::{HandlerSettings, MAX_BATCH};
+use crate::sign_in::{SignIn, SignInArgs};
 
 /// Writes validated Limio orders to Salesforce: effectively once, in order per customer, up to 75 orders per API call.
 ///
@@ -30,7 +26,9 @@ use crate::handler::{HandlerSettings, MAX_BATCH};
     version,
     after_help = "Secrets come from variables, or from files named by <VARIABLE>_FILE:\n  \
         CAUSEWAY_SALESFORCE_CLIENT_SECRET   client-credentials and refresh-token\n  \
-        CAUSEWAY_SALESFORCE_JWT_KEY         jwt-bearer: the PEM private key\n\n\
+        CAUSEWAY_SALESFORCE_JWT_KEY         jwt-bearer: the PEM private key\n  \
+        CAUSEWAY_SALESFORCE_TOKEN_KEY       shares one sign-in among all writers, sealed in Redis with this key:\n  \
+        \x20                                   32 bytes in base64; several lines to change it, the first one seals\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
         70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start included),\n\
         or a topology on the broker that differs."
@@ -50,32 +48,8 @@ pub struct Args {
     #[arg(long, env = "CAUSEWAY_PATIENCE", default_value = "60s", value_name = "TIME")]
     patience: String,
 
-    #[arg(
-        long,
-        env = "CAUSEWAY_SALESFORCE_LOGIN_URL",
-        value_name = "URL",
-        help_heading = "Salesforce",
-        help = "Where to sign in: https://login.salesforce.com, https://test.salesforce.com, or the org's My Domain"
-    )]
-    salesforce_login_url: Option<String>,
-    /// How to sign in: client-credentials, jwt-bearer or refresh-token.
-    #[arg(
-        long,
-        env = "CAUSEWAY_SALESFORCE_AUTH",
-        default_value = "client-credentials",
-        value_name = "FLOW",
-        help_heading = "Salesforce"
-    )]
-    salesforce_auth: String,
-    /// The connected app's consumer key.
-    #[arg(long, env = "CAUSEWAY_SALESFORCE_CLIENT_ID", value_name = "KEY", help_heading = "Salesforce")]
-    salesforce_client_id: Option<String>,
-    /// The user name to sign in as, for jwt-bearer.
-    #[arg(long, env = "CAUSEWAY_SALESFORCE_USERNAME", value_name = "NAME", help_heading = "Salesforce")]
-    salesforce_username: Option<String>,
-    /// The file that holds the refresh token, for refresh-token; rotated tokens are written back to it.
-    #[arg(long, env = "CAUSEWAY_SALESFORCE_GRANT_FILE", value_name = "FILE", help_heading = "Salesforce")]
-    salesforce_grant_file: Option<PathBuf>,
+    #[command(flatten)]
+    sign_in: SignInArgs,
     /// REST API version, at least 52.
     #[arg(long, env = "CAUSEWAY_SALESFORCE_API_VERSION", default_value = "62", help_heading = "Salesforce")]
     salesforce_api_version: String,
@@ -88,9 +62,6 @@ pub struct Args {
         help_heading = "Salesforce"
     )]
     salesforce_deadline: String,
-    /// Hosts (with port, comma-separated) besides Salesforce's own that a token may be sent to, plain http included.
-    #[arg(long, env = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS", value_name = "HOSTS", help_heading = "Salesforce")]
-    salesforce_trusted_hosts: Option<String>,
 
     /// Most orders per API call, 1 to 75.
     #[arg(long, env = "CAUSEWAY_BATCH_ORDERS", default_value = "75", help_heading = "Work")]
@@ -123,8 +94,7 @@ pub struct Config {
     pub(crate) processing: OrderProcessing,
     pub(crate) patience: Duration,
     pub(crate) salesforce: ClientSettings,
-    pub(crate) tokens: Arc<dyn TokenSource>,
-    pub(crate) sign_in: Flow,
+    pub(crate) sign_in: SignIn,
     pub(crate) handler: HandlerSettings,
     pub(crate) batches: BatchSettings,
     pub(crate) prefetch: u16,
@@ -157,7 +127,7 @@ impl Config {
         let patience = problems.duration("CAUSEWAY_PATIENCE", &args.patience);
         let deadline = problems.duration("CAUSEWAY_SALESFORCE_DEADLINE", &args.salesforce_deadline);
         let api_version = problems.number("CAUSEWAY_SALESFORCE_API_VERSION", &args.salesforce_api_version, 52..=999);
-        let sign_in = tokens(&args, problems);
+        let sign_in = args.sign_in.read(problems);
         let batch = problems.number("CAUSEWAY_BATCH_ORDERS", &args.batch_orders, 1..=MAX_BATCH as u64);
         let in_flight = problems.number("CAUSEWAY_IN_FLIGHT", &args.in_flight, 1..=20);
         let linger = problems.duration("CAUSEWAY_LINGER", &args.linger);
@@ -175,7 +145,6 @@ impl Config {
             );
             return None;
         }
-        let (flow, tokens) = sign_in?;
         Some(Self {
             fleet: fleet?,
             redis: redis?,
@@ -188,8 +157,7 @@ impl Config {
                 connect_timeout: Duration::from_secs(5).min(deadline?),
                 client_name: concat!("causeway-writer/", env!("CARGO_PKG_VERSION")).to_owned(),
             },
-            tokens,
-            sign_in: flow,
+            sign_in: sign_in?,
             handler: HandlerSettings {
                 decode: DecodeSettings::inside_fleet(tenant?),
                 batch_limit: usize::try_from(batch?).ok()?,
@@ -201,119 +169,4 @@ impl Config {
             prefetch: u16::try_from(prefetch?).ok()?,
         })
     }
-}
-
-const LOGIN_URL: &str = "CAUSEWAY_SALESFORCE_LOGIN_URL";
-const CLIENT_ID: &str = "CAUSEWAY_SALESFORCE_CLIENT_ID";
-const CLIENT_SECRET: &str = "CAUSEWAY_SALESFORCE_CLIENT_SECRET";
-const JWT_KEY: &str = "CAUSEWAY_SALESFORCE_JWT_KEY";
-const USERNAME: &str = "CAUSEWAY_SALESFORCE_USERNAME";
-const GRANT_FILE: &str = "CAUSEWAY_SALESFORCE_GRANT_FILE";
-const TRUSTED_HOSTS: &str = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS";
-
-/// How the writer signs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
-    ClientCredentials,
-    JwtBearer,
-    RefreshToken,
-}
-
-impl Flow {
-    /// The variable to look at when a sign-in fails because of this.
-    pub(crate) const fn variable(self, setting: SignInSetting) -> &'static str {
-        match (setting, self) {
-            (SignInSetting::LoginUrl, _) => LOGIN_URL,
-            (SignInSetting::TrustedHosts, _) => TRUSTED_HOSTS,
-            (SignInSetting::Grant, Self::RefreshToken) => GRANT_FILE,
-            (SignInSetting::Credential, Self::JwtBearer) => JWT_KEY,
-            (SignInSetting::Credential, Self::ClientCredentials | Self::RefreshToken) => CLIENT_SECRET,
-            (SignInSetting::User, Self::JwtBearer) => USERNAME,
-            (SignInSetting::App | SignInSetting::User | SignInSetting::Grant, _) => CLIENT_ID,
-        }
-    }
-}
-
-/// Where the tokens come from. Every wrong sign-in setting is noted, each under its own name.
-fn tokens(args: &Args, problems: &mut Problems) -> Option<(Flow, Arc<dyn TokenSource>)> {
-    let flow = problems.choice(
-        "CAUSEWAY_SALESFORCE_AUTH",
-        &args.salesforce_auth,
-        &[
-            ("client-credentials", Flow::ClientCredentials),
-            ("jwt-bearer", Flow::JwtBearer),
-            ("refresh-token", Flow::RefreshToken),
-        ],
-    );
-    let login = login(args, problems);
-    let flow = flow?;
-    let source: Result<Arc<dyn TokenSource>, salesforce::Error> = match flow {
-        Flow::ClientCredentials => {
-            let secret = problems.secret(CLIENT_SECRET);
-            ClientCredentials::new(login?, secret?).map(|source| Arc::new(source) as _)
-        }
-        Flow::JwtBearer => {
-            let key = problems.secret(JWT_KEY).filter(|key| {
-                let readable = JwtBearer::check_key(key);
-                if let Err(error) = &readable {
-                    problems.note(JWT_KEY, format!("cannot be used: {error}"), "give the app's private key, in PEM");
-                }
-                readable.is_ok()
-            });
-            let username =
-                problems.required(USERNAME, args.salesforce_username.as_deref(), "name the integration user");
-            let login = login?;
-            let audience = login.login_url.clone();
-            JwtBearer::new(login, username?, audience, &key?).map(|source| Arc::new(source) as _)
-        }
-        Flow::RefreshToken => {
-            let secret = problems.optional_secret(CLIENT_SECRET);
-            let grant = args.salesforce_grant_file.clone();
-            if grant.is_none() {
-                problems.note(GRANT_FILE, "is not set", "name the file that holds the refresh token");
-            }
-            let store = Arc::new(GrantFile::new(grant?));
-            RefreshToken::new(login?, secret?, store).map(|source| Arc::new(source) as _)
-        }
-    };
-    match source {
-        Ok(source) => Some((flow, source)),
-        Err(error) => {
-            problems.note("CAUSEWAY_SALESFORCE_AUTH", format!("fails: {error}"), "correct the sign-in settings");
-            None
-        }
-    }
-}
-
-/// Where to sign in, and as which app.
-fn login(args: &Args, problems: &mut Problems) -> Option<LoginSettings> {
-    let login_url = problems.required(
-        LOGIN_URL,
-        args.salesforce_login_url.as_deref(),
-        "write the org's My Domain, such as https://acme.my.salesforce.com",
-    );
-    let client_id = problems.required(
-        CLIENT_ID,
-        args.salesforce_client_id.as_deref(),
-        "copy the consumer key of the connected app",
-    );
-    let trusted = args.salesforce_trusted_hosts.as_deref().unwrap_or_default();
-    // The address is looked at also where the rest of the settings is not there.
-    let login = LoginSettings {
-        login_url: login_url?,
-        client_id: client_id.clone().unwrap_or_default(),
-        trusted_hosts: trusted.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect(),
-        connect_timeout: Duration::from_secs(5),
-        answer_timeout: Duration::from_secs(30),
-        retry: TokenRetry::STANDARD,
-    };
-    if let Err(error) = login.check_login_url() {
-        problems.note(
-            LOGIN_URL,
-            format!("cannot be used: {error}"),
-            format!("write https:// and the org's My Domain; a test org under plain http is named in {TRUSTED_HOSTS}"),
-        );
-        return None;
-    }
-    client_id.map(|_| login)
 }

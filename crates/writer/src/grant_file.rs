@@ -1,8 +1,10 @@
 //! Keeps a refresh token in a file, so that a rotated one survives the process.
 //!
 //! The file is replaced as a whole: written beside it, synced, renamed. A lock file keeps the writers of one machine from
-//! refreshing at the same time; writers on several machines need an org without refresh token rotation, or another flow.
+//! refreshing at the same time; writers on several machines share a grant by [`crate::fleet_tokens`], which keeps a sealed copy
+//! here.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
@@ -11,6 +13,20 @@ use async_trait::async_trait;
 use salesforce::{AccessGrant, Lease, RefreshTokenStore, StoreError, StoredGrant};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+/// What a file holds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A refresh token that anybody can read: the operator's, or one that this module wrote for a writer without a key.
+    Plain(StoredGrant),
+    /// What a fleet with a key keeps there beside Redis.
+    Sealed {
+        /// Which of two is younger.
+        version: u64,
+        /// The sealed text.
+        sealed: String,
+    },
+}
 
 /// A grant in a file: either the bare refresh token that an operator put there, or what this module wrote.
 #[derive(Debug, Clone)]
@@ -30,22 +46,32 @@ impl GrantFile {
         name.into()
     }
 
-    fn read(&self) -> Result<StoredGrant, StoreError> {
+    /// The path, for what an operator reads.
+    pub(crate) fn path(&self) -> std::path::Display<'_> {
+        self.path.display()
+    }
+
+    /// What is in the file.
+    pub(crate) fn read(&self) -> Result<Found, StoreError> {
         let text = std::fs::read_to_string(&self.path).map_err(|error| self.failed("read", &error))?;
         let Ok(Value::Object(stored)) = serde_json::from_str(&text) else {
             let token = text.trim();
             if token.is_empty() {
                 return Err(StoreError(format!("{} is empty; put the refresh token into it", self.path.display())));
             }
-            return Ok(StoredGrant { refresh_token: SecretString::from(token), access: None });
+            let refresh_token = SecretString::from(token);
+            return Ok(Found::Plain(StoredGrant { refresh_token, access: None, refusal: None }));
         };
         let text = |name: &str| stored.get(name).and_then(Value::as_str).map(str::to_owned);
+        if let Some((sealed, version)) = text("sealed").zip(stored.get("version").and_then(Value::as_u64)) {
+            return Ok(Found::Sealed { version, sealed });
+        }
         let refresh_token = text("refresh_token")
             .ok_or_else(|| StoreError(format!("{} holds no refresh_token", self.path.display())))?;
         let access = text("instance_url")
             .zip(text("access_token"))
             .map(|(instance_url, access_token)| AccessGrant { instance_url, access_token: access_token.into() });
-        Ok(StoredGrant { refresh_token: refresh_token.into(), access })
+        Ok(Found::Plain(StoredGrant { refresh_token: refresh_token.into(), access, refusal: None }))
     }
 
     fn write(&self, grant: &StoredGrant) -> Result<(), StoreError> {
@@ -54,6 +80,28 @@ impl GrantFile {
             stored["instance_url"] = access.instance_url.as_str().into();
             stored["access_token"] = access.access_token.expose_secret().into();
         }
+        self.replace(&stored)
+    }
+
+    /// Keeps a sealed grant, unless another process of this machine is at the file: that one keeps its own, and what is
+    /// missing then comes with the next look at Redis. `false` in that case.
+    pub(crate) fn write_sealed(&self, version: u64, sealed: &str) -> Result<bool, StoreError> {
+        let lock = self.lock_file()?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(self.failed("locked", &error)),
+        }
+        self.replace(&json!({ "version": version, "sealed": sealed })).map(|()| true)
+    }
+
+    fn lock_file(&self) -> Result<File, StoreError> {
+        let path = self.beside(".lock");
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        file.map_err(|error| self.failed("locked", &error))
+    }
+
+    fn replace(&self, stored: &Value) -> Result<(), StoreError> {
         let new = self.beside(".new");
         let written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
         let durable = written.and_then(|mut file| {
@@ -77,10 +125,9 @@ impl GrantFile {
 #[async_trait]
 impl RefreshTokenStore for GrantFile {
     async fn lease(&self) -> Result<Lease, StoreError> {
-        let (this, path) = (self.clone(), self.beside(".lock"));
+        let this = self.clone();
         let lock = move || {
-            let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let file = file.map_err(|error| this.failed("locked", &error))?;
+            let file = this.lock_file()?;
             file.lock().map_err(|error| this.failed("locked", &error))?;
             Ok(Lease::new(file))
         };
@@ -93,7 +140,13 @@ impl RefreshTokenStore for GrantFile {
     }
 
     async fn load(&self) -> Result<StoredGrant, StoreError> {
-        self.read()
+        match self.read()? {
+            Found::Plain(grant) => Ok(grant),
+            Found::Sealed { .. } => Err(StoreError(format!(
+                "{} is sealed; set CAUSEWAY_SALESFORCE_TOKEN_KEY, or put a new refresh token into it",
+                self.path.display()
+            ))),
+        }
     }
 
     async fn save(&self, grant: &StoredGrant) -> Result<(), StoreError> {
@@ -118,7 +171,7 @@ mod tests {
         let (_folder, store) = store("first\n");
         assert_eq!(store.load().await.expect("a grant").refresh_token.expose_secret(), "first");
         let access = AccessGrant { instance_url: "https://acme.my.salesforce.com".into(), access_token: "a".into() };
-        let rotated = StoredGrant { refresh_token: "second".into(), access: Some(access) };
+        let rotated = StoredGrant { refresh_token: "second".into(), access: Some(access), refusal: None };
         store.save(&rotated).await.expect("saved");
         let read = store.load().await.expect("a grant");
         assert_eq!(read.refresh_token.expose_secret(), "second");
@@ -133,6 +186,16 @@ mod tests {
         assert!(empty.load().await.expect_err("empty").0.contains("grant"));
         let missing = GrantFile::new("no/such/grant".into());
         assert!(missing.load().await.expect_err("missing").0.contains("no/such/grant"));
+    }
+
+    #[tokio::test]
+    async fn a_sealed_grant_is_read_back_and_a_writer_without_a_key_says_what_it_needs() {
+        let (_folder, store) = store("first");
+        assert!(store.write_sealed(7, "v1.k.n.c").expect("written"));
+        assert!(matches!(store.read().expect("a grant"), Found::Sealed { version: 7, sealed } if sealed == "v1.k.n.c"));
+        assert!(store.load().await.expect_err("sealed").0.contains("CAUSEWAY_SALESFORCE_TOKEN_KEY"));
+        let _lease = store.lease().await.expect("a lease");
+        assert!(!store.write_sealed(8, "v1.k.n.c").expect("not now"), "somebody else is at the file");
     }
 
     #[tokio::test]

@@ -19,30 +19,35 @@
 //! * Duplicates of a batch are decided together. An order that belongs to a matched Account goes with the next batch, so it
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.
+//! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 
 mod attempt;
 mod batch;
 pub mod config;
 mod duplicates;
+mod fleet_tokens;
 mod grant_file;
 pub mod handler;
 mod metrics;
 mod outcome;
 mod reload;
 mod resolve;
+mod sign_in;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::Ledger;
 use queue::work::{Letters, Stop, WorkSettings};
-use salesforce::Client;
+use salesforce::{Client, TokenSource};
 use service::patience::{Attempt, patiently};
 use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderWriter;
 use crate::metrics::Metrics;
+use crate::sign_in::SignIn;
 
 /// Works until the process drains.
 ///
@@ -55,14 +60,15 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let metrics = Arc::new(metrics);
     queue::readiness::begins(lifecycle.health());
     ledger::readiness::begins(lifecycle.health());
-    let client = Client::observed(config.salesforce.clone(), Arc::clone(&config.tokens), Some(metrics.clone()))
-        .map_err(|error| Stopped::settings(error.to_string()))?;
-    Metrics::follow_allocation(lifecycle.registry(), client.clone())
-        .map_err(|error| Stopped::failed(error.to_string()))?;
     let namespace = format!("{}:{}", config.fleet.topology.namespace, config.handler.decode.tenant);
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
-    let Some(()) = sign_in(&config, &lifecycle).await? else { return Ok(()) };
+    let tokens = config.sign_in.tokens(&ledger, &lifecycle).map_err(|error| Stopped::settings(error.to_string()))?;
+    let client = Client::observed(config.salesforce, Arc::clone(&tokens), Some(metrics.clone()))
+        .map_err(|error| Stopped::settings(error.to_string()))?;
+    Metrics::follow_allocation(lifecycle.registry(), client.clone())
+        .map_err(|error| Stopped::failed(error.to_string()))?;
+    let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
 
@@ -84,11 +90,16 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
 
 /// Signs in to Salesforce; waits for it no longer than the patience, and not at all for what waiting does not heal. `None`
 /// when the process drains first.
-async fn sign_in(config: &Config, lifecycle: &Lifecycle) -> Result<Option<()>, Stopped> {
-    patiently(config.patience, lifecycle.draining(), || async {
-        config.tokens.token().await.map(|_| ()).map_err(|error| {
+async fn sign_in(
+    sign_in: &SignIn,
+    tokens: &dyn TokenSource,
+    patience: Duration,
+    lifecycle: &Lifecycle,
+) -> Result<Option<()>, Stopped> {
+    patiently(patience, lifecycle.draining(), || async {
+        tokens.token().await.map(|_| ()).map_err(|error| {
             if error.is_final() {
-                let setting = config.sign_in.variable(error.setting());
+                let setting = sign_in.variable(error.setting());
                 Attempt::Never(Stopped::settings(format!("{setting} is refused: {error}")))
             } else {
                 Attempt::Later(Stopped::unavailable(error.to_string()))

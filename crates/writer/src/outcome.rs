@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
-use salesforce::{ApiError, Error, ErrorKind};
+use salesforce::{ApiError, Error, ErrorKind, TokenErrorKind};
 
 /// How long Salesforce is left alone when it says that there is too much at once.
 const THROTTLED_WAIT: Duration = Duration::from_secs(5);
+
+/// What Limio shows its users while the org is not connected; who reads it there finds it here.
+const NOT_CONNECTED: &str = "No default instance, please select a default external key for this service";
 
 /// How long an outage lasts before the next probe, by what is away.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +71,13 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
     if let Error::Unavailable { ambiguous: true, retry_after, .. } = error {
         let failure = coded(error, FailureClass::Ambiguous, Reason::SalesforceUnavailable);
         return Outcome::Outage { failure, retry_after: retry_after.unwrap_or_default().max(probes.unavailable) };
+    }
+    if let Error::Token(refused) = error
+        && refused.kind() == TokenErrorKind::Dead
+    {
+        let message = format!("{NOT_CONNECTED}: the org is not connected. {refused}");
+        let failure = Failure::new(FailureClass::Transient, Reason::AuthenticationFailed, message);
+        return Outcome::Outage { failure, retry_after: probes.unavailable };
     }
     if error.is_ambiguous() {
         return Outcome::Failed(Failure::new(FailureClass::Ambiguous, Reason::AnswerLost, error.to_string()));

@@ -16,6 +16,9 @@ pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include
 pub(super) static CLOSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("close.lua")));
 pub(super) static SIGHT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sight.lua")));
 pub(super) static HANDED_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handed_on.lua")));
+pub(crate) static GRANT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("grant.lua")));
+pub(crate) static PUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("put.lua")));
+pub(crate) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease.lua")));
 
 impl Script {
     /// A script of this code.

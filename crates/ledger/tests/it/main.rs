@@ -2,6 +2,7 @@
 
 mod agreement;
 mod conformance;
+mod grants;
 mod outages;
 
 use std::time::Duration;

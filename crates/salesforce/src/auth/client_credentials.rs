@@ -1,9 +1,13 @@
 //! The client credentials flow: the app signs in by itself, as its execution user.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable};
+use super::shared::{self, AccessTokenStore};
 use super::single_flight::{Grant, SingleFlight};
 use super::{Token, TokenError, TokenSource};
 use crate::Error;
@@ -13,10 +17,16 @@ use crate::Error;
 #[derive(Debug)]
 pub struct ClientCredentials(SingleFlight<Flow>);
 
-#[derive(Debug)]
 struct Flow {
     endpoint: Endpoint,
     secret: SecretString,
+    store: Option<Arc<dyn AccessTokenStore>>,
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 impl ClientCredentials {
@@ -25,13 +35,33 @@ impl ClientCredentials {
     /// # Errors
     /// [`Error::Invalid`] when the login URL is none.
     pub fn new(login: LoginSettings, client_secret: SecretString) -> Result<Self, Error> {
-        Ok(Self(SingleFlight::new(Flow { endpoint: Endpoint::new(login)?, secret: client_secret })))
+        Self::over(login, client_secret, None)
+    }
+
+    /// As [`ClientCredentials::new`], with a token that the processes of a fleet share.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the login URL is none.
+    pub fn sharing(
+        login: LoginSettings,
+        client_secret: SecretString,
+        store: Arc<dyn AccessTokenStore>,
+    ) -> Result<Self, Error> {
+        Self::over(login, client_secret, Some(store))
+    }
+
+    fn over(
+        login: LoginSettings,
+        secret: SecretString,
+        store: Option<Arc<dyn AccessTokenStore>>,
+    ) -> Result<Self, Error> {
+        Ok(Self(SingleFlight::new(Flow { endpoint: Endpoint::new(login)?, secret, store })))
     }
 }
 
 #[async_trait]
 impl Grant for Flow {
-    async fn obtain(&self, _stale: Option<&Token>) -> Result<Granted, TokenError> {
+    async fn obtain(&self, stale: Option<&Token>) -> Result<Granted, TokenError> {
         let form = || {
             Ok(vec![
                 ("grant_type", "client_credentials".to_owned()),
@@ -39,7 +69,8 @@ impl Grant for Flow {
                 ("client_secret", self.secret.expose_secret().to_owned()),
             ])
         };
-        self.endpoint.ask(Repeatable::Always, form).await
+        let ask = self.endpoint.ask(Repeatable::Always, form);
+        shared::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
     }
 }
 

@@ -209,8 +209,6 @@ impl Endpoint {
 }
 
 fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
-    // Behind these a server may have done what it was asked, whatever body came with them.
-    let unclear = |status: u16| matches!(status, 408 | 500..) && status != 503;
     let unexecuted = match error {
         TokenError::Unreachable(_) => true,
         TokenError::Refused { kind, status, .. } => {
@@ -237,6 +235,23 @@ fn retry_allowed(error: &TokenError, repeatable: Repeatable) -> bool {
         | TokenError::Stopped => false,
     };
     unexecuted || (repeatable == Repeatable::Always && harmless)
+}
+
+/// Whether a rotating refresh token may be spent although no successor came.
+pub(super) fn may_be_spent(error: &TokenError) -> bool {
+    match error {
+        // A success whose tokens could not be taken.
+        TokenError::AnswerLost(_) | TokenError::Malformed(_) | TokenError::Untrusted { .. } | TokenError::Stopped => {
+            true
+        }
+        TokenError::Unavailable { status } | TokenError::Refused { status, .. } => unclear(*status),
+        TokenError::Unreachable(_) | TokenError::Store(_) | TokenError::Assertion(_) | TokenError::Deadline => false,
+    }
+}
+
+/// Behind these a server may have done what it was asked, whatever body came with them.
+fn unclear(status: u16) -> bool {
+    matches!(status, 408 | 500..) && status != 503
 }
 
 #[cfg(test)]

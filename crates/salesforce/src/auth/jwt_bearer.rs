@@ -1,11 +1,14 @@
 //! The JWT bearer flow: the app proves itself with a certificate, for a user who is pre-authorised.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable};
+use super::shared::{self, AccessTokenStore};
 use super::single_flight::{Grant, SingleFlight};
 use super::{Token, TokenError, TokenSource};
 use crate::Error;
@@ -28,6 +31,7 @@ struct Flow {
     key: EncodingKey,
     username: String,
     audience: String,
+    store: Option<Arc<dyn AccessTokenStore>>,
 }
 
 #[derive(Serialize)]
@@ -50,8 +54,32 @@ impl JwtBearer {
         audience: String,
         private_key_pem: &SecretString,
     ) -> Result<Self, Error> {
+        Self::over(login, username, audience, private_key_pem, None)
+    }
+
+    /// As [`JwtBearer::new`], with a token that the processes of a fleet share.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the login URL or the key cannot be read.
+    pub fn sharing(
+        login: LoginSettings,
+        username: String,
+        audience: String,
+        private_key_pem: &SecretString,
+        store: Arc<dyn AccessTokenStore>,
+    ) -> Result<Self, Error> {
+        Self::over(login, username, audience, private_key_pem, Some(store))
+    }
+
+    fn over(
+        login: LoginSettings,
+        username: String,
+        audience: String,
+        private_key_pem: &SecretString,
+        store: Option<Arc<dyn AccessTokenStore>>,
+    ) -> Result<Self, Error> {
         let key = signing_key(private_key_pem).map_err(Error::Invalid)?;
-        Ok(Self(SingleFlight::new(Flow { endpoint: Endpoint::new(login)?, key, username, audience })))
+        Ok(Self(SingleFlight::new(Flow { endpoint: Endpoint::new(login)?, key, username, audience, store })))
     }
 }
 
@@ -85,14 +113,15 @@ impl Flow {
 
 #[async_trait]
 impl Grant for Flow {
-    async fn obtain(&self, _stale: Option<&Token>) -> Result<Granted, TokenError> {
+    async fn obtain(&self, stale: Option<&Token>) -> Result<Granted, TokenError> {
         let form = || {
             Ok(vec![
                 ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
                 ("assertion", self.assertion()?),
             ])
         };
-        self.endpoint.ask(Repeatable::Always, form).await
+        let ask = self.endpoint.ask(Repeatable::Always, form);
+        shared::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
     }
 }
 

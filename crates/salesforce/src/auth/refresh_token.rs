@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable};
+use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable, may_be_spent};
+use super::shared::is_stale;
 use super::single_flight::{Grant, SingleFlight};
-use super::{Token, TokenError, TokenSource};
+use super::{Token, TokenError, TokenErrorKind, TokenSource};
 use crate::Error;
 
 /// What is stored of a connection. `Debug` does not show the tokens.
@@ -18,6 +19,17 @@ pub struct StoredGrant {
     pub refresh_token: SecretString,
     /// The access token that came last, so that other processes and the next start use it instead of refreshing.
     pub access: Option<AccessGrant>,
+    /// What Salesforce said of the refresh token, when it is dead: it is not presented again.
+    pub refusal: Option<GrantRefusal>,
+}
+
+/// Salesforce's words about a grant that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRefusal {
+    /// OAuth's `error`.
+    pub error: String,
+    /// OAuth's `error_description`.
+    pub description: String,
 }
 
 /// An access token with the org it belongs to.
@@ -78,6 +90,24 @@ pub trait RefreshTokenStore: Send + Sync {
     /// # Errors
     /// [`StoreError`] when it may not be durable. It is called again with the same grant.
     async fn save(&self, grant: &StoredGrant) -> Result<(), StoreError>;
+
+    /// The refresh token is about to be presented. A store that notes it tells whoever comes next that the token may be
+    /// spent, and finds out that it can take the successor, before there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store could not keep a successor; the token is not presented then.
+    async fn presents(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The refresh token that was presented is certainly not spent: the request did not arrive, or was refused.
+    async fn unspent(&self) {}
+
+    /// Salesforce says that the refresh token is dead. A store that keeps it says so in [`StoredGrant::refusal`], so that
+    /// nobody presents the token again.
+    async fn refused(&self, refusal: &GrantRefusal) {
+        let _ = refusal;
+    }
 }
 
 /// Renews access tokens by a refresh token (Salesforce Help, OAuth 2.0 Refresh Token Flow).
@@ -168,19 +198,33 @@ impl Grant for Flow {
             None => self.store.load().await?,
         };
         // Another process may have refreshed since: its token serves this one too.
-        if let Some(access) = stored.access {
-            let refused = |stale: &Token| stale.access_token().expose_secret() == access.access_token.expose_secret();
-            if !stale.is_some_and(refused) {
-                let instance_url = self.endpoint.trusted(&access.instance_url)?;
-                return Ok(Granted { instance_url, access_token: access.access_token, refresh_token: None });
-            }
+        if let Some(access) = stored.access
+            && !is_stale(stale, &access)
+        {
+            let instance_url = self.endpoint.trusted(&access.instance_url)?;
+            return Ok(Granted { instance_url, access_token: access.access_token, refresh_token: None });
         }
+        if let Some(refusal) = &stored.refusal {
+            return Err(TokenError::refused_before(refusal));
+        }
+        self.store.presents().await?;
         let form = || Ok(self.form(&stored.refresh_token));
-        let granted = self.endpoint.ask(Repeatable::OnlyUnexecuted, form).await?;
+        let granted = match self.endpoint.ask(Repeatable::OnlyUnexecuted, form).await {
+            Ok(granted) => granted,
+            Err(error) => {
+                if let TokenError::Refused { kind: TokenErrorKind::Dead, error, description, .. } = &error {
+                    let refusal = GrantRefusal { error: error.clone(), description: description.clone() };
+                    self.store.refused(&refusal).await;
+                } else if !may_be_spent(&error) {
+                    self.store.unspent().await;
+                }
+                return Err(error);
+            }
+        };
         let refresh_token = granted.refresh_token.clone().unwrap_or_else(|| stored.refresh_token.clone());
         let access =
             AccessGrant { instance_url: granted.instance_url.clone(), access_token: granted.access_token.clone() };
-        self.keep(StoredGrant { refresh_token, access: Some(access) }).await?;
+        self.keep(StoredGrant { refresh_token, access: Some(access), refusal: None }).await?;
         Ok(granted)
     }
 }

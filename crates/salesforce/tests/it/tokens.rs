@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use causeway_salesforce::{
-    AccessGrant, ClientCredentials, JwtBearer, Lease, RefreshToken, RefreshTokenStore, StoreError, StoredGrant, Token,
-    TokenError, TokenErrorKind, TokenSource,
+    AccessGrant, AccessTokenStore, ClientCredentials, GrantRefusal, JwtBearer, Lease, RefreshToken, RefreshTokenStore,
+    StoreError, StoredGrant, Token, TokenError, TokenErrorKind, TokenSource,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -51,6 +51,7 @@ struct Store {
     grant: Mutex<Option<StoredGrant>>,
     history: Mutex<Vec<String>>,
     failures: Mutex<usize>,
+    read_only: Mutex<bool>,
 }
 
 impl Store {
@@ -60,7 +61,7 @@ impl Store {
             access_token: access.into(),
         });
         let store = Self::default();
-        *store.grant.lock().expect("lock") = Some(StoredGrant { refresh_token: refresh.into(), access });
+        *store.grant.lock().expect("lock") = Some(StoredGrant { refresh_token: refresh.into(), access, refusal: None });
         Arc::new(store)
     }
 
@@ -97,6 +98,39 @@ impl RefreshTokenStore for Store {
         }
         self.note(format!("save {}", grant.refresh_token.expose_secret()));
         *self.grant.lock().expect("lock") = Some(grant.clone());
+        Ok(())
+    }
+
+    async fn presents(&self) -> Result<(), StoreError> {
+        if *self.read_only.lock().expect("lock") { Err(StoreError("read only".to_owned())) } else { Ok(()) }
+    }
+
+    async fn refused(&self, refusal: &GrantRefusal) {
+        if let Some(grant) = self.grant.lock().expect("lock").as_mut() {
+            grant.refusal = Some(refusal.clone());
+        }
+    }
+}
+
+/// A place where processes share an access token, or fail to.
+#[derive(Default)]
+struct Share {
+    access: Mutex<Option<AccessGrant>>,
+    away: bool,
+}
+
+#[async_trait]
+impl AccessTokenStore for Share {
+    async fn lease(&self) -> Result<Lease, StoreError> {
+        if self.away { Err(StoreError("away".to_owned())) } else { Ok(Lease::sole()) }
+    }
+
+    async fn load(&self) -> Result<Option<AccessGrant>, StoreError> {
+        Ok(self.access.lock().expect("lock").clone())
+    }
+
+    async fn save(&self, access: &AccessGrant) -> Result<(), StoreError> {
+        *self.access.lock().expect("lock") = Some(access.clone());
         Ok(())
     }
 }
@@ -221,7 +255,7 @@ async fn a_token_that_another_process_renewed_is_used_and_none_is_spent() {
     let first = source.token().await.expect("the stored token");
     assert_eq!(secret(&first), "a1");
     let other = AccessGrant { instance_url: "https://acme.my.salesforce.com".into(), access_token: "a2".into() };
-    let theirs = StoredGrant { refresh_token: "r2".into(), access: Some(other) };
+    let theirs = StoredGrant { refresh_token: "r2".into(), access: Some(other), refusal: None };
     store.save(&theirs).await.expect("stored");
     let second = source.renew(&first).await.expect("their token");
     assert_eq!((secret(&second), second.generation()), ("a2", 2));
@@ -311,4 +345,66 @@ async fn a_passing_failure_is_survived_without_the_caller_noticing() {
     assert_eq!(secret(&source(&org, &store).token().await.expect("a token")), "a1");
     let sent: Vec<String> = org.token_requests().iter().map(|seen| field(seen, "refresh_token")).collect();
     assert_eq!(sent, ["r1", "r1", "r1"]);
+}
+
+#[tokio::test]
+async fn processes_that_share_an_access_token_sign_in_once_and_renew_once() {
+    let org = login([grant("a1", None), grant("a2", None)]).await;
+    let share: Arc<dyn AccessTokenStore> = Arc::new(Share::default());
+    let process = || ClientCredentials::sharing(org.login(), "s".into(), Arc::clone(&share)).expect("settings");
+    let processes = [process(), process(), process()];
+    let mut tokens = Vec::new();
+    for process in &processes {
+        tokens.push(process.token().await.expect("a token"));
+    }
+    assert!(tokens.iter().all(|token| secret(token) == "a1") && org.token_requests().len() == 1);
+    for (process, token) in processes.iter().zip(&tokens) {
+        assert_eq!(secret(&process.renew(token).await.expect("a token")), "a2");
+    }
+    assert_eq!(org.token_requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_share_its_access_token_signs_in_alone() {
+    let org = login([grant("a1", None)]).await;
+    let share = Share { away: true, ..Share::default() };
+    let source = ClientCredentials::sharing(org.login(), "s".into(), Arc::new(share)).expect("settings");
+    assert_eq!(secret(&source.token().await.expect("a token")), "a1");
+}
+
+#[tokio::test]
+async fn a_shared_token_for_a_host_that_is_not_trusted_is_not_used() {
+    let org = login([grant("a1", None)]).await;
+    let planted = AccessGrant { instance_url: "https://evil.example".into(), access_token: "x".into() };
+    let share = Share { access: Mutex::new(Some(planted)), away: false };
+    let source = ClientCredentials::sharing(org.login(), "s".into(), Arc::new(share)).expect("settings");
+    assert_eq!(secret(&source.token().await.expect("a token")), "a1");
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_not_presented_while_its_successor_could_not_be_stored() {
+    let org = login([grant("a1", Some("r2"))]).await;
+    let store = Store::holding("r1", None);
+    *store.read_only.lock().expect("lock") = true;
+    let source = source(&org, &store);
+    assert!(matches!(source.token().await, Err(TokenError::Store(_))));
+    assert!(org.token_requests().is_empty());
+    *store.read_only.lock().expect("lock") = false;
+    assert_eq!(secret(&source.token().await.expect("a token")), "a1");
+}
+
+#[tokio::test]
+async fn a_dead_grant_is_not_presented_again_until_another_is_there() {
+    let org = login([refusal("invalid_grant", "expired access/refresh token"), grant("a1", None)]).await;
+    let store = Store::holding("r1", None);
+    let source = source(&org, &store);
+    for _ in 0..3 {
+        let error = source.token().await.expect_err("dead");
+        assert!(error.kind() == TokenErrorKind::Dead && error.to_string().contains("Authorise"), "{error}");
+    }
+    assert_eq!(org.token_requests().len(), 1);
+    let authorised = StoredGrant { refresh_token: "r9".into(), access: None, refusal: None };
+    store.save(&authorised).await.expect("stored");
+    assert_eq!(secret(&source.token().await.expect("a token")), "a1");
+    assert_eq!(field(&org.token_requests()[1], "refresh_token"), "r9");
 }

@@ -7,5 +7,6 @@ mod lost_answers;
 mod outages;
 mod processes;
 mod refusals;
+mod sign_in;
 mod stage;
 mod switches;

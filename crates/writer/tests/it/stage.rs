@@ -50,6 +50,11 @@ impl Stage {
         Self::with(4, simulator::Config::default(), order_processing).await
     }
 
+    /// With several partitions and an org of one's own.
+    pub(crate) async fn on_several(org: simulator::Config, order_processing: &str) -> Self {
+        Self::with(4, org, order_processing).await
+    }
+
     async fn with(partitions: u16, org: simulator::Config, order_processing: &str) -> Self {
         let fleet = Fleet::with("writer", |topology| topology.partitions = partitions);
         let session = fleet.connect().await;
