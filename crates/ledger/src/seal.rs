@@ -3,7 +3,7 @@
 //! AES-256-GCM with a nonce drawn for each sealing (NIST SP 800-38D §8.2.2). A sealed text names its key by a digest, so that
 //! keys are changed without a gap: the first key seals, all of them open.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
@@ -110,7 +110,7 @@ fn about(id: &str, place: &str) -> Vec<u8> {
 /// A key's name: nothing of the key can be told from it.
 fn id_of(key: &[u8]) -> String {
     let digest = Sha256::new().chain_update(b"causeway key id\0").chain_update(key).finalize();
-    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest, 4)
 }
 
 /// A name for texts that must not be shown: the first 16 bytes of their SHA-256, in hexadecimal.
@@ -120,7 +120,16 @@ pub fn digest(texts: &[&str]) -> String {
         sum.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
         sum.update(text.as_bytes());
     }
-    sum.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&sum.finalize(), 16)
+}
+
+/// The first bytes, in hexadecimal.
+fn hexadecimal(bytes: &[u8], count: usize) -> String {
+    bytes.iter().take(count).fold(String::with_capacity(2 * count), |mut text, byte| {
+        // Writing to memory does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -472,6 +472,7 @@ impl AccessTokenStore for FleetTokens {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "processes of several machines compare these times")]
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use ledger::RedisLedger;
 use ledger::seal::Keys;
-use salesforce::{ClientCredentials, JwtBearer, LoginSettings, RefreshToken, SignInSetting, TokenRetry, TokenSource};
+use salesforce::{
+    ClientCredentials, JwtBearer, LoginSettings, RefreshToken, RefreshTokenStore, SignInSetting, TokenRetry,
+    TokenSource,
+};
 use secrecy::SecretString;
 use service::{Lifecycle, Problems};
 
@@ -26,6 +29,7 @@ const TRUSTED_HOSTS: &str = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS";
 /// The sign-in, as it is written.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
 pub(crate) struct SignInArgs {
     #[arg(
         long,
@@ -107,7 +111,18 @@ impl SignInArgs {
         );
         let login = self.login(problems);
         let lease = problems.duration(TOKEN_LEASE, &self.salesforce_token_lease);
-        let keys = keys(problems);
+        let keys = match problems.optional_secret(TOKEN_KEY) {
+            Some(Some(text)) => match Keys::read(&text) {
+                Ok(keys) => Some(Some(Arc::new(keys))),
+                Err(what) => {
+                    let remedy = "make a key by `openssl rand -base64 32`; the first line seals, all lines open";
+                    problems.note(TOKEN_KEY, what, remedy);
+                    None
+                }
+            },
+            Some(None) => Some(None),
+            None => None,
+        };
         let flow = match kind? {
             Kind::ClientCredentials => problems.secret(CLIENT_SECRET).map(|secret| Flow::ClientCredentials { secret }),
             Kind::JwtBearer => {
@@ -178,22 +193,6 @@ impl SignInArgs {
     }
 }
 
-/// The keys that seal the shared sign-in, if there are any.
-fn keys(problems: &mut Problems) -> Option<Option<Arc<Keys>>> {
-    let Some(text) = problems.optional_secret(TOKEN_KEY)? else { return Some(None) };
-    match Keys::read(&text) {
-        Ok(keys) => Some(Some(Arc::new(keys))),
-        Err(what) => {
-            problems.note(
-                TOKEN_KEY,
-                what,
-                "make a key by `openssl rand -base64 32`; the first line seals, all lines open",
-            );
-            None
-        }
-    }
-}
-
 impl SignIn {
     /// The variable to look at when a sign-in fails because of this.
     pub(crate) const fn variable(&self, setting: SignInSetting) -> &'static str {
@@ -238,13 +237,13 @@ impl SignIn {
                     None => Arc::new(JwtBearer::new(login.clone(), user, audience, key)?),
                 }
             }
-            Flow::RefreshToken { secret, file } => match fleet("", Some(file)) {
-                Some(tokens) => Arc::new(RefreshToken::new(login.clone(), secret.clone(), tokens)?),
-                None => {
-                    let file = Arc::new(GrantFile::new(file.clone()));
-                    Arc::new(RefreshToken::new(login.clone(), secret.clone(), file)?)
-                }
-            },
+            Flow::RefreshToken { secret, file } => {
+                let store: Arc<dyn RefreshTokenStore> = match fleet("", Some(file)) {
+                    Some(tokens) => tokens,
+                    None => Arc::new(GrantFile::new(file.clone())),
+                };
+                Arc::new(RefreshToken::new(login.clone(), secret.clone(), store)?)
+            }
         })
     }
 }
