@@ -142,6 +142,16 @@ impl Order {
         aliases
     }
 
+    /// Names of the records that it may share with orders of other sequence keys: what its customer's Account may be found or
+    /// created by, e-mail included, and the Account and Contact that it names. Two orders that have one in common would wait
+    /// for each other's lock, or create one Account twice.
+    pub fn shares(&self) -> Vec<String> {
+        let records = [("account", self.crm_id()), ("contact", self.tracking.contact_id.as_ref())];
+        let records = records.into_iter().filter_map(|(kind, id)| Some(format!("{kind}:{}", id?.as_str())));
+        let email = self.email().map(|(email, _)| format!("email:{}", email.to_lowercase()));
+        self.identity_aliases().into_iter().chain(records).chain(email).collect()
+    }
+
     /// The stable Limio name of the customer, for external ids: owner, else `sub`, else customer id, else the e-mail
     /// address in lower case. `None` when the order names nobody.
     pub fn customer_name(&self) -> Option<String> {

@@ -22,7 +22,7 @@ use queue::topology::{Queue, Target, Topology};
 use crate::metrics::Metrics;
 
 /// Orders that are checked against the ledger in one round trip and published side by side.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// How long intake pauses when the ledger does not answer.
 const OUTAGE_WAIT: Duration = Duration::from_secs(1);
@@ -84,19 +84,17 @@ impl Handler for OrderIntake {
                 key: Some(event.sequence_key().as_str().to_owned()),
                 order_id: Some(event.order_id().as_str().to_owned()),
                 order_type: Some(event.order_type().as_str().to_owned()),
+                shares: Vec::new(),
                 item: Ok(event),
             },
             Err(refused) => Sorted {
                 key: refused.sequence_key.map(|key| key.as_str().to_owned()),
                 order_id: refused.order_id.map(|id| id.as_str().to_owned()),
                 order_type: refused.order_type,
+                shares: Vec::new(),
                 item: Err(refused.failure),
             },
         }
-    }
-
-    fn batch_limit(&self) -> usize {
-        BATCH
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {

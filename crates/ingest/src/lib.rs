@@ -25,12 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Ledger;
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::work::{Letters, Stop, WorkSettings};
 use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
-use crate::handler::OrderIntake;
+use crate::handler::{BATCH, OrderIntake};
 use crate::metrics::Metrics;
 
 /// Batches in flight at once; each is one round trip to Redis and one round of confirms.
@@ -61,7 +61,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let work = WorkSettings {
         queues: topology.inbox_queues(),
         prefetch: config.prefetch,
-        batches: BatchSettings { in_flight: IN_FLIGHT, linger: LINGER },
+        batches: BatchSettings { orders: BATCH, in_flight: InFlight::Fixed(IN_FLIGHT), linger: LINGER },
         letters: Letters::Forward,
         by: name,
         patience: config.patience,

@@ -9,6 +9,7 @@ use domain::failure::Failure;
 use domain::settlement::Settlement;
 
 use crate::error::Error;
+use crate::lanes::{Observation, Pace};
 use crate::message::Message;
 use crate::session::{Delivery, Session};
 use crate::topology::Queue;
@@ -22,8 +23,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Reads a message: whose it is, and what it says. Pure and quick.
     fn sort(&self, message: &Message) -> Sorted<Self::Item>;
 
-    /// The most orders that one batch should hold now. At least 1.
-    fn batch_limit(&self) -> usize;
+    /// What became of the requests that ended since this was asked last, also of those within a batch. From that follows how
+    /// many orders go in a batch, and how many batches at once ([`crate::lanes::pace`]).
+    fn observed(&self) -> Vec<Observation> {
+        Vec::new()
+    }
 
     /// Called before the first delivery of a queue is worked on, and again when ownership was lost and regained. The
     /// predecessor can no longer acknowledge anything, and all it wrote into the journal has been read.
@@ -58,6 +62,9 @@ pub struct Sorted<I> {
     pub order_id: Option<String>,
     /// The order's type, where known.
     pub order_type: Option<String>,
+    /// Names of records that it may share with orders of other customers: two that share one are not worked on in two
+    /// batches at once.
+    pub shares: Vec<String>,
     /// What it says, or why it can never be worked on.
     pub item: Result<I, Failure>,
 }
@@ -79,6 +86,7 @@ pub struct Job<I> {
     pub item: Result<I, Failure>,
     /// The letter, when an operator released it from the journal.
     pub letter: Option<LetterId>,
+    pub(crate) shares: Vec<String>,
     pub(crate) control: bool,
     pub(crate) delivery: Mutex<Option<Delivery>>,
 }
@@ -149,6 +157,10 @@ pub trait Observer: Send + Sync + 'static {
     /// How it stands: items in lanes, lanes that wait for a time, items in flight.
     fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
         let _ = (items, waiting, in_flight);
+    }
+    /// How much may go at once, at the start of a session and whenever a batch came back: orders in a batch, batches in flight.
+    fn pace(&self, pace: &Pace) {
+        let _ = pace;
     }
     /// What the journal holds open, whenever that has changed: within a second or two, whoever changed it.
     fn letters(&self, open: OpenLetters) {

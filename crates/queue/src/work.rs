@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::handler::{Handler, Observer};
-use crate::lanes::BatchSettings;
+use crate::lanes::{BatchSettings, Pace};
 use crate::reconnect;
 use crate::session::Broker;
 use crate::settle::jittered;
@@ -88,6 +88,7 @@ pub async fn run<H: Handler>(
 ) -> Result<(), Error> {
     let mut patience = Some(settings.patience);
     let mut intake = Intake::new(Arc::clone(&observer));
+    let mut pace = Pace::new(settings.batches);
     loop {
         let away = |error: &Error| observer.connected(Err(error));
         let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining, away);
@@ -100,7 +101,8 @@ pub async fn run<H: Handler>(
             }
         };
         patience = None;
-        let starting = Generation::start(&session, &broker, &handler, &settings, &observer);
+        pace.begins_anew();
+        let starting = Generation::start(&session, &broker, &handler, &settings, &observer, &pace);
         let generation = tokio::select! {
             biased;
             // Reading a long journal may take longer than draining; nothing is in flight yet.
@@ -113,7 +115,7 @@ pub async fn run<H: Handler>(
         let lost = match generation {
             Ok(generation) => {
                 observer.connected(Ok(()));
-                generation.work(&stop, &mut intake).await
+                generation.work(&stop, &mut intake, &mut pace).await
             }
             Err(error) => Err(error),
         };

@@ -8,7 +8,7 @@ use domain::config::OrderProcessing;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
 use ledger::settings::LedgerArgs;
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::settings::{Fleet, FleetArgs};
 use salesforce::{ApiVersion, ClientSettings};
 use service::{Address, Problems};
@@ -63,11 +63,12 @@ pub struct Args {
     )]
     salesforce_deadline: String,
 
-    /// Most orders per API call, 1 to 75.
+    /// Most orders per API call, 1 to 75. Fewer go while Salesforce refuses many, or takes longer than 10 s.
     #[arg(long, env = "CAUSEWAY_BATCH_ORDERS", default_value = "75", help_heading = "Work")]
     batch_orders: String,
-    /// API calls in flight at once, 1 to 20.
-    #[arg(long, env = "CAUSEWAY_IN_FLIGHT", default_value = "4", help_heading = "Work")]
+    /// Most requests with orders in flight at once, 1 to 20. It begins with 2; one more goes while all goes well and orders
+    /// wait, and half as many when records are locked, or Salesforce is slow or says that it is too much.
+    #[arg(long, env = "CAUSEWAY_IN_FLIGHT", default_value = "8", help_heading = "Work")]
     in_flight: String,
     /// How long an order waits for company while other calls are in flight.
     #[arg(long, env = "CAUSEWAY_LINGER", default_value = "25ms", value_name = "TIME", help_heading = "Work")]
@@ -160,12 +161,15 @@ impl Config {
             sign_in: sign_in?,
             handler: HandlerSettings {
                 decode: DecodeSettings::inside_fleet(tenant?),
-                batch_limit: usize::try_from(batch?).ok()?,
                 lease: lease?,
                 outage_probe: outage_probe?,
                 quota_probe: quota_probe?,
             },
-            batches: BatchSettings { in_flight: usize::try_from(in_flight?).ok()?, linger: linger? },
+            batches: BatchSettings {
+                orders: usize::try_from(batch?).ok()?,
+                in_flight: InFlight::UpTo(usize::try_from(in_flight?).ok()?),
+                linger: linger?,
+            },
             prefetch: u16::try_from(prefetch?).ok()?,
         })
     }

@@ -5,7 +5,7 @@ mod publish;
 mod send;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::settlement::{Settlement, settle};
 use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
 use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
+use queue::lanes::Observation;
 use queue::message::{Message, REFUSAL};
 use queue::session::Session;
 use queue::topology::Queue;
@@ -35,9 +36,6 @@ use crate::resolve;
 /// The largest batch: one composite graph request takes so many graphs.
 pub const MAX_BATCH: usize = 75;
 
-/// The batch at which no request can be halted: Salesforce stops a request after the fourteenth refused graph.
-const SAFE_BATCH: usize = 14;
-
 type Fields = serde_json::Map<String, serde_json::Value>;
 
 /// What the handler is told once.
@@ -45,8 +43,6 @@ type Fields = serde_json::Map<String, serde_json::Value>;
 pub struct HandlerSettings {
     /// The tenant that the fleet serves.
     pub decode: DecodeSettings,
-    /// Most orders per request, 1 to [`MAX_BATCH`].
-    pub batch_limit: usize,
     /// How long an effect may take to happen once it was sent: longer than the slowest call.
     pub lease: Duration,
     /// How long an outage of Salesforce or Redis lasts at most before the next probe.
@@ -63,7 +59,8 @@ pub struct OrderWriter {
     processing: watch::Receiver<Arc<OrderProcessing>>,
     metrics: Arc<Metrics>,
     epochs: Mutex<HashMap<u16, String>>,
-    batch_limit: AtomicUsize,
+    /// What requests came to, until the loop asks.
+    requests: Mutex<Vec<Observation>>,
     outages: AtomicU32,
     decided: Decided,
 }
@@ -77,7 +74,6 @@ impl OrderWriter {
         processing: watch::Receiver<Arc<OrderProcessing>>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let batch_limit = AtomicUsize::new(settings.batch_limit.clamp(1, MAX_BATCH));
         Self {
             settings,
             client,
@@ -85,7 +81,7 @@ impl OrderWriter {
             processing,
             metrics,
             epochs: Mutex::default(),
-            batch_limit,
+            requests: Mutex::default(),
             outages: AtomicU32::new(0),
             decided: Decided::default(),
         }
@@ -304,8 +300,8 @@ impl Handler for OrderWriter {
         sort(message, &self.settings.decode)
     }
 
-    fn batch_limit(&self) -> usize {
-        self.batch_limit.load(Ordering::Relaxed)
+    fn observed(&self) -> Vec<Observation> {
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn took_over(&self, queue: Queue, regained: bool) -> Result<(), Failure> {
@@ -407,7 +403,8 @@ fn sort(message: &Message, settings: &DecodeSettings) -> Sorted<OrderEvent> {
     let key = key.map(|key| key.as_str().to_owned()).or_else(|| header.map(str::to_owned));
     let order_id = order_id.map(|id| id.as_str().to_owned());
     let item = refusal.map_or(item, Err);
-    Sorted { key, order_id, order_type, item }
+    let shares = item.as_ref().map(|event| event.order.shares()).unwrap_or_default();
+    Sorted { key, order_id, order_type, shares, item }
 }
 
 fn letter_announcement<I>(

@@ -12,6 +12,7 @@ use prometheus::{
 };
 use queue::error::Error;
 use queue::handler::{Observer, OpenLetters};
+use queue::lanes::Pace;
 use queue::topology::Queue;
 use salesforce::{ApiUsage, CallEnd, CallObserver, Client, Operation};
 use service::Health;
@@ -41,6 +42,8 @@ pub struct Metrics {
     waiting: IntGauge,
     in_flight: IntGauge,
     lanes_waiting: IntGauge,
+    batch_limit: IntGauge,
+    in_flight_limit: IntGauge,
     letters_open: IntGauge,
     keys_blocked: IntGauge,
     oldest_letter: IntGauge,
@@ -89,6 +92,15 @@ impl Metrics {
                 "lanes_waiting",
                 "Customers whose next order is tried again at a later time; their others wait behind it.",
             )?,
+            batch_limit: IntGauge::new(
+                "batch_orders_limit",
+                "Most orders that one request may carry now: fewer while Salesforce refuses many, or is slow.",
+            )?,
+            in_flight_limit: IntGauge::new(
+                "batches_in_flight_limit",
+                "Most batches that may be in flight at once now: fewer while records are locked, or Salesforce is slow or \
+                 busy.",
+            )?,
             letters_open: IntGauge::new(
                 "letters_open",
                 "Open letters in the journal, of the whole fleet: every writer tells the same number. Aggregate with max, \
@@ -123,6 +135,8 @@ impl Metrics {
             waiting,
             in_flight,
             lanes_waiting,
+            batch_limit,
+            in_flight_limit,
             letters_open,
             keys_blocked,
             oldest_letter,
@@ -141,6 +155,8 @@ impl Metrics {
             Box::new(waiting.clone()),
             Box::new(in_flight.clone()),
             Box::new(lanes_waiting.clone()),
+            Box::new(batch_limit.clone()),
+            Box::new(in_flight_limit.clone()),
             Box::new(letters_open.clone()),
             Box::new(keys_blocked.clone()),
             Box::new(oldest_letter.clone()),
@@ -234,6 +250,11 @@ impl Observer for Metrics {
         self.waiting.set(gauge(items.saturating_sub(in_flight)));
         self.in_flight.set(gauge(in_flight));
         self.lanes_waiting.set(gauge(waiting));
+    }
+
+    fn pace(&self, pace: &Pace) {
+        self.batch_limit.set(gauge(pace.orders()));
+        self.in_flight_limit.set(gauge(pace.in_flight()));
     }
 
     fn letters(&self, open: OpenLetters) {

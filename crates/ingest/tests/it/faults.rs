@@ -10,7 +10,7 @@ use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
 use ledger::MemoryLedger;
 use queue::handler::Unobserved;
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::memory::Memory;
 use queue::message::ORDER_ID;
 use queue::session::Broker as _;
@@ -102,7 +102,7 @@ async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
     let work = WorkSettings {
         queues: topology.inbox_queues(),
         prefetch: 10,
-        batches: BatchSettings { in_flight: 2, linger: Duration::ZERO },
+        batches: BatchSettings { orders: 64, in_flight: InFlight::Fixed(2), linger: Duration::ZERO },
         letters: Letters::Forward,
         by: "ingest/test".into(),
         patience: PATIENCE,

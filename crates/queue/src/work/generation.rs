@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::handler::{Handler, Job, Observer};
 use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
-use crate::lanes::{Command, ItemId, Lanes, Next, Time};
+use crate::lanes::{Command, ItemId, Lanes, Next, Pace, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
 use crate::settle::{Answer, Settler, jittered, milliseconds};
@@ -89,6 +89,7 @@ impl<H: Handler> Generation<H> {
         handler: &Arc<H>,
         settings: &WorkSettings,
         observer: &Arc<dyn Observer>,
+        pace: &Pace,
     ) -> Result<Self, Error> {
         if let Some(queue) = settings.queues.first() {
             session.agree_on_prefetch(*queue, settings.prefetch).await?;
@@ -128,7 +129,7 @@ impl<H: Handler> Generation<H> {
             stop_reading,
             close_channels,
             started: Instant::now(),
-            lanes: Lanes::new(settings.batches),
+            lanes: Lanes::new(settings.batches, pace.clone()),
             jobs: HashMap::new(),
             owned: HashMap::new(),
             keyless: 0,
@@ -140,6 +141,7 @@ impl<H: Handler> Generation<H> {
             hangs: false,
         };
         generation.read_from(subscriptions);
+        generation.observer.pace(generation.lanes.pace());
         Ok(generation)
     }
 
@@ -153,7 +155,7 @@ impl<H: Handler> Generation<H> {
     }
 
     /// Works until drained (`Ok`) or lost (`Err`).
-    pub(super) async fn work(mut self, stop: &Stop, intake: &mut Intake) -> Result<(), Error> {
+    pub(super) async fn work(mut self, stop: &Stop, intake: &mut Intake, pace: &mut Pace) -> Result<(), Error> {
         let ended = self.session.ended();
         // What waited came from the session before; whether something is still away shows with the next order.
         intake.resumes();
@@ -211,6 +213,8 @@ impl<H: Handler> Generation<H> {
         closing(closed, self.observer.as_ref(), stop).await;
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
+        // What was learned of the org outlasts the session.
+        pace.clone_from(self.lanes.pace());
         result
     }
 
@@ -284,6 +288,7 @@ impl<H: Handler> Generation<H> {
                 order_type: None,
                 item,
                 letter: None,
+                shares: Vec::new(),
                 control,
                 delivery: std::sync::Mutex::new(Some(delivery)),
             }
@@ -297,8 +302,8 @@ impl<H: Handler> Generation<H> {
             self.keyless += 1;
             format!(" {}", self.keyless)
         });
+        self.lanes.delivered(self.now(), id, &lane, &job.shares);
         self.jobs.insert(id, Arc::new(job));
-        self.lanes.delivered(self.now(), id, &lane);
     }
 
     fn job(
@@ -317,6 +322,7 @@ impl<H: Handler> Generation<H> {
             order_type: sorted.order_type,
             item: sorted.item,
             letter,
+            shares: sorted.shares,
             control: false,
             delivery: std::sync::Mutex::new(delivery),
         }
@@ -325,7 +331,7 @@ impl<H: Handler> Generation<H> {
     /// Sends whatever may go; returns when to look again.
     fn send_what_may_go(&mut self) -> Option<Instant> {
         loop {
-            match self.lanes.next(self.now(), self.handler.batch_limit()) {
+            match self.lanes.next(self.now()) {
                 Command::Wait(until) => return until.map(|until| self.started + until),
                 Command::Send(ids) => self.send(ids),
             }
@@ -380,6 +386,10 @@ impl<H: Handler> Generation<H> {
             Done::Answers(answers) => self.answer_all(answers, intake)?,
             Done::Batch(number, answers, alone) => {
                 self.batches.remove(&number);
+                for request in self.handler.observed() {
+                    self.lanes.observed(self.now(), &request);
+                }
+                self.observer.pace(self.lanes.pace());
                 for id in alone {
                     self.lanes.isolate(id);
                 }
@@ -451,16 +461,18 @@ impl<H: Handler> Generation<H> {
             self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
             return;
         }
-        let mut ids = Vec::with_capacity(letters.len());
+        let mut chain = Vec::with_capacity(letters.len());
         for (letter, message) in letters {
             let mut job_of_letter = self.job(for_replay(message), job.queue, Some(letter), None);
             // Whatever its body says now, the letter drains in the lane that it blocks.
             job_of_letter.key.clone_from(&job.key);
             let id = self.next_id();
-            self.jobs.insert(id, Arc::new(job_of_letter));
-            ids.push(id);
+            let job_of_letter = Arc::new(job_of_letter);
+            self.jobs.insert(id, Arc::clone(&job_of_letter));
+            chain.push((id, job_of_letter));
         }
-        self.lanes.insert_before(control, &ids);
+        let chain: Vec<(ItemId, &[String])> = chain.iter().map(|(id, job)| (*id, job.shares.as_slice())).collect();
+        self.lanes.insert_before(control, &chain);
         self.lanes.answered(self.now(), control, Next::At(Time::ZERO));
     }
 
@@ -474,7 +486,7 @@ impl<H: Handler> Generation<H> {
             if other.letter.is_none() && !other.control {
                 break;
             }
-            self.lanes.forget(id);
+            self.lanes.forget(self.now(), id);
             self.jobs.remove(&id);
             if other.control {
                 let settler = Arc::clone(&self.settler);

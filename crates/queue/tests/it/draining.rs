@@ -10,7 +10,7 @@ use domain::settlement::Settlement;
 use futures::stream::BoxStream;
 use queue::error::{Error, PublishError, VisitError};
 use queue::handler::{Announcement, Handler, Job, Sorted, Unobserved, Verdict};
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::memory::Memory;
 use queue::message::Message;
 use queue::session::{Broker, JournalItem, JournalStart, Session, Subscription};
@@ -40,11 +40,13 @@ impl Handler for Slow {
     type Item = ();
 
     fn sort(&self, message: &Message) -> Sorted<()> {
-        Sorted { key: Some("one customer".into()), order_id: Some(message.id.clone()), order_type: None, item: Ok(()) }
-    }
-
-    fn batch_limit(&self) -> usize {
-        8
+        Sorted {
+            key: Some("one customer".into()),
+            order_id: Some(message.id.clone()),
+            order_type: None,
+            shares: Vec::new(),
+            item: Ok(()),
+        }
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
@@ -66,7 +68,7 @@ fn work<H: Handler>(broker: Arc<dyn Broker>, handler: Arc<H>, lifecycle: &Lifecy
     let settings = WorkSettings {
         queues: vec![PARTITION],
         prefetch: 8,
-        batches: BatchSettings { in_flight: 4, linger: Duration::ZERO },
+        batches: BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::ZERO },
         letters: Letters::Block,
         by: "worker".into(),
         patience: Duration::from_secs(20),
@@ -193,10 +195,6 @@ impl Handler for Disowned {
 
     fn sort(&self, message: &Message) -> Sorted<()> {
         Slow::new(0).sort(message)
-    }
-
-    fn batch_limit(&self) -> usize {
-        8
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use domain::settlement::Settlement;
 use queue::dead_letters::DeadLetters;
 use queue::error::Error;
 use queue::handler::{Announcement, Handler, Job, Observer, OpenLetters, Sorted, Verdict};
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::memory::Memory;
 use queue::message::{Message, SEQUENCE_KEY};
 use queue::session::{Broker, Session};
@@ -92,11 +92,7 @@ impl Handler for Says {
 
     fn sort(&self, message: &Message) -> Sorted<()> {
         let key = message.header(SEQUENCE_KEY).map(str::to_owned);
-        Sorted { key, order_id: Some(message.id.clone()), order_type: None, item: Ok(()) }
-    }
-
-    fn batch_limit(&self) -> usize {
-        1
+        Sorted { key, order_id: Some(message.id.clone()), order_type: None, shares: Vec::new(), item: Ok(()) }
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
@@ -139,7 +135,7 @@ impl Worker {
         let settings = WorkSettings {
             queues: vec![queue],
             prefetch,
-            batches: BatchSettings { in_flight: 4, linger: Duration::ZERO },
+            batches: BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::ZERO },
             letters: Letters::Block,
             by: "worker".into(),
             patience: Duration::from_mins(1),

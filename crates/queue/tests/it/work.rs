@@ -13,7 +13,7 @@ use queue::dead_letters::DeadLetters;
 use queue::handler::{Announcement, Handler, Job, Observer, Sorted, Unobserved, Verdict};
 use queue::journal::entry::ACCEPTED;
 use queue::journal::fold::Ending;
-use queue::lanes::BatchSettings;
+use queue::lanes::{BatchSettings, InFlight};
 use queue::message::{Message, REFUSAL, SEQUENCE_KEY};
 use queue::session::Session;
 use queue::topology::{Queue, Target};
@@ -132,12 +132,9 @@ impl Handler for Script {
             key: message.header(SEQUENCE_KEY).map(str::to_owned),
             order_id: Some(message.id.clone()),
             order_type: None,
+            shares: Vec::new(),
             item,
         }
-    }
-
-    fn batch_limit(&self) -> usize {
-        8
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
@@ -169,7 +166,7 @@ impl Worker {
     }
 
     fn with(stage: &Stage, letters: Letters, script: Arc<Script>) -> Self {
-        let batches = BatchSettings { in_flight: 4, linger: Duration::from_millis(1) };
+        let batches = BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::from_millis(1) };
         Self::observed(stage, letters, script, batches, Arc::new(Unobserved))
     }
 
@@ -455,7 +452,7 @@ async fn what_is_announced_is_published_before_the_order_is_acknowledged(stage: 
 
 async fn an_order_that_has_to_go_alone_goes_again_in_a_batch_of_its_own(stage: Stage) {
     let lanes = Arc::new(Lanes::default());
-    let batches = BatchSettings { in_flight: 1, linger: Duration::ZERO };
+    let batches = BatchSettings { orders: 8, in_flight: InFlight::Fixed(1), linger: Duration::ZERO };
     let worker = Worker::observed(&stage, Letters::Block, Script::new(), batches, Arc::clone(&lanes) as _);
     send(&stage, &[("suspect", "a", "alone:1")]).await;
     eventually("the first try", async || worker.script.tries("suspect") == 1).await;

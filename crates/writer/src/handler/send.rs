@@ -1,14 +1,18 @@
 //! Sends many orders in one request, and takes each one's answer.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use domain::config::OrderProcessing;
 use domain::outcome::Outcome;
 use domain::plan::WritePlan;
-use salesforce::GraphResult;
+use queue::lanes::Observation;
+use salesforce::{Error, ErrorKind, GraphAnswer, GraphResult};
+use tokio::time::Instant;
 
-use super::{MAX_BATCH, OrderWriter, SAFE_BATCH, in_graph};
+use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, of_error, of_refusal};
@@ -46,11 +50,12 @@ impl OrderWriter {
                 continue;
             }
             self.metrics.batch(graphs.len());
-            match client.graph(&graphs).await {
+            let sent = Instant::now();
+            let answer = client.graph(&graphs).await;
+            self.observe(graphs.len(), sent.elapsed(), &answer);
+            match answer {
                 Ok(answers) => {
                     self.outages.store(0, Ordering::Relaxed);
-                    let halted = answers.iter().any(|answer| matches!(answer.result, GraphResult::Halted));
-                    self.adapt(halted);
                     for answer in answers {
                         let Some((attempt, plan)) = answer
                             .id
@@ -134,11 +139,37 @@ impl OrderWriter {
         self.send(processing, attempts).await;
     }
 
-    /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
-    pub(super) fn adapt(&self, halted: bool) {
-        let most = self.settings.batch_limit.clamp(1, MAX_BATCH);
-        let next = |limit: usize| if halted { SAFE_BATCH.min(most) } else { (limit + limit.div_ceil(4)).min(most) };
-        // Only this sizing reads the limit, so a lost race between two batches costs one step.
-        self.batch_limit.store(next(self.batch_limit.load(Ordering::Relaxed)), Ordering::Relaxed);
+    /// Notes what a request came to, for the pace of the next ones. What never reached the org says nothing of it.
+    fn observe(&self, orders: usize, took: Duration, answer: &Result<Vec<GraphAnswer>, Error>) {
+        let mut request = Observation { orders, took, ..Observation::default() };
+        match answer {
+            Ok(answers) => {
+                for answer in answers {
+                    match &answer.result {
+                        GraphResult::Written(_) => {}
+                        GraphResult::Halted => request.halted += 1,
+                        GraphResult::Refused(refusal) => {
+                            request.refused += 1;
+                            request.locked += usize::from(refusal.error.kind() == ErrorKind::Lock);
+                        }
+                    }
+                }
+            }
+            Err(error) => match error {
+                Error::AnswerLost { .. } | Error::Unavailable { .. } => request.overloaded = true,
+                Error::Refused { .. } if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Transient) => {
+                    request.overloaded = true;
+                }
+                Error::Refused { .. } if error.kind() == ErrorKind::Lock => request.locked = orders,
+                Error::Refused { .. }
+                | Error::Unreachable(_)
+                | Error::Redirected { .. }
+                | Error::Token(_)
+                | Error::Protocol(_)
+                | Error::TooLarge { .. }
+                | Error::Invalid(_) => return,
+            },
+        }
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     }
 }
