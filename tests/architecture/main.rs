@@ -8,6 +8,7 @@ mod conventions;
 mod floors;
 mod purity;
 mod readme;
+mod traps;
 
 use std::fmt::Write;
 use std::fs;

@@ -14,7 +14,7 @@ use domain::settlement::Settlement;
 use futures::future::join_all;
 use ledger::{Identity, Ledger, Sighting};
 use queue::error::PublishError;
-use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
+use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
 use queue::message::{Message, ORDER_ID, SEQUENCE_KEY, TRACE_PARENT};
 use queue::session::Session;
 use queue::topology::{Queue, Target, Topology};
@@ -99,6 +99,14 @@ impl Handler for OrderIntake {
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn probe(&self) -> Result<(), Outage> {
+        let away = |error: ledger::Error| Outage {
+            failure: Failure::transient(Reason::LedgerUnavailable, error.to_string()),
+            after: OUTAGE_WAIT,
+        };
+        self.ledger.ping().await.map_err(away)
     }
 
     async fn handle(&self, session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {

@@ -19,18 +19,20 @@
 
 pub mod config;
 pub mod handler;
+mod hints;
 pub mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::Ledger;
+use ledger::{Ledger, Presence};
 use queue::lanes::{BatchSettings, InFlight};
-use queue::work::{Letters, Stop, WorkSettings};
+use queue::work::{Letters, Peers, Stop, WorkSettings};
 use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::{BATCH, OrderIntake};
+use crate::hints::RedisHints;
 use crate::metrics::Metrics;
 
 /// Batches in flight at once; each is one round trip to Redis and one round of confirms.
@@ -52,6 +54,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let namespace = format!("{}:{}", config.fleet.topology.namespace, config.decode.tenant);
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
+    let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "ingest"))));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
@@ -64,6 +67,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         batches: BatchSettings { orders: BATCH, in_flight: InFlight::Fixed(IN_FLIGHT), linger: LINGER },
         letters: Letters::Forward,
         by: name,
+        peers: Some(peers),
         patience: config.patience,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };

@@ -18,6 +18,9 @@ pub struct Metrics {
     waiting: IntGauge,
     in_flight: IntGauge,
     paused: IntGaugeVec,
+    owned: IntGauge,
+    takeovers: IntCounterVec,
+    stalled: IntGaugeVec,
 }
 
 impl Metrics {
@@ -40,15 +43,39 @@ impl Metrics {
             waiting: IntGauge::new("orders_waiting", "Messages that were taken and wait for their turn.")?,
             in_flight: IntGauge::new("orders_in_flight", "Messages that are worked on.")?,
             paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
+            owned: IntGauge::new("inboxes_owned", "Inboxes that this process is active on, as far as it knows.")?,
+            takeovers: IntCounterVec::new(
+                Opts::new(
+                    "inbox_takeovers_total",
+                    "Inboxes taken over, by cause: first (nobody is known to have had it), handed_over (whoever had it had \
+                     finished), outage (had let go of it in an outage), lost (was lost), stalled (it was opened again \
+                     because it delivered nothing).",
+                ),
+                &["cause"],
+            )?,
+            stalled: IntGaugeVec::new(
+                Opts::new(
+                    "inbox_stalled",
+                    "1 while an inbox has messages and delivers none, although its channels were opened again; the log \
+                     says what to do. Every ingest that is subscribed tells it: aggregate with max.",
+                ),
+                &["inbox"],
+            )?,
         };
         registry.register(Box::new(metrics.received.clone()))?;
         registry.register(Box::new(metrics.settled.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.paused.clone()))?;
+        registry.register(Box::new(metrics.owned.clone()))?;
+        registry.register(Box::new(metrics.takeovers.clone()))?;
+        registry.register(Box::new(metrics.stalled.clone()))?;
         // A rate can be told of a counter only from its zero on.
         for settlement in ["relayed", "again", "refused", "dead"] {
             metrics.settled.with_label_values(&[settlement]).inc_by(0);
+        }
+        for cause in ["first", "handed_over", "outage", "lost", "stalled"] {
+            metrics.takeovers.with_label_values(&[cause]).inc_by(0);
         }
         Ok(metrics)
     }
@@ -88,6 +115,18 @@ impl Observer for Metrics {
         let gauge = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.waiting.set(gauge(items.saturating_sub(in_flight)));
         self.in_flight.set(gauge(in_flight));
+    }
+
+    fn owned(&self, queues: usize) {
+        self.owned.set(i64::try_from(queues).unwrap_or(i64::MAX));
+    }
+
+    fn took_over(&self, _: Queue, cause: &'static str) {
+        self.takeovers.with_label_values(&[cause]).inc();
+    }
+
+    fn stalled(&self, queue: Queue, stalled: bool) {
+        self.stalled.with_label_values(&[&format!("{:02}", queue.index())]).set(i64::from(stalled));
     }
 
     fn connected(&self, state: Result<(), &Error>) {

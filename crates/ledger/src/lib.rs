@@ -21,6 +21,8 @@
 //! [`MemoryLedger`] holds the same rules ([`effect`]) in this process, with a clock that tests may set; it serves the
 //! simulation of schedules. Both pass one suite, and generated sequences give equal answers on both.
 //!
+//! Beside all that the workers tell each other where they are ([`Presence`]): hints, of which nothing depends.
+//!
 //! # Invariants
 //!
 //! - A claim that may have had an effect never becomes *absent* by itself, however its owner ends: it becomes *unknown*.
@@ -39,6 +41,7 @@ pub mod contract;
 pub mod effect;
 pub mod grant;
 mod memory;
+mod presence;
 pub mod readiness;
 mod redis;
 pub mod seal;
@@ -48,4 +51,5 @@ pub use crate::contract::{
     Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting,
 };
 pub use crate::memory::{Clock, MemoryLedger};
+pub use crate::presence::{Predecessor, Presence};
 pub use crate::redis::{RedisLedger, Settings};

@@ -44,6 +44,21 @@ pub trait Handler: Send + Sync + 'static {
     /// remembered.
     async fn handle(&self, session: &Arc<dyn Session>, batch: &[Arc<Job<Self::Item>>]) -> Vec<Verdict>;
 
+    /// The longest that a call of a predecessor may still take effect after it lost a queue. Waited for only where nobody
+    /// remembers what it had in flight.
+    fn longest_call(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Whether everything that working needs is there. Asked when an outage has lasted so long that nothing is taken any more,
+    /// and by whoever takes a queue over from a process that let go of it for that; seldom, and one at a time.
+    ///
+    /// # Errors
+    /// Something is still away, and when to ask again.
+    async fn probe(&self) -> Result<(), Outage> {
+        Ok(())
+    }
+
     /// What of a message is kept when it is given up: the message, without what must not be kept anywhere.
     fn kept(&self, message: &Message) -> Message {
         message.clone()
@@ -51,6 +66,15 @@ pub trait Handler: Send + Sync + 'static {
 
     /// What is announced when an order becomes a dead letter.
     fn letter_announcement(&self, job: &Job<Self::Item>, failure: &Failure, letter: &LetterId) -> Option<Announcement>;
+}
+
+/// Something that working needs is away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outage {
+    /// What.
+    pub failure: Failure,
+    /// How long to wait before asking again.
+    pub after: Duration,
 }
 
 /// Where a message belongs.
@@ -169,6 +193,20 @@ pub trait Observer: Send + Sync + 'static {
     /// Connected and working; or not, and why: told anew with each try that fails.
     fn connected(&self, state: Result<(), &Error>) {
         let _ = state;
+    }
+    /// How many queues the process is active on, as far as it knows.
+    fn owned(&self, queues: usize) {
+        let _ = queues;
+    }
+    /// A queue was taken over, for one of these causes: `first` (nobody is known to have had it), `handed_over` (whoever had
+    /// it had finished), `outage` (had let go of it in an outage), `lost` (was lost), `stalled` (it was opened again because
+    /// it delivered nothing).
+    fn took_over(&self, queue: Queue, cause: &'static str) {
+        let _ = (queue, cause);
+    }
+    /// A queue delivers nothing although messages are ready, and opening it again did not help; or it does again.
+    fn stalled(&self, queue: Queue, stalled: bool) {
+        let _ = (queue, stalled);
     }
     /// Intake is paused because something is away, or goes on.
     fn paused(&self, why: Option<&Failure>) {

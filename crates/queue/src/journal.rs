@@ -4,6 +4,7 @@
 //! appends. A key with an open letter is *blocked*: later orders of the customer are held in the journal until an operator
 //! releases or discards what is in front of them.
 
+pub mod carrying;
 pub mod entry;
 pub mod fold;
 pub mod tail;

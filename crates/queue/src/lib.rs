@@ -7,6 +7,9 @@
 //! next; [`work`] carries that out; a [`handler::Handler`] does the program's own part and returns what `domain` decided;
 //! [`journal`] keeps what was given up, and [`dead_letters`] is the operator's way into it.
 //!
+//! The workers of a fleet share the queues among themselves ([`spread`]), tell each other who is there ([`hints`]), and watch
+//! for queues that a broker has forgotten ([`watch`]).
+//!
 //! # The contract
 //!
 //! * *At least once.* A delivery is acknowledged only after its effect is durable: published and confirmed, written, or
@@ -24,9 +27,36 @@
 //! * No consumer priorities on single-active-consumer queues.
 //! * Headers are flat text; a stream would drop nested ones.
 
+//!
+//! # Traps
+//!
+//! What RabbitMQ, its streams, lapin and Redis do to whoever does not know, and the tests that hold it off. A test of the house
+//! keeps this list true.
+//!
+//! | # | Trap | Held off by |
+//! |---|---|---|
+//! | 1 | A dropped consumer is cancelled, and cancelled with anything unacknowledged, later messages come first | `what_the_broker_punishes_is_nowhere_in_what_ships`, `consumers_are_held_in_one_place_which_closes_their_channel_first`, `a_carelessly_dropped_subscription_returns_everything_in_order_to_a_standby`, `an_aborted_task_returns_everything_in_order_to_a_standby` |
+//! | 2 | A confirm with a returned message is a loss; without `mandatory` nobody is told | `a_message_without_a_queue_is_unroutable`, `of_many_in_flight_exactly_the_lost_ones_are_reported` |
+//! | 3 | Automatic recovery hides that deliveries belong to somebody else | `what_the_broker_punishes_is_nowhere_in_what_ships`, `a_cut_line_ends_the_session_at_once`, `a_lost_connection_returns_everything_in_order` |
+//! | 4 | With one connection for both directions a memory alarm stops the acknowledgements too | `a_broker_short_of_memory_holds_publishes_back_and_takes_acknowledgements` |
+//! | 5 | A head that waits must not hold back the acknowledgements of others | `what_the_broker_punishes_is_nowhere_in_what_ships`, `acknowledging_from_the_middle_does_not_disturb_the_order`, `a_head_that_is_tried_again_holds_back_its_own_customer_and_no_other` |
+//! | 6 | Without a delivery limit what returns goes to the back; with the default of 4.0 it is given up soon | `every_queue_has_every_argument_that_keeps_order_and_loses_nothing`, `what_the_broker_punishes_is_nowhere_in_what_ships` |
+//! | 7 | Consumer priorities leave ghosts on queues with one active consumer | `what_the_broker_punishes_is_nowhere_in_what_ships`, `a_ghost_is_told_of_after_another_minute_and_what_it_held_up_goes_on_when_it_is_laid` |
+//! | 8 | Dead-lettering at least once needs `reject-publish`, or silently is at most once | `every_queue_has_every_argument_that_keeps_order_and_loses_nothing`, `what_the_broker_gives_up_lands_in_the_journal` |
+//! | 9 | A message's own expiry works at the head only | `what_the_broker_punishes_is_nowhere_in_what_ships` |
+//! | 10 | A passive declare counts what is ready; empty does not mean done | `what_is_unacknowledged_is_not_counted_as_ready`, `a_queue_whose_owner_is_slow_is_not_taken_for_stalled` |
+//! | 11 | Streams: offsets have gaps, nested headers vanish, retention forgets without asking | `the_journal_is_read_from_an_offset_on`, `headers_of_any_type_become_text_or_are_left_out`, `an_entry_keeps_its_bytes_and_headers` |
+//! | 12 | A consumer that the broker ends, such as by its timeout, ends without an error | `a_queue_that_was_deleted_ends_the_session_and_is_there_again_in_the_next` |
+//! | 13 | Two publishes in flight for one customer are reversed by one refusal | `a_batch_takes_one_item_of_each_key_and_the_rest_of_a_lane_waits` |
+//! | 14 | A ledger that wrongly says "settled" loses an order | `another_content_of_what_happened_or_may_have_is_a_conflict`, `fleets_in_two_namespaces_share_a_broker_and_know_nothing_of_each_other` |
+//! | 15 | Redis says `LOADING` after a crash, and forgets scripts | `scripts_that_redis_forgot_are_loaded_again`, `a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept` |
+//! | 16 | What is unacknowledged is work too, and a paused fleet is not to be scaled out | `orders_in_lanes_are_counted_once`, `a_pause_is_told_until_it_is_over_and_is_over_with_its_session` |
+//! | 17 | The broker's counters count what was prefetched, not what was tried | `what_the_broker_punishes_is_nowhere_in_what_ships`, `headers_of_any_type_become_text_or_are_left_out` |
+
 pub mod dead_letters;
 pub mod error;
 pub mod handler;
+pub mod hints;
 pub mod journal;
 pub mod lanes;
 pub mod memory;
@@ -37,5 +67,7 @@ pub mod reconnect;
 pub mod session;
 pub mod settings;
 mod settle;
+pub mod spread;
 pub mod topology;
+pub mod watch;
 pub mod work;

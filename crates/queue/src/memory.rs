@@ -79,6 +79,23 @@ impl Memory {
         self.shared.blocked.send_replace(blocked);
     }
 
+    /// Leaves an active consumer at a queue that belongs to nobody any more, as RabbitMQ did after crashes: nobody gets
+    /// anything, until it is laid.
+    pub fn haunt(&self, queue: Queue) {
+        self.shared.state().haunt(queue);
+    }
+
+    /// Takes the ghosts of a queue away.
+    pub fn lay_ghosts(&self, queue: Queue) {
+        self.shared.state().lay_ghosts(queue);
+    }
+
+    /// Forgets to deliver to the consumers that a queue has now, as RabbitMQ did after consumers had timed out. Those that come
+    /// later are served.
+    pub fn neglect(&self, queue: Queue) {
+        self.shared.state().neglect(queue);
+    }
+
     async fn reach(&self) -> Result<(), Error> {
         tokio::task::yield_now().await;
         if take_one(&mut self.shared.faults().refuse_connects) {
@@ -237,7 +254,13 @@ impl Session for MemorySession {
         let over = self.ended.child_token();
         let added = self.shared.state().subscribe(self.id, queue, prefetch, sender, over.clone());
         let consumer = added.ok_or_else(|| missing(&self.shared.topology, queue))?;
-        let channel = Arc::new(MemoryChannel { shared: Arc::clone(&self.shared), consumer, queue, over });
+        let channel = Arc::new(MemoryChannel {
+            shared: Arc::clone(&self.shared),
+            consumer,
+            queue,
+            over,
+            session: self.ended.clone(),
+        });
         let reading = Reading { receiver, channel: Arc::clone(&channel) };
         Ok(Subscription { queue, deliveries: reading.into_stream(), channel })
     }
@@ -344,6 +367,7 @@ struct MemoryChannel {
     consumer: ConsumerId,
     queue: Queue,
     over: CancellationToken,
+    session: CancellationToken,
 }
 
 impl MemoryChannel {
@@ -361,6 +385,10 @@ impl Channel for MemoryChannel {
 
     async fn close(&self) {
         self.release();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.over.is_cancelled() && !self.session.is_cancelled()
     }
 
     async fn ack(&self, tag: u64) -> Result<(), Error> {

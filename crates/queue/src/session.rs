@@ -112,6 +112,9 @@ pub trait Channel: Send + Sync + 'static {
     /// Closes it without cancelling. Unsettled deliveries return to the front of their queue in order.
     async fn close(&self);
 
+    /// Whether it was closed on purpose, while its session went on.
+    fn is_closed(&self) -> bool;
+
     /// Acknowledges one delivery. Called through [`Delivery::ack`].
     async fn ack(&self, tag: u64) -> Result<(), Error>;
 }
@@ -132,6 +135,11 @@ impl Delivery {
     /// A delivery with its channel's tag; for backends.
     pub fn new(message: Message, queue: Queue, redelivered: bool, tag: u64, channel: Arc<dyn Channel>) -> Self {
         Self { message, queue, redelivered, tag, channel }
+    }
+
+    /// Whether its channel was closed on purpose: it has gone back, and comes again to whoever is active then.
+    pub fn has_gone_back(&self) -> bool {
+        self.channel.is_closed()
     }
 
     /// Tells the broker that its effect is durable; hands it back if that fails.

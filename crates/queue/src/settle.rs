@@ -54,8 +54,8 @@ pub(crate) struct Settler {
 }
 
 impl Settler {
-    /// Proves that the channel lives, reads the journal up to now, and tells the handler.
-    pub(crate) async fn take_over<H: Handler>(&self, handler: &H, queue: Queue, regained: bool) -> Result<(), Failure> {
+    /// Proves that the channel lives, and reads the journal up to now.
+    pub(crate) async fn prove(&self, queue: Queue) -> Result<(), Failure> {
         let prove = async {
             let channel = self.channels().get(&queue).cloned();
             if let Some(channel) = channel {
@@ -66,8 +66,13 @@ impl Settler {
                 None => Ok(()),
             }
         };
-        prove.await.map_err(|error: Error| Failure::transient(Reason::BrokerUnavailable, error.to_string()))?;
-        handler.took_over(queue, regained).await
+        prove.await.map_err(|error: Error| Failure::transient(Reason::BrokerUnavailable, error.to_string()))
+    }
+
+    /// Proves that a queue is still this process's, and tells the handler that it has it again.
+    pub(crate) async fn regain<H: Handler>(&self, handler: &H, queue: Queue) -> Result<(), Failure> {
+        self.prove(queue).await?;
+        handler.took_over(queue, true).await
     }
 
     /// Notes the channel that a queue's deliveries come by.
@@ -156,7 +161,7 @@ impl Settler {
     /// Carries out what was decided for one job.
     pub(crate) async fn settle<H: Handler>(&self, handler: &H, job: &Job<H::Item>, verdict: Verdict) -> Answer {
         if verdict.lost_ownership {
-            return match self.take_over(handler, job.queue, true).await {
+            return match self.regain(handler, job.queue).await {
                 Ok(()) => Answer::Again(jittered(REGAINED_WAIT)),
                 Err(failure) => Answer::Pause(REFUSED_WAIT, failure),
             };
@@ -204,6 +209,8 @@ impl Settler {
             None => Answer::Settled,
             Some(delivery) => match delivery.ack().await {
                 Ok(()) => Answer::Settled,
+                // Its queue was let go of meanwhile: it comes again as settled before, to whoever is active then.
+                Err((_, delivery)) if delivery.has_gone_back() => Answer::Settled,
                 Err((error, _)) => Answer::Lost(error.to_string()),
             },
         }

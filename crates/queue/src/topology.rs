@@ -109,6 +109,15 @@ pub enum Queue {
     Partition(u16),
 }
 
+impl Queue {
+    /// Its number among those of its kind.
+    pub const fn index(self) -> u16 {
+        match self {
+            Self::Inbox(index) | Self::Partition(index) => index,
+        }
+    }
+}
+
 /// Where a message is published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {

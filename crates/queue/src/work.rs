@@ -3,8 +3,10 @@
 //! One loop serves one process for its life: when a session is lost it makes another and begins anew with what the broker
 //! delivers again. [`crate::lanes::Lanes`] decides what goes when; this module carries it out.
 
+mod company;
 mod generation;
 mod intake;
+mod probing;
 mod reading;
 
 use std::sync::Arc;
@@ -19,14 +21,14 @@ use crate::reconnect;
 use crate::session::Broker;
 use crate::settle::jittered;
 use crate::topology::Queue;
+pub use crate::work::company::Peers;
 use crate::work::generation::Generation;
 use crate::work::intake::Intake;
 
 /// How a program works.
 #[derive(Debug, Clone)]
 pub struct WorkSettings {
-    /// The queues it subscribes to: a random half at once, the rest a second later. So processes that start together
-    /// share the queues, although nobody assigns them.
+    /// The queues it subscribes to: those that belong to it among its peers at once, the rest some seconds later.
     pub queues: Vec<Queue>,
     /// Unacknowledged deliveries per queue, at most. This bounds the memory: queues × prefetch × body. The same for every
     /// process of a fleet, which is checked ([`crate::session::Session::agree_on_prefetch`]).
@@ -37,6 +39,8 @@ pub struct WorkSettings {
     pub letters: Letters,
     /// Program and instance, for the journal.
     pub by: String,
+    /// The other workers of the fleet; `None` for one that works alone, or as if it did.
+    pub peers: Option<Peers>,
     /// How long the first connection may take to succeed. Later ones are tried without end.
     pub patience: Duration,
 }
@@ -70,6 +74,10 @@ const CLOSE_ABORTED: Duration = Duration::from_secs(2);
 /// How long a batch may take before the loop no longer says that it turns, so that the process is found to be not live and is
 /// started again: something in it hangs, and holds its customers back. Far longer than any batch whose calls have deadlines.
 pub const HUNG: Duration = Duration::from_mins(15);
+
+/// How long something may be away before everything that was taken goes back, and the channels are closed: what waits in the
+/// queues waits as well as what is held here, and nobody takes it for work in hand.
+pub const LONG_OUTAGE: Duration = Duration::from_mins(5);
 
 /// How long the loop waits for anything before it turns.
 const TURN: Duration = Duration::from_secs(5);

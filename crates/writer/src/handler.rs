@@ -19,7 +19,7 @@ use domain::order::id::{OrderId, RecordId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::settlement::{Settlement, settle};
 use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
-use queue::handler::{Announcement, Handler, Job, Sorted, Verdict};
+use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
 use queue::lanes::Observation;
 use queue::message::{Message, REFUSAL};
 use queue::session::Session;
@@ -313,10 +313,35 @@ impl Handler for OrderWriter {
             .own(&owner)
             .await
             .map_err(|error| Failure::transient(Reason::LedgerUnavailable, error.to_string()))?;
-        self.metrics.took_over();
+        if regained {
+            self.metrics.regained();
+        }
         self.decided.forget_all();
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.partition, owner.epoch);
         Ok(())
+    }
+
+    fn longest_call(&self) -> Duration {
+        self.settings.lease
+    }
+
+    /// One call of the ledger, and one of Salesforce that tells nothing about any order.
+    async fn probe(&self) -> Result<(), Outage> {
+        let away = |outcome: Outcome| match outcome {
+            Outcome::Outage { failure, retry_after } => {
+                self.outages.fetch_add(1, Ordering::Relaxed);
+                Err(Outage { failure, after: retry_after })
+            }
+            // Salesforce answers; whatever it says of this question, orders may be tried.
+            Outcome::Settled(_) | Outcome::Failed(_) | Outcome::Halted | Outcome::Busy { .. } => Ok(()),
+        };
+        if let Err(error) = self.ledger.ping().await {
+            return away(self.ledger_outage(&error));
+        }
+        match self.client.limits().await {
+            Ok(_) => Ok(()),
+            Err(error) => away(not_written(of_error(&error, self.probes()))),
+        }
     }
 
     async fn handle(&self, _session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {

@@ -29,6 +29,7 @@ mod duplicates;
 mod fleet_tokens;
 mod grant_file;
 pub mod handler;
+mod hints;
 mod metrics;
 mod outcome;
 mod reload;
@@ -38,14 +39,15 @@ mod sign_in;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::Ledger;
-use queue::work::{Letters, Stop, WorkSettings};
+use ledger::{Ledger, Presence};
+use queue::work::{Letters, Peers, Stop, WorkSettings};
 use salesforce::{Client, TokenSource};
 use service::patience::{Attempt, patiently};
 use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::OrderWriter;
+use crate::hints::RedisHints;
 use crate::metrics::Metrics;
 use crate::sign_in::SignIn;
 
@@ -69,6 +71,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     Metrics::follow_allocation(lifecycle.registry(), client.clone())
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
+    let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "writer"))));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
 
@@ -82,6 +85,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         batches: config.batches,
         letters: Letters::Block,
         by: name,
+        peers: Some(peers),
         patience: config.patience,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };

@@ -36,7 +36,9 @@ pub struct Metrics {
     settled: IntCounterVec,
     refused: IntCounterVec,
     resolved: IntCounterVec,
-    takeovers: IntCounter,
+    takeovers: IntCounterVec,
+    owned: IntGauge,
+    stalled: IntGaugeVec,
     batch_orders: Histogram,
     settle_seconds: Histogram,
     waiting: IntGauge,
@@ -73,7 +75,22 @@ impl Metrics {
                 "Orders whose answer was lost, by what the look-up found: done, not_done, conflict.",
                 &["verdict"],
             )?,
-            takeovers: IntCounter::new("writer_partition_takeovers_total", "Partitions taken over.")?,
+            takeovers: counter(
+                "partition_takeovers_total",
+                "Partitions taken over, by cause: first (nobody is known to have had it), handed_over (whoever had it had \
+                 finished), outage (had let go of it in an outage), lost (was lost), stalled (it was opened again because \
+                 it delivered nothing), regained (the ledger had forgotten whose it is).",
+                &["cause"],
+            )?,
+            owned: IntGauge::new("partitions_owned", "Partitions that this process is active on, as far as it knows.")?,
+            stalled: IntGaugeVec::new(
+                Opts::new(
+                    "partition_stalled",
+                    "1 while a partition has messages and delivers none, although its channels were opened again; the log \
+                     says what to do. Every writer that is subscribed tells it: aggregate with max.",
+                ),
+                &["partition"],
+            )?,
             batch_orders: Histogram::with_opts(
                 HistogramOpts::new("writer_batch_orders", "Orders per request.")
                     .buckets(vec![1.0, 2.0, 5.0, 10.0, 14.0, 25.0, 50.0, 75.0]),
@@ -130,6 +147,8 @@ impl Metrics {
             refused,
             resolved,
             takeovers,
+            owned,
+            stalled,
             batch_orders,
             settle_seconds,
             waiting,
@@ -150,6 +169,8 @@ impl Metrics {
             Box::new(refused.clone()),
             Box::new(resolved.clone()),
             Box::new(takeovers.clone()),
+            Box::new(owned.clone()),
+            Box::new(stalled.clone()),
             Box::new(batch_orders.clone()),
             Box::new(settle_seconds.clone()),
             Box::new(waiting.clone()),
@@ -183,6 +204,9 @@ impl Metrics {
         for settlement in ["written", "rejected", "already", "dead", "held"] {
             self.settled.with_label_values(&[settlement]).inc_by(0);
         }
+        for cause in ["first", "handed_over", "outage", "lost", "stalled", "regained"] {
+            self.takeovers.with_label_values(&[cause]).inc_by(0);
+        }
         for verdict in ["done", "not_done", "conflict"] {
             self.resolved.with_label_values(&[verdict]).inc_by(0);
         }
@@ -212,9 +236,9 @@ impl Metrics {
         self.resolved.with_label_values(&[verdict]).inc();
     }
 
-    /// A partition was taken over.
-    pub(crate) fn took_over(&self) {
-        self.takeovers.inc();
+    /// A partition was taken again that was this process's already.
+    pub(crate) fn regained(&self) {
+        self.takeovers.with_label_values(&["regained"]).inc();
     }
 
     /// A request with so many orders goes out.
@@ -255,6 +279,18 @@ impl Observer for Metrics {
     fn pace(&self, pace: &Pace) {
         self.batch_limit.set(gauge(pace.orders()));
         self.in_flight_limit.set(gauge(pace.in_flight()));
+    }
+
+    fn owned(&self, queues: usize) {
+        self.owned.set(gauge(queues));
+    }
+
+    fn took_over(&self, _: Queue, cause: &'static str) {
+        self.takeovers.with_label_values(&[cause]).inc();
+    }
+
+    fn stalled(&self, queue: Queue, stalled: bool) {
+        self.stalled.with_label_values(&[&format!("{:02}", queue.index())]).set(i64::from(stalled));
     }
 
     fn letters(&self, open: OpenLetters) {

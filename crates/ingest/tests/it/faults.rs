@@ -105,6 +105,7 @@ async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
         batches: BatchSettings { orders: 64, in_flight: InFlight::Fixed(2), linger: Duration::ZERO },
         letters: Letters::Forward,
         by: "ingest/test".into(),
+        peers: None,
         patience: PATIENCE,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };

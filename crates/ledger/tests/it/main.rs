@@ -4,6 +4,7 @@ mod agreement;
 mod conformance;
 mod grants;
 mod outages;
+mod presence;
 
 use std::time::Duration;
 

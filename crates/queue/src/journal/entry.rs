@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 
+use crate::journal::carrying::Carried;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 
 /// What an entry says.
@@ -37,6 +38,8 @@ pub enum EntryKind {
         /// The plan, which the control message carries too.
         plan: String,
     },
+    /// An open letter was appended again, before retention would drop it.
+    Carried(Box<Carried>),
     /// A unique mark: whoever reads it has read everything before.
     Barrier {
         /// The mark.
@@ -53,6 +56,7 @@ impl EntryKind {
             Self::Resolved { .. } => "resolved",
             Self::Discarded { .. } => "discarded",
             Self::Released { .. } => "released",
+            Self::Carried(_) => "carried",
             Self::Barrier { .. } => "barrier",
         }
     }
@@ -134,6 +138,7 @@ impl Entry {
         let detail = match &self.kind {
             EntryKind::Dead { failure } => serde_json::to_string(&failure.kept()).unwrap_or_default(),
             EntryKind::Held { behind } => behind.as_str().to_owned(),
+            EntryKind::Carried(carried) => carried.to_text(),
             EntryKind::Resolved { how: text }
             | EntryKind::Discarded { why: text }
             | EntryKind::Released { plan: text }
@@ -186,6 +191,7 @@ impl Entry {
             "resolved" => EntryKind::Resolved { how: detail },
             "discarded" => EntryKind::Discarded { why: detail },
             "released" => EntryKind::Released { plan: detail },
+            "carried" => EntryKind::Carried(Box::new(Carried::from_text(&detail)?)),
             "barrier" => EntryKind::Barrier { mark: detail },
             _ => return None,
         };

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
 
+use crate::journal::carrying::Carried;
 use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, MOST_TIMES_DEAD, PUBLISHED};
 
 /// How many closed letters are kept, so that an operator can be told how an order ended; the oldest go first. Every program
@@ -30,6 +31,12 @@ pub struct Letter {
     pub by: String,
     /// Where its message lies in the journal; unknown for the moment between the append and the reading of it.
     pub offset: Option<u64>,
+    /// Where its first entry lay, which retention may have dropped since: its place among its customer's letters.
+    pub place: Option<u64>,
+    /// When the entry with its message was written, in milliseconds since 1970.
+    pub kept_at: u64,
+    /// How much of the journal had been read before that entry, in bytes.
+    pub kept_from: u64,
     /// How often it was given up, as letters before it included ([`Letter::after`]).
     pub times_dead: u32,
     /// When it was given up first, in milliseconds since 1970; `None` for one that was only held.
@@ -92,6 +99,7 @@ pub struct Fold {
     /// In the order in which they were closed, numbered. One that was opened and closed once more is in here twice.
     closings: VecDeque<(u64, LetterId)>,
     closing: u64,
+    read_bytes: u64,
 }
 
 impl Fold {
@@ -103,6 +111,7 @@ impl Fold {
             (EntryKind::Held { behind }, Some(id)) => self.open(offset, id, entry, LetterState::Held(behind.clone())),
             (EntryKind::Resolved { how }, Some(id)) => self.close(id, entry, Ending::Resolved(how.clone())),
             (EntryKind::Discarded { why }, Some(id)) => self.close(id, entry, Ending::Discarded(why.clone())),
+            (EntryKind::Carried(carried), Some(id)) => self.carry(offset, id, entry, carried),
             (EntryKind::Released { .. }, _) => {
                 let chain = entry.key.as_ref().and_then(|key| self.chains.get(key));
                 for id in chain.into_iter().flatten() {
@@ -115,11 +124,22 @@ impl Fold {
                 EntryKind::Dead { .. }
                 | EntryKind::Held { .. }
                 | EntryKind::Resolved { .. }
+                | EntryKind::Carried(_)
                 | EntryKind::Discarded { .. },
                 None,
             )
             | (EntryKind::Barrier { .. }, _) => {}
         }
+    }
+
+    /// So many bytes of the journal were read, of whatever kind.
+    pub fn passed(&mut self, bytes: u64) {
+        self.read_bytes = self.read_bytes.saturating_add(bytes);
+    }
+
+    /// How much of the journal was read, in bytes.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// Whether a customer has an open letter, so that later orders have to wait.
@@ -192,7 +212,10 @@ impl Fold {
             if !matches!((&letter.state, &state), (LetterState::Dead(_), LetterState::Held(_))) {
                 letter.state = state;
             }
-            letter.offset = letter.offset.or(offset);
+            if letter.offset.is_none() && offset.is_some() {
+                (letter.offset, letter.place) = (offset, offset);
+                (letter.kept_at, letter.kept_from) = (entry.at, self.read_bytes);
+            }
             return;
         }
         self.closed.remove(id);
@@ -209,6 +232,9 @@ impl Fold {
             at: entry.at,
             by: entry.by.clone(),
             offset,
+            place: offset,
+            kept_at: entry.at,
+            kept_from: self.read_bytes,
             times_dead: (times_before + u32::from(died)).min(MOST_TIMES_DEAD),
             first_dead_at: first_before.or(died.then_some(entry.at)),
             last_dead_at: died.then_some(entry.at),
@@ -216,11 +242,57 @@ impl Fold {
             released_at: None,
             unread: u32::from(offset.is_none()),
         };
+        self.line_up(letter);
+    }
+
+    /// Puts a letter at its place among its customer's; one whose place is not known yet is the last.
+    fn line_up(&mut self, letter: Letter) {
+        let place = |letter: &Letter| letter.place.unwrap_or(u64::MAX);
         match &letter.key {
-            Some(key) => self.chains.entry(key.clone()).or_default().push(id.clone()),
-            None => self.keyless.push(id.clone()),
+            Some(key) => {
+                let chain = self.chains.entry(key.clone()).or_default();
+                let before = |id: &LetterId| self.letters.get(id).is_some_and(|other| place(other) <= place(&letter));
+                chain.insert(chain.partition_point(before), letter.id.clone());
+            }
+            None => self.keyless.push(letter.id.clone()),
         }
-        self.letters.insert(id.clone(), letter);
+        self.letters.insert(letter.id.clone(), letter);
+    }
+
+    /// A letter was appended again. What we appended ourselves counts when it is read back.
+    fn carry(&mut self, offset: Option<u64>, id: &LetterId, entry: &Entry, carried: &Carried) {
+        let Some(place) = offset else { return };
+        if let Some(letter) = self.letters.get_mut(id) {
+            if letter.offset < offset {
+                (letter.offset, letter.kept_at, letter.kept_from) = (offset, entry.at, self.read_bytes);
+            }
+            return;
+        }
+        // It was settled after whoever carried it had looked.
+        if self.closed.contains_key(id) {
+            return;
+        }
+        let Carried { state, at, by, place: first, times_dead, first_dead_at, last_dead_at, released_at } =
+            carried.clone();
+        self.line_up(Letter {
+            id: id.clone(),
+            key: entry.key.clone(),
+            order_id: entry.order_id.clone(),
+            order_type: entry.order_type.clone(),
+            state,
+            at,
+            by,
+            offset,
+            place: Some(first.min(place)),
+            kept_at: entry.at,
+            kept_from: self.read_bytes,
+            times_dead: times_dead.min(MOST_TIMES_DEAD),
+            first_dead_at,
+            last_dead_at,
+            after: Before::of(&entry.message).map(|before| before.letter),
+            released_at,
+            unread: 0,
+        });
     }
 
     fn close(&mut self, id: &LetterId, entry: &Entry, ending: Ending) {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, PublishError};
 use crate::handler::OpenLetters;
-use crate::journal::entry::{Entry, EntryKind};
+use crate::journal::entry::{Entry, EntryKind, for_replay};
 use crate::journal::fold::Fold;
 use crate::message::Message;
 use crate::session::{JournalStart, Session};
@@ -57,6 +57,7 @@ impl JournalTail {
                 };
                 let Some((offset, message)) = item else { break };
                 shared.read.send_modify(|read| *read += 1);
+                lock(&shared.fold).passed(size(&message));
                 let Some(entry) = Entry::from_message(&message) else { continue };
                 if let EntryKind::Barrier { mark } = &entry.kind {
                     if let Some(waiting) = lock(&shared.barriers).remove(mark) {
@@ -150,11 +151,21 @@ impl JournalTail {
     }
 }
 
-/// Reads the messages that lie at these places. A letter whose entry retention has dropped is left out.
+/// Reads the messages that lie at these places, as they go through the normal path again. A letter whose entry retention has
+/// dropped is left out.
 pub async fn messages_at(
     session: &Arc<dyn Session>,
-    mut wanted: Vec<(LetterId, u64)>,
+    wanted: Vec<(LetterId, u64)>,
 ) -> Result<Vec<(LetterId, Message)>, Error> {
+    let found = entries_at(session, wanted).await?;
+    Ok(found.into_iter().map(|(id, entry)| (id, for_replay(entry.message))).collect())
+}
+
+/// Reads the entries that lie at these places. One that retention has dropped is left out.
+pub async fn entries_at(
+    session: &Arc<dyn Session>,
+    mut wanted: Vec<(LetterId, u64)>,
+) -> Result<Vec<(LetterId, Entry)>, Error> {
     let order: Vec<LetterId> = wanted.iter().map(|(id, _)| id.clone()).collect();
     wanted.sort_by_key(|(_, offset)| *offset);
     let (Some(first), Some(last)) =
@@ -164,14 +175,14 @@ pub async fn messages_at(
     };
     let mut ids: HashMap<u64, LetterId> = wanted.into_iter().map(|(id, offset)| (offset, id)).collect();
     let mut entries = session.read_journal(JournalStart::Offset(first)).await?;
-    let mut found: HashMap<LetterId, Message> = HashMap::new();
+    let mut found: HashMap<LetterId, Entry> = HashMap::new();
     let read = async {
         while let Some((offset, message)) = tokio::time::timeout(SILENCE, entries.next())
             .await
             .map_err(|_| Error::Lost("the journal stands still".into()))?
         {
             if let (Some(id), Some(entry)) = (ids.remove(&offset), Entry::from_message(&message)) {
-                found.insert(id, crate::journal::entry::for_replay(entry.message));
+                found.insert(id, entry);
             }
             if offset >= last {
                 return Ok(());
@@ -180,7 +191,14 @@ pub async fn messages_at(
         Err(Error::Lost("the journal can no longer be read".into()))
     };
     read.await?;
-    Ok(order.into_iter().filter_map(|id| found.remove(&id).map(|message| (id, message))).collect())
+    Ok(order.into_iter().filter_map(|id| found.remove(&id).map(|entry| (id, entry))).collect())
+}
+
+/// What a message takes in the journal, about, in bytes.
+fn size(message: &Message) -> u64 {
+    const FRAME: usize = 200;
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    u64::try_from(message.body.len() + headers + FRAME).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

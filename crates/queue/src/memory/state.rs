@@ -15,6 +15,9 @@ const SKIP_AFTER: u64 = 10;
 pub(super) type SessionId = u64;
 pub(super) type ConsumerId = u64;
 
+/// No session has this number.
+const NOBODY: SessionId = 0;
+
 /// What became of a publish.
 pub(super) enum Accepted {
     Stored,
@@ -135,6 +138,29 @@ impl State {
     pub(super) fn unsubscribe(&mut self, queue: Queue, consumer: ConsumerId) {
         if let Some(waiting) = self.queues.get_mut(&queue) {
             waiting.remove(|candidate| candidate.id == consumer);
+        }
+    }
+
+    /// Puts a consumer of nobody before all others.
+    pub(super) fn haunt(&mut self, queue: Queue) {
+        let id = self.next_id();
+        if let Some(waiting) = self.queues.get_mut(&queue) {
+            let (arrivals, over) = (mpsc::channel(1).0, CancellationToken::new());
+            let ghost =
+                Consumer { id, session: NOBODY, prefetch: 0, arrivals, over, unacked: BTreeMap::new(), last_tag: 0 };
+            waiting.consumers.push_front(ghost);
+        }
+    }
+
+    pub(super) fn lay_ghosts(&mut self, queue: Queue) {
+        if let Some(waiting) = self.queues.get_mut(&queue) {
+            waiting.remove(|consumer| consumer.session == NOBODY);
+        }
+    }
+
+    pub(super) fn neglect(&mut self, queue: Queue) {
+        if let Some(waiting) = self.queues.get_mut(&queue) {
+            waiting.consumers.iter_mut().for_each(|consumer| consumer.prefetch = 0);
         }
     }
 

@@ -412,6 +412,28 @@ mod tests {
     }
 
     #[test]
+    fn every_queue_has_every_argument_that_keeps_order_and_loses_nothing() {
+        let topology = Topology::new(Namespace::parse("a").expect("a name"));
+        let arguments = queue_arguments(&topology, 7);
+        let expected = [
+            ("x-queue-type", text("quorum")),
+            ("x-single-active-consumer", AMQPValue::Boolean(true)),
+            ("x-delivery-limit", AMQPValue::LongInt(1_000)),
+            ("x-dead-letter-exchange", text("")),
+            ("x-dead-letter-routing-key", text("a.journal")),
+            ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-overflow", text("reject-publish")),
+            ("x-max-length-bytes", bytes(7)),
+        ];
+        assert_eq!(arguments, table(expected.clone()));
+        for thing in things(&topology) {
+            if let Thing::Queue { arguments, .. } = &thing {
+                assert_eq!(arguments.inner().len(), expected.len(), "{}", thing.name());
+            }
+        }
+    }
+
+    #[test]
     fn the_brokers_words_are_understood() {
         let of_type = "PRECONDITION_FAILED - inequivalent arg 'x-max-length-bytes' for queue 'a.inbox.00' in vhost '/': \
                        received the value '5' of type 'long' but current is the value '6' of type 'long'";

@@ -255,6 +255,10 @@ impl Channel for OpenChannel {
         self.closed.cancelled().await;
     }
 
+    fn is_closed(&self) -> bool {
+        self.over.is_cancelled() && !self.ending.token().is_cancelled()
+    }
+
     async fn ack(&self, tag: u64) -> Result<(), Error> {
         let acknowledged = self.channel.basic_ack(tag, BasicAckOptions::default());
         self.guard("acknowledging on the channel of", acknowledged).await

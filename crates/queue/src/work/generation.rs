@@ -1,19 +1,23 @@
 //! One session's worth of work.
 
+mod keeping;
+mod leaving;
+mod precaution;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
-use rand::seq::SliceRandom as _;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::handler::{Handler, Job, Observer};
+use crate::handler::{Handler, Job, Observer, Outage};
+use crate::hints::Before;
 use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Next, Pace, Time};
@@ -21,12 +25,13 @@ use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
 use crate::settle::{Answer, Settler, jittered, milliseconds};
 use crate::topology::Queue;
+use crate::work::company::Company;
+use crate::work::generation::leaving::{Holding, StayingAway};
+use crate::work::generation::precaution::Precaution;
 use crate::work::intake::Intake;
+use crate::work::probing::Probing;
 use crate::work::reading::{read, subscribe, tell_letters};
 use crate::work::{HUNG, Letters, Stop, TURN, WorkSettings, closing};
-
-/// How long after the first half of its queues a process subscribes to the rest.
-const SECOND_WAVE: Duration = Duration::from_secs(1);
 
 /// How many letters of a customer are fetched from the journal at a time.
 const CHAIN_STEP: usize = 16;
@@ -42,8 +47,12 @@ enum Done {
     Answers(Vec<(ItemId, Answer)>),
     /// The batch of this number, and which of its items go alone the next time.
     Batch(u64, Vec<(ItemId, Answer)>, Vec<ItemId>),
-    TookOver(Queue, Result<(), Failure>),
-    Subscribed(Result<Vec<Subscription>, Error>),
+    /// A queue, the number of its subscription, how the one before let go of it, and what came of the take-over.
+    TookOver(Queue, u64, Option<Before>, Result<(), Outage>),
+    /// And whether it was because they were stalled.
+    Subscribed(Result<Vec<Subscription>, Error>, bool),
+    Probed(Result<(), Outage>),
+    Told,
     Chain(ItemId, Result<Vec<(LetterId, Message)>, Error>),
 }
 
@@ -60,12 +69,20 @@ pub(super) struct Generation<H: Handler> {
     observer: Arc<dyn Observer>,
     settler: Arc<Settler>,
     session: Arc<dyn Session>,
-    incoming: mpsc::Receiver<Delivery>,
-    sender: mpsc::Sender<Delivery>,
+    /// With the number of the subscription that they came by.
+    incoming: mpsc::Receiver<(u64, Delivery)>,
+    sender: mpsc::Sender<(u64, Delivery)>,
+    company: Company,
     second_wave: Option<(Instant, Vec<Queue>)>,
-    readers: Vec<JoinHandle<()>>,
+    holdings: HashMap<Queue, Holding>,
+    subscriptions: u64,
     stop_reading: CancellationToken,
-    close_channels: CancellationToken,
+    probing: Arc<Probing>,
+    precautions: HashMap<Queue, Precaution>,
+    carry_at: Instant,
+    carrying: Option<tokio::task::JoinHandle<()>>,
+    held_up_since: Option<Instant>,
+    staying_away: Option<StayingAway>,
     started: Instant,
     lanes: Lanes,
     jobs: HashMap<ItemId, Arc<Job<H::Item>>>,
@@ -101,12 +118,10 @@ impl<H: Handler> Generation<H> {
         if let Some(tail) = tail.clone() {
             tokio::spawn(tell_letters(tail, Arc::clone(observer), session.ended()));
         }
-        let (stop_reading, close_channels) = (CancellationToken::new(), CancellationToken::new());
         let (sender, incoming) = mpsc::channel(64);
-        let mut first = settings.queues.clone();
-        first.shuffle(&mut rand::rng());
-        let rest = first.split_off(first.len().div_ceil(2));
-        let subscriptions = subscribe(session, &first, settings.prefetch).await?;
+        let company = Company::join(settings.peers.clone(), &settings.by).await;
+        let (own, rest, after) = company.waves(&settings.queues);
+        let subscriptions = subscribe(session, &own, settings.prefetch).await?;
         let settler = Settler {
             session: Arc::clone(session),
             topology: broker.topology().clone(),
@@ -124,10 +139,17 @@ impl<H: Handler> Generation<H> {
             session: Arc::clone(session),
             incoming,
             sender,
-            second_wave: (!rest.is_empty()).then(|| (Instant::now() + jittered(SECOND_WAVE), rest)),
-            readers: Vec::new(),
-            stop_reading,
-            close_channels,
+            company,
+            second_wave: (!rest.is_empty()).then(|| (Instant::now() + after, rest)),
+            holdings: HashMap::new(),
+            subscriptions: 0,
+            stop_reading: CancellationToken::new(),
+            probing: Arc::default(),
+            precautions: HashMap::new(),
+            carry_at: Self::first_carry(),
+            carrying: None,
+            held_up_since: None,
+            staying_away: None,
             started: Instant::now(),
             lanes: Lanes::new(settings.batches, pace.clone()),
             jobs: HashMap::new(),
@@ -140,17 +162,22 @@ impl<H: Handler> Generation<H> {
             batches: HashMap::new(),
             hangs: false,
         };
-        generation.read_from(subscriptions);
+        generation.read_from(subscriptions, false);
         generation.observer.pace(generation.lanes.pace());
         Ok(generation)
     }
 
     /// Reads from these subscriptions until told to stop.
-    fn read_from(&mut self, subscriptions: Vec<Subscription>) {
+    fn read_from(&mut self, subscriptions: Vec<Subscription>, reopened: bool) {
         for subscription in subscriptions {
-            self.settler.add_channel(subscription.queue, Arc::clone(&subscription.channel));
-            let (stop, close) = (self.stop_reading.clone(), self.close_channels.clone());
-            self.readers.push(tokio::spawn(read(subscription, self.sender.clone(), stop, close)));
+            let (queue, channel) = (subscription.queue, Arc::clone(&subscription.channel));
+            self.settler.add_channel(queue, Arc::clone(&channel));
+            self.subscriptions += 1;
+            let (stop, close) = (self.stop_reading.child_token(), CancellationToken::new());
+            let number = self.subscriptions;
+            let reader = tokio::spawn(read(subscription, number, self.sender.clone(), stop.clone(), close.clone()));
+            let holding = Holding { number, channel, stop, close, reader, before: None, reopened, giving_up: None };
+            self.holdings.insert(queue, holding);
         }
     }
 
@@ -164,11 +191,22 @@ impl<H: Handler> Generation<H> {
             if draining && self.tasks.is_empty() {
                 break Ok(());
             }
+            let precaution = self.end_precautions();
             let wake = self.send_what_may_go();
             self.observer.lanes(self.lanes.len(), self.lanes.waiting(), self.lanes.in_flight());
             self.turned();
+            let (leaving, outage) =
+                if draining { (None, None) } else { (self.let_go(intake), self.mind_outage(intake)) };
             let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
-            let wakes = [wake, second_wave, self.retake.iter().map(|(at, _)| *at).min()];
+            let wakes = [
+                wake,
+                precaution,
+                second_wave,
+                leaving,
+                outage,
+                Some(self.carry_at),
+                self.retake.iter().map(|(at, _)| *at).min(),
+            ];
             let wake =
                 wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + TURN).min(Instant::now() + TURN);
             tokio::select! {
@@ -179,6 +217,11 @@ impl<H: Handler> Generation<H> {
                 }
                 () = ended.cancelled() => break Err(self.session.why_ended()),
                 () = stop.draining.cancelled(), if !draining => {
+                    let gone = self.company.leave();
+                    self.tasks.spawn(async move {
+                        gone.await;
+                        Done::Told
+                    });
                     self.stop_reading.cancel();
                     self.second_wave = None;
                     self.lanes.drain();
@@ -196,21 +239,23 @@ impl<H: Handler> Generation<H> {
                         Err(_) => break Err(Error::Lost("a batch was cancelled".into())),
                     },
                 },
-                Some(delivery) = self.incoming.recv(), if !draining && !self.lanes.is_paused() => {
-                    self.observer.received(delivery.queue);
-                    self.admit(delivery);
+                () = self.company.wakes(), if !draining && self.staying_away.is_none() => self.tend(),
+                Some((number, delivery)) = self.incoming.recv(), if !draining && !self.lanes.is_paused() => {
+                    self.admit(number, delivery);
                 }
                 () = tokio::time::sleep_until(wake) => {
                     self.take_over_again();
                     self.subscribe_to_the_rest();
+                    self.keep_journal();
                 }
             }
         };
         self.stop_reading.cancel();
-        self.close_channels.cancel();
+        let in_order = result.is_ok() && !stop.aborting.is_cancelled();
+        let observer = Arc::clone(&self.observer);
         // What is not closed by then is closed with the session.
-        let closed = futures::future::join_all(std::mem::take(&mut self.readers));
-        closing(closed, self.observer.as_ref(), stop).await;
+        closing(self.let_go_of_all(in_order), observer.as_ref(), stop).await;
+        self.observer.owned(0);
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
         // What was learned of the org outlasts the session.
@@ -237,11 +282,18 @@ impl<H: Handler> Generation<H> {
         }
     }
 
-    /// Sorts a delivery into its lane, or has its queue taken over first.
-    fn admit(&mut self, delivery: Delivery) {
+    /// Sorts a delivery into its lane, or has its queue taken over first. What came by a subscription that is over, or is
+    /// being let go of, goes back with its channel.
+    fn admit(&mut self, number: u64, delivery: Delivery) {
         let queue = delivery.queue;
+        let holding = self.holdings.get(&queue);
+        if holding.is_none_or(|holding| holding.number != number || holding.giving_up.is_some()) {
+            return;
+        }
+        self.observer.received(queue);
+        self.company.moved(queue);
         match self.owned.get_mut(&queue) {
-            Some(Ownership::Owned) => self.enqueue(delivery),
+            Some(Ownership::Owned) => self.sort_in(delivery),
             Some(Ownership::Taking(waiting)) => waiting.push(delivery),
             None => {
                 self.owned.insert(queue, Ownership::Taking(vec![delivery]));
@@ -251,8 +303,28 @@ impl<H: Handler> Generation<H> {
     }
 
     fn take_over(&mut self, queue: Queue) {
-        let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
-        self.tasks.spawn(async move { Done::TookOver(queue, settler.take_over(handler.as_ref(), queue, false).await) });
+        let Some(holding) = self.holdings.get(&queue) else { return };
+        let (number, known, predecessor) = (holding.number, holding.before, self.company.takes(queue));
+        let (settler, handler, probing) =
+            (Arc::clone(&self.settler), Arc::clone(&self.handler), Arc::clone(&self.probing));
+        self.tasks.spawn(async move {
+            let proven = settler.prove(queue).await;
+            let mut before = known;
+            let taken = async {
+                proven.map_err(soon)?;
+                if before.is_none() {
+                    before = predecessor.await;
+                }
+                let how = before.unwrap_or(Before::Unknown);
+                // All see the same outage: whoever comes next asks first, and takes nothing as long as it lasts.
+                if how == Before::Outage {
+                    probing.ask(handler.as_ref()).await?;
+                }
+                handler.took_over(queue, false).await.map_err(soon)
+            };
+            let taken = taken.await;
+            Done::TookOver(queue, number, before, taken)
+        });
     }
 
     fn take_over_again(&mut self) {
@@ -268,7 +340,7 @@ impl<H: Handler> Generation<H> {
         let due = self.second_wave.take_if(|(at, _)| *at <= Instant::now());
         if let Some((_, queues)) = due {
             let (session, prefetch) = (Arc::clone(&self.session), self.settings.prefetch);
-            self.tasks.spawn(async move { Done::Subscribed(subscribe(&session, &queues, prefetch).await) });
+            self.tasks.spawn(async move { Done::Subscribed(subscribe(&session, &queues, prefetch).await, false) });
         }
     }
 
@@ -395,31 +467,48 @@ impl<H: Handler> Generation<H> {
                 }
                 self.answer_all(answers, intake)?;
             }
-            Done::TookOver(queue, Ok(())) => {
-                self.not_taken.remove(&queue);
-                self.resume(intake);
-                if let Some(Ownership::Taking(waiting)) = self.owned.insert(queue, Ownership::Owned) {
-                    for delivery in waiting {
-                        self.enqueue(delivery);
-                    }
+            Done::TookOver(queue, number, before, taken) => {
+                let Some(holding) = self.holdings.get_mut(&queue).filter(|holding| holding.number == number) else {
+                    return Ok(());
+                };
+                holding.before = before;
+                let reopened = holding.reopened;
+                match taken {
+                    Ok(()) => self.took_over(queue, before, cause(before, reopened), intake),
+                    Err(outage) => self.not_taken_over(queue, &outage, intake),
                 }
             }
-            Done::TookOver(queue, Err(failure)) => {
-                tracing::debug!(?queue, reason = %failure.reason, "a partition cannot be taken over yet: {}", failure.message);
-                let wait = jittered(Duration::from_secs(1));
-                intake.pauses(&failure, wait);
-                self.not_taken.insert(queue);
-                self.retake.push((Instant::now() + wait, queue));
-            }
-            Done::Subscribed(Ok(subscriptions)) => self.read_from(subscriptions),
+            Done::Subscribed(Ok(subscriptions), stalled) => self.read_from(subscriptions, stalled),
+            Done::Probed(found) => self.probed(found, intake),
+            Done::Told => {}
             Done::Chain(id, Ok(letters)) => self.expand(id, letters),
-            Done::Subscribed(Err(error)) => return Err(error),
+            Done::Subscribed(Err(error), _) => return Err(error),
             Done::Chain(id, Err(error)) => {
                 tracing::warn!(%error, "a released customer's letters were not read; tried again");
                 self.lanes.answered(self.now(), id, Next::At(self.now() + jittered(CHAIN_WAIT)));
             }
         }
         Ok(())
+    }
+
+    fn took_over(&mut self, queue: Queue, before: Option<Before>, cause: &'static str, intake: &mut Intake) {
+        self.not_taken.remove(&queue);
+        self.resume(intake);
+        self.observer.took_over(queue, cause);
+        let taking = self.owned.insert(queue, Ownership::Owned);
+        self.tell_owned();
+        if let Some(Ownership::Taking(waiting)) = taking {
+            self.begin(queue, before, waiting);
+        }
+    }
+
+    fn not_taken_over(&mut self, queue: Queue, outage: &Outage, intake: &mut Intake) {
+        let Outage { failure, after } = outage;
+        tracing::debug!(?queue, reason = %failure.reason, "a partition cannot be taken over yet: {}", failure.message);
+        let wait = jittered(*after);
+        intake.pauses(failure, wait);
+        self.not_taken.insert(queue);
+        self.retake.push((Instant::now() + wait, queue));
     }
 
     fn answer_all(&mut self, answers: Vec<(ItemId, Answer)>, intake: &mut Intake) -> Result<(), Error> {
@@ -430,7 +519,9 @@ impl<H: Handler> Generation<H> {
         let now = self.now();
         match answer {
             Answer::Settled => {
-                self.jobs.remove(&id);
+                if let Some(job) = self.jobs.remove(&id) {
+                    self.company.moved(job.queue);
+                }
                 self.lanes.answered(now, id, Next::Done);
             }
             Answer::Again(after) => self.lanes.answered(now, id, Next::At(now + after)),
@@ -448,7 +539,7 @@ impl<H: Handler> Generation<H> {
 
     /// Intake resumes, unless something still holds it up.
     fn resume(&self, intake: &mut Intake) {
-        if !self.lanes.is_paused() && self.not_taken.is_empty() {
+        if !self.is_held_up() {
             intake.resumes();
         }
     }
@@ -504,5 +595,21 @@ impl<H: Handler> Generation<H> {
 
     fn now(&self) -> Time {
         self.started.elapsed()
+    }
+}
+
+/// Tried again a second later.
+fn soon(failure: Failure) -> Outage {
+    Outage { failure, after: Duration::from_secs(1) }
+}
+
+/// Why a queue came to this process.
+fn cause(before: Option<Before>, reopened: bool) -> &'static str {
+    match before {
+        _ if reopened => "stalled",
+        None | Some(Before::Unknown) => "first",
+        Some(Before::Finished) => "handed_over",
+        Some(Before::Outage) => "outage",
+        Some(Before::Lost) => "lost",
     }
 }

@@ -49,10 +49,12 @@ pub(super) async fn tell_letters(tail: JournalTail, observer: Arc<dyn Observer>,
     }
 }
 
-/// Hands on the deliveries of one queue, until told to stop; closes the channel before the deliveries are dropped.
+/// Hands on the deliveries of one queue with the number of its subscription, until told to stop; closes the channel before
+/// the deliveries are dropped.
 pub(super) async fn read(
     mut subscription: Subscription,
-    sender: mpsc::Sender<Delivery>,
+    number: u64,
+    sender: mpsc::Sender<(u64, Delivery)>,
     stop: CancellationToken,
     close: CancellationToken,
 ) {
@@ -66,12 +68,10 @@ pub(super) async fn read(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            sent = sender.send(delivery) => if sent.is_err() { break },
+            sent = sender.send((number, delivery)) => if sent.is_err() { break },
         }
     }
     close.cancelled().await;
-    // One round trip: the broker has read the last acknowledgements. On a lost channel it fails, and nothing is owed.
-    let _ = subscription.channel.flush().await;
     subscription.channel.close().await;
     drop(subscription.deliveries);
 }

@@ -71,6 +71,7 @@ fn work<H: Handler>(broker: Arc<dyn Broker>, handler: Arc<H>, lifecycle: &Lifecy
         batches: BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::ZERO },
         letters: Letters::Block,
         by: "worker".into(),
+        peers: None,
         patience: Duration::from_secs(20),
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };

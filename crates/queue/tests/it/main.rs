@@ -2,6 +2,7 @@
 
 extern crate causeway_queue as queue;
 
+mod company;
 mod conformance;
 mod draining;
 mod observing;

@@ -138,6 +138,7 @@ impl Worker {
             batches: BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::ZERO },
             letters: Letters::Block,
             by: "worker".into(),
+            peers: None,
             patience: Duration::from_mins(1),
         };
         let stop = Stop { draining: CancellationToken::new(), aborting: CancellationToken::new() };

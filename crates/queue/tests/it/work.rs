@@ -183,6 +183,7 @@ impl Worker {
             batches,
             letters,
             by: "worker".into(),
+            peers: None,
             patience: Duration::from_secs(20),
         };
         let stop = Stop { draining: CancellationToken::new(), aborting: CancellationToken::new() };

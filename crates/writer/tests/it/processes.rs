@@ -60,6 +60,34 @@ async fn sigterm_finishes_what_is_in_flight_and_hands_the_rest_back() {
     stage.end(writer).await;
 }
 
+/// Under load, with a standby: what the first has not begun is written by the second, in order, and nothing is written twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_told_to_end_under_load_hands_over_to_its_standby_in_order() {
+    let mut stage = Stage::for_several(QUICK).await;
+    stage.org().arm(Fault::always(FaultKind::Slow { ms: 100 }).on_path(GRAPH));
+    let few = [("CAUSEWAY_BATCH_ORDERS", "4"), ("CAUSEWAY_LOG", "info")];
+    let mut first = stage.process_with(&few);
+    let customers = ["ann", "bob", "cleo", "dora", "elsa", "finn", "gus", "hugo"];
+    let orders: Vec<_> = (1..=12).flat_map(|number| customers.map(|customer| new_order(customer, number))).collect();
+    stage.written(&orders[..8]).await;
+    let standby = stage.process_with(&few);
+    standby.says("started").await;
+    stage.hand_on(&orders[8..]).await;
+    let first_of_each = orders[8..16].iter().map(id_of);
+    stage.told.until("order.written", first_of_each).await;
+    let told = tokio::time::Instant::now();
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.code().await, 0, "{}", first.said());
+    assert!(told.elapsed() < std::time::Duration::from_secs(10), "{:?}: {}", told.elapsed(), first.said());
+    let written = stage.order_records().len();
+    assert!(written < orders.len(), "it ended while there was still work");
+    testkit::eventually("everything to be written", async || stage.order_records().len() == orders.len()).await;
+    testkit::eventually("every event", async || stage.event_numbers().len() == orders.len()).await;
+    stage.assert_each_once_and_in_order(&customers.map(|customer| (customer, 12)));
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    drop(standby);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sigterm_lets_go_at_once_and_the_order_is_looked_up_by_whoever_comes_next() {
     let mut stage = Stage::new(QUICK).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "3s").set("CAUSEWAY_LEASE", "4s");

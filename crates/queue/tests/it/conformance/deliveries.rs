@@ -9,6 +9,7 @@ use crate::stage::{PARTITION, Stage, TO_PARTITION, ack, ids, next, nothing_comes
 on_both_backends! {
     no_more_than_the_prefetch_is_unacknowledged,
     flush_proves_that_acknowledgements_arrived,
+    what_is_unacknowledged_is_not_counted_as_ready,
     dropping_a_delivery_does_not_acknowledge_it,
     closing_a_channel_ends_its_stream_and_refuses_acknowledgements,
     a_lost_session_ends_every_stream,
@@ -110,5 +111,18 @@ async fn a_subscription_outlives_other_subscriptions(stage: Stage) {
     let mut again = subscribe(&session, other, 3).await;
     ack(next(&mut again).await).await;
     eventually("nothing to be left", async || session.ready(other).await.expect("a depth") == 0).await;
+    session.close().await;
+}
+
+async fn what_is_unacknowledged_is_not_counted_as_ready(stage: Stage) {
+    let session = stage.connect().await;
+    publish(&session, &TO_PARTITION, 1..=3).await;
+    let mut subscription = subscribe(&session, PARTITION, 8).await;
+    let held = take(&mut subscription, 3).await;
+    let ready = async || within(session.ready(PARTITION)).await.expect("a depth");
+    testkit::eventually("an empty queue", async || ready().await == 0).await;
+    subscription.channel.close().await;
+    testkit::eventually("what was held", async || ready().await == 3).await;
+    drop((held, subscription));
     session.close().await;
 }

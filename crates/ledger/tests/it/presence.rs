@@ -1,0 +1,60 @@
+//! What the workers of a fleet tell each other by Redis.
+
+use std::time::Duration;
+
+use causeway_ledger as ledger;
+use ledger::{Predecessor, Presence};
+use testkit::eventually;
+
+use crate::{LONG, redis};
+
+/// Two workers of one fleet, and one of another kind.
+async fn presence() -> [Presence; 3] {
+    let ledger = redis().await;
+    [Presence::new(&ledger, "writer"), Presence::new(&ledger, "writer"), Presence::new(&ledger, "ingest")]
+}
+
+#[tokio::test]
+async fn members_of_a_kind_see_each_other_until_they_withdraw_or_their_announcement_is_over() {
+    let [one, two, other] = presence().await;
+    assert_eq!(one.announce("a", LONG).await.expect("an answer"), ["a"]);
+    assert_eq!(other.announce("c", LONG).await.expect("an answer"), ["c"], "another kind");
+    let mut both = two.announce("b", Duration::from_millis(200)).await.expect("an answer");
+    both.sort();
+    assert_eq!(both, ["a", "b"]);
+    eventually("b's announcement to be over", async || one.announce("a", LONG).await.expect("an answer") == ["a"])
+        .await;
+    two.announce("b", LONG).await.expect("an answer");
+    two.withdraw("b").await.expect("an answer");
+    two.withdraw("b").await.expect("twice is harmless");
+    assert_eq!(one.announce("a", LONG).await.expect("an answer"), ["a"]);
+}
+
+#[tokio::test]
+async fn when_work_on_a_queue_went_on_last_is_told_by_the_servers_clock() {
+    let [one, two, _] = presence().await;
+    assert_eq!(two.went_on(&[]).await.expect("an answer"), []);
+    one.goes_on(&[3, 5]).await.expect("an answer");
+    let ago = two.went_on(&[5, 4, 3]).await.expect("an answer");
+    assert!(ago[0].is_some_and(|ago| ago < Duration::from_secs(30)), "{ago:?}");
+    assert_eq!((ago[1], ago[0]), (None, ago[2]));
+    eventually("time to pass", async || {
+        two.went_on(&[5]).await.expect("an answer")[0] > Some(Duration::from_millis(50))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_successor_learns_how_its_predecessor_let_go_and_a_predecessor_says_nothing_of_its_successor() {
+    let [one, two, _] = presence().await;
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Unknown);
+    assert_eq!(two.take(1, "b").await.expect("an answer"), Predecessor::Lost);
+    // A worker that was frozen, and wakes.
+    one.let_go(&[1], "a", false).await.expect("an answer");
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Lost);
+    one.let_go(&[1, 2], "a", false).await.expect("an answer");
+    assert_eq!(two.take(1, "b").await.expect("an answer"), Predecessor::Finished);
+    assert_eq!(two.take(2, "b").await.expect("an answer"), Predecessor::Unknown, "it never had it");
+    two.let_go(&[1], "b", true).await.expect("an answer");
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Outage);
+}

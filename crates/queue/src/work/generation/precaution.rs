@@ -1,0 +1,76 @@
+//! What a predecessor may still have in flight when nobody knows.
+//!
+//! A successor that finds the predecessor's claims waits for exactly those that are open. When the fleet's memory was emptied
+//! in between there is nothing to find: then the customers of whom something came again wait until any call of the predecessor
+//! must be over. Others go on.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::Generation;
+use crate::handler::Handler;
+use crate::hints::Before;
+use crate::session::Delivery;
+use crate::settle::milliseconds;
+use crate::topology::Queue;
+
+/// The customers of one queue that wait, with what has come of them.
+pub(super) struct Precaution {
+    until: Instant,
+    customers: HashMap<String, Vec<Delivery>>,
+}
+
+impl<H: Handler> Generation<H> {
+    /// A queue was taken over, and these came meanwhile.
+    pub(super) fn begin(&mut self, queue: Queue, before: Option<Before>, waiting: Vec<Delivery>) {
+        let longest = self.handler.longest_call();
+        let is_known = match before {
+            Some(Before::Finished | Before::Outage | Before::Lost) => true,
+            Some(Before::Unknown) | None => self.company.is_alone(),
+        };
+        if !is_known && !longest.is_zero() && waiting.iter().any(|delivery| delivery.redelivered) {
+            tracing::info!(
+                ?queue,
+                wait_ms = milliseconds(longest),
+                "nobody knows what the predecessor had in flight: its customers wait until that must be over"
+            );
+            let precaution = Precaution { until: Instant::now() + longest, customers: HashMap::new() };
+            self.precautions.insert(queue, precaution);
+        }
+        for delivery in waiting {
+            self.sort_in(delivery);
+        }
+    }
+
+    /// Sorts a delivery of a queue that is owned into its lane, or lets it wait with its customer.
+    pub(super) fn sort_in(&mut self, delivery: Delivery) {
+        if let Some(precaution) = self.precautions.get_mut(&delivery.queue)
+            && let Some(key) = self.handler.sort(&delivery.message).key
+        {
+            if let Some(waiting) = precaution.customers.get_mut(&key) {
+                waiting.push(delivery);
+                return;
+            }
+            if delivery.redelivered {
+                precaution.customers.insert(key, vec![delivery]);
+                return;
+            }
+        }
+        self.enqueue(delivery);
+    }
+
+    /// Lets those go who have waited for long enough. Returns when to look again.
+    pub(super) fn end_precautions(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let over: Vec<Queue> =
+            self.precautions.iter().filter(|(_, each)| each.until <= now).map(|(queue, _)| *queue).collect();
+        for queue in over {
+            let customers = self.precautions.remove(&queue).map(|precaution| precaution.customers);
+            for delivery in customers.into_iter().flatten().flat_map(|(_, deliveries)| deliveries) {
+                self.enqueue(delivery);
+            }
+        }
+        self.precautions.values().map(|precaution| precaution.until).min()
+    }
+}
