@@ -4,5 +4,6 @@ mod broker_cut;
 mod intake;
 mod operator;
 mod order_reaches_salesforce;
+mod ownership;
 mod stage;
 mod two_fleets;

@@ -25,11 +25,16 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(order_processing: &str) -> Self {
+        Self::on(simulator::Config::default(), order_processing).await
+    }
+
+    /// With an org of one's own.
+    pub(crate) async fn on(org: simulator::Config, order_processing: &str) -> Self {
         let fleet = Fleet::new("fleet");
         fleet.connect().await.close().await;
         let stage = Self {
             told: fleet.outcomes().await,
-            org: Simulator::start(simulator::Config::default()).await.expect("an org"),
+            org: Simulator::start(org).await.expect("an org"),
             folder: tempfile::tempdir().expect("a folder"),
             amqp_url: fleet.amqp_url().to_owned(),
             publisher: Connection::connect(fleet.amqp_url(), ConnectionProperties::default()).await.expect("connected"),

@@ -20,6 +20,7 @@ pub use crate::config::problem::{ConfigProblem, ConfigProblems};
 pub use crate::config::settings::{
     AccountOptions, Accounts, Duplicates, ErrorTexts, EventOverride, EventSelection, ExternalIds, ExtraField,
     MissingLastName, OrderDataOptions, OversizePolicy, PlatformEvents, PublishBehavior, SeveralMatches, TextOverflow,
+    TransferObject,
 };
 
 /// The settings that change what an order means. Parsed once, then trusted.
@@ -33,9 +34,11 @@ pub struct OrderProcessing {
     pub account_options: AccountOptions,
     /// `includeDuplicateCheck`: the org's duplicate rules are honoured; otherwise every duplicate is a rejection.
     pub include_duplicate_check: bool,
-    /// `transferOwnership`: on a duplicate match the subscription moves to the matched Account. Always false: this version
-    /// only attaches the order, and a file that asks for more is refused.
+    /// `transferOwnership`: on a duplicate match the records of `[transfers]` move to the matched Account. Needs
+    /// `includeDuplicateCheck`.
     pub transfer_ownership: bool,
+    /// `[transfers.<OBJECT>]`: what moves, by the object's API name. At most [`TransferObject::MOST`].
+    pub transfers: BTreeMap<String, TransferObject>,
     /// `sendWholeOrder`: the event carries a reduced order as JSON in `LimioOrder`.
     pub send_whole_order: bool,
     /// `orderDataOptions`: what that reduced order holds.
@@ -64,6 +67,7 @@ impl Default for OrderProcessing {
             account_options: AccountOptions::default(),
             include_duplicate_check: false,
             transfer_ownership: false,
+            transfers: BTreeMap::new(),
             send_whole_order: false,
             order_data_options: OrderDataOptions::default(),
             platform_events: PlatformEvents::default(),

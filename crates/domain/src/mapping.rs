@@ -9,6 +9,8 @@
 //! | of a lead form is known by an id with a slip in it | order record without Account |
 //! | is not known, and a change order says too little of them | order record, event, both without Account |
 //!
+//! Records of the order's subscription that move to the customer's Account ([`mod@transfer`]) stand before the event.
+//!
 //! The order record is left out where the settings name no object for it; the event where the order's type has none, or
 //! where the settings exclude it. So a plan may be empty: then nothing is to be written, and the order is settled.
 
@@ -21,6 +23,7 @@ pub mod fields;
 mod order_event;
 mod order_record;
 mod reduced_order;
+pub mod transfer;
 
 use crate::config::OrderProcessing;
 use crate::failure::Failure;
@@ -56,12 +59,13 @@ pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) 
             match effect.reference {
                 Reference::Account => parties.account = Some(FieldValue::IdOf(Reference::Account)),
                 Reference::Contact => parties.contact = Some(FieldValue::IdOf(Reference::Contact)),
-                Reference::Order | Reference::Event => {}
+                Reference::Order | Reference::Event | Reference::Moved(_) => {}
             }
         }
         plan.effects.extend(effects);
     }
     plan.effects.extend(order_record::order_record(order, parties.account.as_ref(), processing, adjustments)?);
+    plan.effects.extend(transfer::effects(known)?);
     if let Some(event_type) = event_type(order).filter(|event_type| processing.publishes(*event_type)) {
         plan.effects.push(order_event::order_event(order, event_type, processing, &parties, adjustments)?);
     }

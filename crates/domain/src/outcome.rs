@@ -88,6 +88,9 @@ pub struct MatchExplanation {
     pub fields: Vec<MatchedField>,
     /// What was decided, in a word: `rejected`, `attached`.
     pub decision: String,
+    /// The records that `transferOwnership` moved to the Account with the order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<RecordId>,
     /// Where several records matched: `[duplicates] several_matches` as it was then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,

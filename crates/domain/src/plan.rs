@@ -1,5 +1,7 @@
 //! What has to be written for one order, in Salesforce's terms but without its protocol.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::order::id::RecordId;
@@ -11,6 +13,25 @@ pub struct KnownIdentity {
     pub crm_id: Option<RecordId>,
     /// The Contact (`003…`), where known.
     pub contact_id: Option<RecordId>,
+    /// Records of the order's subscription that belong to another Account and move to `crm_id`; each record once.
+    pub transfers: Vec<Transfer>,
+}
+
+/// A record that moves to another Account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Its object's API name.
+    pub object: String,
+    /// The record.
+    pub id: RecordId,
+    /// Its lookup to Account.
+    pub account_field: String,
+}
+
+impl Transfer {
+    /// The most records that move with one order: all are written with it or not at all, and the order's request has room
+    /// for 500 records.
+    pub const MOST: usize = 100;
 }
 
 /// Everything that is written for one order: one all-or-none unit, parents first.
@@ -51,16 +72,19 @@ pub enum Reference {
     Order,
     /// The platform event.
     Event,
+    /// A record that moves to the customer's Account; the number tells several apart.
+    Moved(u8),
 }
 
 impl Reference {
     /// The name on the wire, as `referenceId`.
-    pub const fn as_str(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Account => "account",
-            Self::Contact => "contact",
-            Self::Order => "order",
-            Self::Event => "event",
+            Self::Account => "account".into(),
+            Self::Contact => "contact".into(),
+            Self::Order => "order".into(),
+            Self::Event => "event".into(),
+            Self::Moved(number) => format!("moved{number}").into(),
         }
     }
 }
@@ -81,6 +105,13 @@ pub enum Write {
     Create {
         /// Object API name.
         object: String,
+    },
+    /// Change it; it is there.
+    Update {
+        /// Object API name.
+        object: String,
+        /// The record.
+        id: RecordId,
     },
     /// Publish it as a platform event.
     Publish {

@@ -13,13 +13,13 @@ use std::sync::OnceLock;
 use causeway_domain::config::OrderProcessing;
 use causeway_domain::envelope::{DecodeSettings, Envelope, Incoming};
 use causeway_domain::event::OrderEvent;
-use causeway_domain::failure::{Failure, Reason};
+use causeway_domain::failure::{Failure, FailureClass, Reason};
 use causeway_domain::mapping::event_fields::{EVENT_FIELDS, FieldKind};
 use causeway_domain::mapping::event_type::EventType;
-use causeway_domain::mapping::{event_type, plan};
+use causeway_domain::mapping::{event_type, plan, transfer};
 use causeway_domain::order::Order;
 use causeway_domain::order::id::{Fingerprint, RecordId, TenantId};
-use causeway_domain::plan::{FieldValue, KnownIdentity, Reference, Write, WritePlan};
+use causeway_domain::plan::{FieldValue, KnownIdentity, Reference, Transfer, Write, WritePlan};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -85,12 +85,13 @@ fn shown(outcome: &Result<WritePlan, Failure>) -> Value {
                     let write = match &effect.write {
                         Write::Upsert { object, field, value } => format!("upsert {object} by {field} {value}"),
                         Write::Create { object } => format!("create {object}"),
+                        Write::Update { object, id } => format!("update {object} {id}"),
                         Write::Publish { event } => format!("publish {event}"),
                     };
                     let fields: Map<String, Value> =
                         effect.fields.iter().map(|(name, value)| (name.clone(), shown_value(name, value))).collect();
                     assert_eq!(fields.len(), effect.fields.len(), "a field is set twice");
-                    json!({ "reference": effect.reference.as_str(), "write": write, "fields": fields })
+                    json!({ "reference": effect.reference.name(), "write": write, "fields": fields })
                 })
                 .collect();
             json!({ "effects": effects, "adjustments": plan.adjustments })
@@ -101,7 +102,7 @@ fn shown(outcome: &Result<WritePlan, Failure>) -> Value {
 
 fn shown_value(name: &str, value: &FieldValue) -> Value {
     match value {
-        FieldValue::IdOf(reference) => json!(format!("the id of {}", reference.as_str())),
+        FieldValue::IdOf(reference) => json!(format!("the id of {}", reference.name())),
         FieldValue::Json(Value::String(text)) if name.contains("LimioOrder") => {
             json!({ "json text": serde_json::from_str::<Value>(text).expect("the reduced order is JSON") })
         }
@@ -129,7 +130,7 @@ fn every_order_is_written_as_its_case_says() {
             set(&mut input, pointer, value.clone());
         }
         let id = |key: &str| case["known"][key].as_str().map(|id| RecordId::parse(id).expect("a record id"));
-        let known = KnownIdentity { crm_id: id("crm_id"), contact_id: id("contact_id") };
+        let known = KnownIdentity { crm_id: id("crm_id"), contact_id: id("contact_id"), ..KnownIdentity::default() };
         let processing = processing(case["settings"].as_str().unwrap_or_default());
         let outcome =
             parsed(&input, source["properties"]["event"].as_str()).and_then(|order| plan(&order, &processing, &known));
@@ -355,12 +356,56 @@ fn a_change_order_renames_the_account_only_by_a_last_name() {
 
 #[test]
 fn the_writers_knowledge_of_the_account_goes_before_the_orders() {
-    let known =
-        KnownIdentity { crm_id: RecordId::parse("001B000001Lp1G2"), contact_id: RecordId::parse("003B000001Lp1G2") };
+    let known = KnownIdentity {
+        crm_id: RecordId::parse("001B000001Lp1G2"),
+        contact_id: RecordId::parse("003B000001Lp1G2"),
+        ..KnownIdentity::default()
+    };
     let plan = plan(&golden("03", &[]), &OrderProcessing::default(), &known).expect("a plan");
     let fields = event(&plan);
     assert_eq!(fields["AccountId"], "001B000001Lp1G2IAJ");
     assert_eq!(fields["ContactId"], "0035g00000YwP2bAAF");
+}
+
+#[test]
+fn records_that_move_stand_after_the_orders_record_and_before_the_event_and_are_no_more_than_a_hundred() {
+    let record = |number: usize| Transfer {
+        object: "Subscription__c".to_owned(),
+        id: RecordId::parse(&format!("a01B00000{number:06}")).expect("an id"),
+        account_field: "Account__c".to_owned(),
+    };
+    let moving = |count: usize| KnownIdentity {
+        crm_id: RecordId::parse("001B000001Lp1G2"),
+        transfers: (0..count).map(record).collect(),
+        ..KnownIdentity::default()
+    };
+    let written = plan(&golden("01", &[]), &OrderProcessing::default(), &moving(2)).expect("a plan");
+    let references: Vec<_> = written.effects.iter().map(|effect| effect.reference).collect();
+    assert_eq!(references, [Reference::Order, Reference::Moved(0), Reference::Moved(1), Reference::Event]);
+    let moved = &written.effects[1];
+    assert_eq!(moved.write, Write::Update { object: "Subscription__c".to_owned(), id: record(0).id });
+    assert_eq!(moved.fields, [("Account__c".to_owned(), FieldValue::Json(json!("001B000001Lp1G2IAJ")))]);
+    assert!(plan(&golden("01", &[]), &OrderProcessing::default(), &moving(Transfer::MOST)).is_ok());
+    let failure = plan(&golden("01", &[]), &OrderProcessing::default(), &moving(101)).expect_err("too many");
+    assert_eq!((failure.class, failure.rule.as_deref()), (FailureClass::Permanent, Some("transferOwnership")));
+}
+
+#[test]
+fn only_a_customer_who_has_not_signed_in_gives_a_subscription_away() {
+    let on = processing(
+        "includeDuplicateCheck = true\ntransferOwnership = true\n\
+         [transfers.Subscription__c]\nsubscription = \"LimioId__c\"\naccount = \"Account__c\"\n",
+    );
+    let named = [("/sub_reference", json!("S-1")), ("/subId", json!("sub-1"))];
+    let user = json!({ "sub": "id-1" });
+    let anonymous = golden("01", &[named[0].clone(), named[1].clone(), ("/userDetails", user)]);
+    assert_eq!(transfer::subscription_names(&anonymous, &on), ["sub-1", "S-1"]);
+    assert!(transfer::subscription_names(&anonymous, &OrderProcessing::default()).is_empty());
+    let user = json!({ "sub": "id-1", "https://login.example/aut": { "iss": "https://idp.example", "sub": "u-1" } });
+    let signed_in = golden("01", &[named[0].clone(), named[1].clone(), ("/userDetails", user)]);
+    assert!(transfer::subscription_names(&signed_in, &on).is_empty());
+    let long = golden("01", &[("/sub_reference", json!("S".repeat(256))), ("/userDetails", json!({ "sub": "id-1" }))]);
+    assert!(transfer::subscription_names(&long, &on).is_empty(), "no field holds such a name");
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl<'a> Attempt<'a> {
         // What the order itself names was chosen for it, by an agent or by Limio; it goes before what was remembered.
         let named = event.order.crm_id().cloned();
         let remembered = named.is_none();
-        let known = KnownIdentity { crm_id: named.or_else(|| account.and_then(RecordId::parse)), contact_id: None };
+        let crm_id = named.or_else(|| account.and_then(RecordId::parse));
+        let known = KnownIdentity { crm_id, ..KnownIdentity::default() };
         let attempt = |ticket, attempts, stage| {
             let (released, owes_event) = (false, false);
             let explanation = None;
@@ -143,7 +144,7 @@ impl<'a> Attempt<'a> {
         if in_graph {
             return self.end_written(written);
         }
-        self.known = KnownIdentity { crm_id: written.crm_id.clone(), contact_id: None };
+        self.known = KnownIdentity { crm_id: written.crm_id.clone(), ..KnownIdentity::default() };
         match self.plan(processing) {
             Ok(plan) if plan.publishes() => self.stage = Stage::Publish(Box::new((written, plan))),
             Ok(_) => self.end_written(written),

@@ -16,9 +16,9 @@ pub(crate) fn graph(id: String, plan: &mut WritePlan, events: bool) -> Graph {
         .iter()
         .filter(|effect| events || !matches!(effect.write, Write::Publish { .. }))
         .map(|effect| Node {
-            reference: effect.reference.as_str().to_owned(),
+            reference: effect.reference.name().into_owned(),
             write: node_write(&effect.write),
-            body: body(effect, adjustments, |reference| Value::String(format!("@{{{}.id}}", reference.as_str()))),
+            body: body(effect, adjustments, |reference| Value::String(format!("@{{{}.id}}", reference.name()))),
         })
         .collect();
     Graph { id, nodes }
@@ -29,14 +29,14 @@ pub(crate) fn event(plan: &WritePlan, written: &Written) -> Option<(String, Map<
     plan.effects.iter().find_map(|effect| match &effect.write {
         Write::Publish { event } => {
             let resolve =
-                |reference: Reference| written.record_ids.get(reference.as_str()).cloned().unwrap_or(Value::Null);
+                |reference: Reference| written.record_ids.get(&*reference.name()).cloned().unwrap_or(Value::Null);
             let fields = effect.fields.iter().map(|(name, value)| match value {
                 FieldValue::Json(value) => (name.clone(), value.clone()),
                 FieldValue::IdOf(reference) => (name.clone(), resolve(*reference)),
             });
             Some((event.clone(), fields.collect()))
         }
-        Write::Upsert { .. } | Write::Create { .. } => None,
+        Write::Upsert { .. } | Write::Create { .. } | Write::Update { .. } => None,
     })
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn written(answers: &[NodeAnswer], known: &KnownIdentity, plan: &Writ
         if let Some(uuid) = &answer.event_uuid {
             written.event_uuid = Some(uuid.clone());
         } else if let Some(id) = &answer.id {
-            if answer.reference == Reference::Account.as_str() {
+            if answer.reference == Reference::Account.name() {
                 written.crm_id = RecordId::parse(id);
             }
             written.record_ids.insert(answer.reference.clone(), id.as_str().into());
@@ -62,6 +62,7 @@ fn node_write(write: &Write) -> NodeWrite {
         Write::Upsert { object, field, value } => {
             NodeWrite::Upsert { object: object.clone(), field: field.clone(), value: value.clone() }
         }
+        Write::Update { object, id } => NodeWrite::Update { object: object.clone(), id: id.as_str().to_owned() },
         Write::Create { object } | Write::Publish { event: object } => NodeWrite::Create { object: object.clone() },
     }
 }
@@ -95,7 +96,7 @@ pub(crate) fn body(
 
 /// Account and Contact of a plan as parts of a composite request; `index` tells those of one order from another's.
 pub(crate) fn customer_parts(plan: &WritePlan, index: usize) -> Vec<Part> {
-    let name = |reference: Reference| format!("{}{index}", reference.as_str());
+    let name = |reference: Reference| format!("{}{index}", reference.name());
     let customer = plan.effects.iter().filter(|effect| matches!(effect.write, Write::Upsert { .. }));
     customer
         .map(|effect| {

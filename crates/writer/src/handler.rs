@@ -3,6 +3,7 @@
 mod duplicate;
 mod publish;
 mod send;
+mod transfer;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -364,6 +365,7 @@ impl Handler for OrderWriter {
         self.recall_matches(&processing, &mut attempts);
         self.look_up(&processing, &mut attempts).await;
         self.name_accounts_of_contacts(&mut attempts).await;
+        self.find_transfers(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
         self.send_without_lost_accounts(&processing, &mut attempts).await;
         self.decide_duplicates(&processing, &mut attempts).await;

@@ -35,6 +35,7 @@ mod outcome;
 mod reload;
 mod resolve;
 mod sign_in;
+mod transfers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,7 +50,7 @@ pub(crate) async fn written_orders(
             ..Written::default()
         };
         if let Some(id) = text(row, "Id") {
-            written.record_ids.insert(Reference::Order.as_str().to_owned(), id.into());
+            written.record_ids.insert(Reference::Order.name().into_owned(), id.into());
         }
         let fingerprint = text(row, order_fingerprint).and_then(|text| Fingerprint::parse(&text));
         Some(((*order).clone(), Found { written, fingerprint }))

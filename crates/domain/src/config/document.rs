@@ -66,6 +66,11 @@ impl<'a> Document<'a> {
         self.refuse(path, span, refused);
     }
 
+    /// Whether a problem was noted with the value at `path`.
+    pub(super) fn has_problem_at(&self, path: &str) -> bool {
+        self.problems.iter().any(|problem| problem.path == path)
+    }
+
     /// Notes a problem with the key at `path`, and asks no more about it.
     pub(super) fn refuse_key(&mut self, path: &str, refused: Refused) {
         self.asked.insert(path.to_owned());

@@ -12,7 +12,7 @@ use crate::config::document::{Document, Refused, described, most_like};
 use crate::config::problem::ConfigProblems;
 use crate::config::settings::{
     EventOverride, EventSelection, ExtraField, MissingLastName, OversizePolicy, PlatformEvents, PublishBehavior,
-    SeveralMatches, TextOverflow,
+    SeveralMatches, TextOverflow, TransferObject,
 };
 use crate::mapping::event_fields::EVENT_FIELDS;
 use crate::mapping::event_type::EventType;
@@ -42,14 +42,8 @@ pub(super) fn settings(document: &mut Document<'_>) -> OrderProcessing {
     document.set(&mut processing.create_person_account, "createPersonAccount", boolean);
     document.set(&mut processing.include_billing_details, "includeBillingDetails", boolean);
     document.set(&mut processing.include_duplicate_check, "includeDuplicateCheck", boolean);
-    document.set(&mut processing.transfer_ownership, "transferOwnership", |value| {
-        // What would be read and not acted on must not look as if it were.
-        if boolean(value)? {
-            let remedy = "Leave it false; other records stay with the Account they belong to";
-            return Err(Refused::new("this version only attaches the order to the matched Account", remedy));
-        }
-        Ok(false)
-    });
+    document.set(&mut processing.transfer_ownership, "transferOwnership", boolean);
+    transfers(document, &mut processing);
     document.set(&mut processing.send_whole_order, "sendWholeOrder", boolean);
     document.set(&mut processing.account_options.record_type_name, "accountOptions.recordTypeName", |value| {
         Ok(Some(text(value, 0..=80)?.to_owned()).filter(|name| !name.is_empty()))
@@ -149,6 +143,47 @@ fn accounts(document: &mut Document<'_>, processing: &mut OrderProcessing) {
     });
 }
 
+fn transfers(document: &mut Document<'_>, processing: &mut OrderProcessing) {
+    let objects = document.keys("transfers");
+    for (index, object) in objects.iter().enumerate() {
+        let path = format!("transfers.{object}");
+        let problem = match plain_name(object) {
+            Err(refused) => Some(refused),
+            Ok(_) if index >= TransferObject::MOST => {
+                let remedy = format!("Keep the {} that matter; they are found with one API call", TransferObject::MOST);
+                Some(Refused::new("there are too many objects", remedy))
+            }
+            Ok(_) => None,
+        };
+        if let Some(problem) = problem {
+            document.refuse_key(&path, problem);
+            continue;
+        }
+        let mut transfer = TransferObject::default();
+        document.set(&mut transfer.subscription, &format!("{path}.subscription"), field_path);
+        document.set(&mut transfer.account, &format!("{path}.account"), api_name);
+        for (name, field) in [("subscription", &transfer.subscription), ("account", &transfer.account)] {
+            if field.is_empty() && !document.has_problem_at(&format!("{path}.{name}")) {
+                let remedy =
+                    "Set subscription to the field that names the subscription, and account to the lookup to Account";
+                document.refuse_at(&path, Refused::new(format!("{name} is not set"), remedy));
+            }
+        }
+        processing.transfers.insert(object.clone(), transfer);
+    }
+    if !processing.transfer_ownership {
+        return;
+    }
+    if !processing.include_duplicate_check {
+        let remedy = "Set includeDuplicateCheck = true as well: what moves, moves to the Account that a rule matched";
+        document.refuse_at("transferOwnership", Refused::new("nothing moves without the duplicate check", remedy));
+    }
+    if objects.is_empty() {
+        let remedy = "Name the objects that move, each in a section such as [transfers.Subscription__c]";
+        document.refuse_at("transferOwnership", Refused::new("no object is named that would move", remedy));
+    }
+}
+
 fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
     let ids = &mut processing.external_ids;
     document.set(&mut ids.account, "external_ids.account", api_name);
@@ -224,7 +259,17 @@ fn text<'v>(value: &'v DeValue<'_>, length: RangeInclusive<usize>) -> Read<&'v s
 
 /// The name of an object, event or field.
 fn api_name(value: &DeValue<'_>) -> Read<String> {
-    let name = text(value, 1..=MAX_API_NAME)?;
+    plain_name(text(value, 1..=MAX_API_NAME)?)
+}
+
+/// The name of a field, or of a field of a parent: `Subscription__r.LimioId__c`.
+fn field_path(value: &DeValue<'_>) -> Read<String> {
+    let path = text(value, 1..=3 * MAX_API_NAME)?;
+    path.split('.').try_for_each(|name| plain_name(name).map(|_| ()))?;
+    Ok(path.to_owned())
+}
+
+fn plain_name(name: &str) -> Read<String> {
     let starts = name.starts_with(|first: char| first.is_ascii_alphabetic());
     if starts && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_') {
         return Ok(name.to_owned());

@@ -251,6 +251,20 @@ impl SeveralMatches {
     }
 }
 
+/// `[transfers.<OBJECT>]`: an object whose records move with their subscription.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransferObject {
+    /// The field that holds the subscription's id or reference; may be one of a parent, such as `Subscription__r.LimioId__c`.
+    pub subscription: String,
+    /// The lookup to Account.
+    pub account: String,
+}
+
+impl TransferObject {
+    /// The most objects: the records of a whole batch are found with one API call, which takes so many queries.
+    pub const MOST: usize = 5;
+}
+
 /// `[external_ids]`: the objects and fields by which a record is found again.
 ///
 /// Each field is a unique external id in the org, so that the same order, written twice, is one record. An empty name

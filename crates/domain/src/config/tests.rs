@@ -18,7 +18,7 @@ fn an_empty_file_and_the_documented_file_both_are_the_default() {
 
 #[test]
 fn the_documented_file_mentions_every_key() {
-    let text = format!("{}\n[events.REFUND]\n", OrderProcessing::documented_toml());
+    let text = format!("{}\n[events.REFUND]\n[transfers.A__c]\n", OrderProcessing::documented_toml());
     let (root, _) = DeTable::parse_recoverable(&text);
     let mut document = Document::new(&text, root.get_ref(), &[]);
     read::settings(&mut document);
@@ -45,7 +45,7 @@ fn the_documented_commented_section_is_valid_once_uncommented() {
 #[test]
 fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
     let text = "createPersonAccount = \"yes\"\n\
-                transferOwnership = true\n\
+                transferOwnership = 1\n\
                 [platform_events]\n\
                 api_name = \"OrderEvent\"\n\
                 order_types = [\"NEW_ODER\"]\n\
@@ -56,8 +56,7 @@ fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
         problems(text),
         [
             "line 1, column 23: createPersonAccount: the text \"yes\" is of the wrong kind. Write true or false",
-            "line 2, column 21: transferOwnership: this version only attaches the order to the matched Account. \
-             Leave it false; other records stay with the Account they belong to",
+            "line 2, column 21: transferOwnership: the number 1 is of the wrong kind. Write true or false",
             "line 4, column 12: platform_events.api_name: a platform event's API name ends in __e. \
              Use the API name of the event, such as i42as__OrderEvent__e",
             "line 5, column 15: platform_events.order_types: \"NEW_ODER\" is not an event type. \
@@ -183,12 +182,32 @@ fn every_setting_reaches_its_field() {
 }
 
 #[test]
-fn moving_what_a_matched_account_owns_is_refused_with_and_without_duplicate_check() {
-    for text in ["transferOwnership = true", "includeDuplicateCheck = true\ntransferOwnership = true"] {
-        let found = problems(text);
-        assert!(found.len() == 1 && found[0].contains("transferOwnership: this version only attaches"), "{found:?}");
+fn what_moves_with_a_matched_order_is_named_object_by_object() {
+    let text = "includeDuplicateCheck = true\ntransferOwnership = true\n[transfers.Sub__c]\nsubscription = \"LimioId__c\"\n\
+                account = \"Account__c\"\n[transfers.Visit__c]\nsubscription = \"Sub__r.LimioId__c\"\naccount = \"A__c\"\n";
+    let processing = OrderProcessing::parse(text).expect("valid");
+    assert!(processing.transfer_ownership);
+    assert_eq!(processing.transfers["Sub__c"].account, "Account__c");
+    assert_eq!(processing.transfers["Visit__c"].subscription, "Sub__r.LimioId__c");
+}
+
+#[test]
+fn a_transfer_that_could_move_nothing_is_refused_by_name() {
+    let object = "[transfers.Sub__c]\nsubscription = \"LimioId__c\"\naccount = \"Account__c\"\n";
+    let six: String = (0..6).map(|number| object.replace("Sub", &format!("Sub{number}"))).collect();
+    let both = "includeDuplicateCheck = true\ntransferOwnership = true\n";
+    for (text, problem) in [
+        (format!("transferOwnership = true\n{object}"), "nothing moves without the duplicate check"),
+        (both.to_owned(), "no object is named that would move"),
+        (format!("{both}[transfers.Sub__c]\naccount = \"A__c\"\n"), "subscription is not set"),
+        (format!("{both}{object}[transfers.\"x y\"]\n"), "is not a Salesforce API name"),
+        (object.replace("LimioId__c", "x..y"), "the text has 0 characters"),
+        (format!("{both}{six}"), "there are too many objects"),
+    ] {
+        let found = problems(&text);
+        assert!(found.len() == 1, "{text}: {found:?}");
+        assert!(found[0].contains(problem) || found[0].contains("is not a Salesforce API name"), "{text}: {found:?}");
     }
-    assert!(OrderProcessing::parse("transferOwnership = false").is_ok());
 }
 
 proptest::proptest! {

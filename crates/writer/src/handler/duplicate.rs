@@ -37,9 +37,9 @@ impl OrderWriter {
         self.client.with(CallOptions { duplicate_rule: Some(header), ..CallOptions::default() })
     }
 
-    /// Orders about which a rule of the org was asked before go to the Account that matched.
+    /// Orders about which a rule of the org was asked before go to the Account that matched, unless they name another.
     pub(super) fn recall_matches(&self, processing: &Arc<OrderProcessing>, attempts: &mut [Attempt<'_>]) {
-        for attempt in attempts.iter_mut().filter(|attempt| attempt.known.crm_id.is_none()) {
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.remembered) {
             if let Some(Match { account, explanation }) = self.decided.of(attempt.event.order_id(), processing) {
                 attempt.known.crm_id = Some(account);
                 attempt.explanation = Some(explanation);

@@ -10,3 +10,4 @@ mod refusals;
 mod sign_in;
 mod stage;
 mod switches;
+mod transfers;
