@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 ARGS ?=
 
-.PHONY: help demo chaos conformance test check lint build release services-up services-down docs image clean
+.PHONY: help demo chaos brokers conformance test check lint build release services-up services-down docs image clean
 
 help: ## print this menu
 	@echo 'make <target> [ARGS="…"]'
@@ -23,6 +23,9 @@ demo: ## the main job end to end, with faults: ends in a table and target/demo/r
 
 chaos: xtask ## the fleet under load while everything around it fails at random: a scorecard and target/chaos/report.json
 	@cargo xtask chaos $(ARGS)
+
+brokers: xtask ## the queue's tests and a short chaos run on RabbitMQ 4.0 and 4.3 (root, and a Debian mirror)
+	@cargo xtask brokers $(ARGS)
 
 conformance: xtask ## public clients from npm, PyPI and crates.io against the simulated org
 	@cargo xtask conformance $(ARGS)

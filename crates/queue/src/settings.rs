@@ -24,8 +24,9 @@ pub struct FleetArgs {
     /// How many partitions the fleet has, 1 to 256; the same for every program.
     #[arg(long, env = "CAUSEWAY_PARTITIONS", default_value = "32")]
     pub partitions: String,
-    /// How many inboxes the fleet has, 1 to 64; the same for every program.
-    #[arg(long, env = "CAUSEWAY_INBOXES", default_value = "4")]
+    /// How many inboxes the fleet has, 1 to 64; the same for every program. With more than one, RabbitMQ may give a customer
+    /// another inbox when it restarts, and an order that waits in the old one be overtaken.
+    #[arg(long, env = "CAUSEWAY_INBOXES", default_value = "1")]
     pub inboxes: String,
 }
 
@@ -87,6 +88,19 @@ mod tests {
         assert_eq!(fleet.topology.queue_name(crate::topology::Queue::Partition(7)), "acme.orders.write.07");
         assert_eq!((fleet.topology.partitions, fleet.topology.inboxes), (8, 2));
         assert!(!format!("{fleet:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_fleet_has_one_inbox_unless_told_otherwise_since_the_exchange_deals_several_anew_when_the_broker_restarts() {
+        #[derive(clap::Parser)]
+        struct Program {
+            #[command(flatten)]
+            fleet: FleetArgs,
+        }
+        let program = <Program as clap::Parser>::parse_from(["program"]);
+        assert_eq!(program.fleet.inboxes, "1");
+        let namespace = Namespace::parse("acme").expect("a name");
+        assert_eq!(Topology::new(namespace).inboxes, 1);
     }
 
     #[test]

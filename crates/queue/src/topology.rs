@@ -51,7 +51,7 @@ impl Topology {
     pub fn new(namespace: Namespace) -> Self {
         Self {
             namespace,
-            inboxes: 4,
+            inboxes: 1,
             partitions: 32,
             inbox_bytes: 1 << 30,
             partition_bytes: 256 << 20,

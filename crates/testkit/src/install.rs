@@ -15,12 +15,88 @@ const REDIS_SINCE: [u32; 2] = [6, 2];
 /// Another program of a machine that was just started may hold the package database for so many seconds.
 const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=120";
 
-/// The folder with `rabbitmq-server` and `rabbitmqctl` of the newest version that is installed.
-///
-/// # Errors
-/// When there is none, or it is too old; the message tells what to do.
-pub fn rabbitmq_sbin() -> Result<PathBuf> {
-    Machine::this().rabbitmq_sbin()
+/// Names a folder with a whole system in it, in which RabbitMQ is run instead of the machine's own: an environment
+/// variable. `cargo xtask brokers` makes such folders and sets it.
+pub const RABBITMQ_ROOT: &str = "CAUSEWAY_RABBITMQ_ROOT";
+
+/// Where RabbitMQ and its port mapper are run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerHome {
+    /// The system's folder; `None` for this machine.
+    root: Option<PathBuf>,
+    sbin: PathBuf,
+    epmd: PathBuf,
+    version: Vec<u32>,
+}
+
+/// Mounts what the server needs into a system's folder, in a mount namespace that ends with it, and becomes the program.
+/// `$1` is the root, `$2` the node's folder; the rest is the program with its arguments.
+const ENTER: &str = r#"
+set -e
+root=$1 dir=$2
+shift 2
+mkdir -p "$root$dir"
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$dir" "$root$dir"
+exec chroot "$root" "$@"
+"#;
+
+impl BrokerHome {
+    /// What [`RABBITMQ_ROOT`] names, or else the newest RabbitMQ of this machine.
+    ///
+    /// # Errors
+    /// There is none, or it is too old; the message tells what to do.
+    pub fn find() -> Result<Self> {
+        match std::env::var_os(RABBITMQ_ROOT).filter(|root| !root.is_empty()) {
+            Some(root) => Self::within(&std::path::absolute(PathBuf::from(root))?),
+            None => Self::of(&Machine::this(), None),
+        }
+    }
+
+    /// The RabbitMQ of the system in this folder.
+    ///
+    /// # Errors
+    /// It holds none.
+    pub fn within(root: &Path) -> Result<Self> {
+        Self::of(&Machine::within(root), Some(root))
+            .with_context(|| format!("looking for RabbitMQ in the system below {}", root.display()))
+    }
+
+    fn of(machine: &Machine, root: Option<&Path>) -> Result<Self> {
+        let (sbin, epmd) = (machine.rabbitmq_sbin()?, machine.epmd()?);
+        let version = machine.newest_rabbitmq().map(|(version, _)| version).unwrap_or_default();
+        let inside = |path: PathBuf| match root.and_then(|root| path.strip_prefix(root).ok()) {
+            Some(path) => Path::new("/").join(path),
+            None => path,
+        };
+        Ok(Self { root: root.map(Path::to_owned), sbin: inside(sbin), epmd: inside(epmd), version })
+    }
+
+    /// Its version: `4.0.5`.
+    pub fn version(&self) -> String {
+        self.version.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
+    }
+
+    /// `rabbitmq-server` or `rabbitmqctl`, ready for its arguments. `dir` is the node's folder.
+    pub(crate) fn command(&self, program: &str, dir: &Path) -> Command {
+        self.run(&self.sbin.join(program), dir)
+    }
+
+    /// Erlang's port mapper, ready for its arguments.
+    pub(crate) fn epmd(&self, dir: &Path) -> Command {
+        self.run(&self.epmd, dir)
+    }
+
+    fn run(&self, program: &Path, dir: &Path) -> Command {
+        let Some(root) = &self.root else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "/bin/sh", "-c", ENTER, "enter"]).arg(root).arg(dir);
+        // The machine's own may name places and languages that this system does not have.
+        command.arg(program).env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("LANG", "C.UTF-8").env_remove("LC_ALL");
+        command
+    }
 }
 
 /// The Redis server.
@@ -29,14 +105,6 @@ pub fn rabbitmq_sbin() -> Result<PathBuf> {
 /// When there is none; the message tells what to run.
 pub fn redis_server() -> Result<PathBuf> {
     Machine::this().redis_server()
-}
-
-/// Erlang's port mapper, which comes with RabbitMQ's dependencies.
-///
-/// # Errors
-/// When there is none; the message tells what to run.
-pub fn epmd() -> Result<PathBuf> {
-    Machine::this().epmd()
 }
 
 /// Makes sure that both are installed: installs Debian's packages when one is missing and this is root.
@@ -75,6 +143,15 @@ impl Machine {
             policy: PathBuf::from("/usr/sbin/policy-rc.d"),
             lock: std::env::temp_dir().join("causeway-install.lock"),
             is_root: nix::unistd::Uid::effective().is_root(),
+        }
+    }
+
+    /// The system in a folder.
+    fn within(root: &Path) -> Self {
+        Self {
+            path: ["usr/bin", "usr/local/bin", "usr/sbin"].map(|folder| root.join(folder)).into(),
+            rabbitmq_homes: vec![root.join("usr/lib/rabbitmq/lib")],
+            ..Self::this()
         }
     }
 

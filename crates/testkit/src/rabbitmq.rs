@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::install;
+use crate::install::BrokerHome;
 use crate::port;
 use crate::process::{self, Node};
 
@@ -102,7 +102,7 @@ impl RabbitMq {
     /// # Errors
     /// When RabbitMQ is not installed.
     pub fn ctl(&self) -> Result<Command> {
-        let mut command = Command::new(install::rabbitmq_sbin()?.join("rabbitmqctl"));
+        let mut command = BrokerHome::find()?.command("rabbitmqctl", &self.dir);
         self.environment(&mut command);
         Ok(command)
     }
@@ -130,7 +130,7 @@ impl RabbitMq {
         if !self.epmd.as_ref().is_some_and(Node::is_alive) {
             self.launch_epmd().await?;
         }
-        let mut command = Command::new(install::rabbitmq_sbin()?.join("rabbitmq-server"));
+        let mut command = BrokerHome::find()?.command("rabbitmq-server", &self.dir);
         self.environment(&mut command);
         command.env("RUNNING_UNDER_SYSTEMD", "true").env_remove("NOTIFY_SOCKET").current_dir(&self.dir);
         let what = format!("RabbitMQ on port {}", self.ports.amqp);
@@ -146,7 +146,7 @@ impl RabbitMq {
     async fn launch_epmd(&mut self) -> Result<()> {
         let dir = process::claim(&self.dir.join("epmd"))?;
         let port = self.ports.epmd;
-        let mut command = Command::new(install::epmd()?);
+        let mut command = BrokerHome::find()?.epmd(&dir);
         command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
         let answers = async |_: &Node| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok();
         let what = format!("epmd on port {port}");

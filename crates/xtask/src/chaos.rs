@@ -1,5 +1,6 @@
 //! `cargo xtask chaos`: the fleet under load while everything around it fails at random, and a count at the end.
 
+mod history;
 mod journal;
 mod listener;
 mod overlaps;
@@ -10,7 +11,7 @@ mod run;
 mod schedule;
 mod surroundings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -47,8 +48,9 @@ use crate::demo::{alone, shown};
     cargo xtask chaos --plan --seed 42                 only print which faults fall when\n  \
     cargo xtask chaos --faults kill-writer,flush       only these kinds\n  \
     cargo xtask chaos --faults kill-rabbitmq --rate 50 fewer orders a second\n\n\
-    Logs are in target/chaos/logs, one file per life of a process. A run that fails keeps them in\n\
-    target/chaos/failed-<seed>, and prints the command that repeats it.")]
+    Logs are in target/chaos/logs, one file per life of a process; customers.txt there holds the history of each\n\
+    customer of whom something is wrong. A run that fails keeps them in target/chaos/failed-<seed>, and prints the\n\
+    command that repeats it.")]
 pub(crate) struct Chaos {
     /// How many seconds orders are published and faults fall, 5 to 36,000.
     #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=36_000))]
@@ -71,6 +73,9 @@ pub(crate) struct Chaos {
     /// How many seconds the fleet has to drain once the faults are lifted, 10 to 3,600.
     #[arg(long, default_value_t = 120, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=3_600))]
     drain: u32,
+    /// Where the programs lie, instead of building them.
+    #[arg(long, value_name = "DIR")]
+    programs_in: Option<PathBuf>,
     /// Print the faults and their times, and run nothing.
     #[arg(long)]
     plan: bool,
@@ -132,7 +137,7 @@ impl Chaos {
     }
 
     /// Everything up to the report; what was started is ended.
-    async fn play(&self) -> Result<(Report, std::path::PathBuf)> {
+    async fn play(&self) -> Result<(Report, PathBuf)> {
         let dir = stage_folder_without_failures()?;
         let console = Console::new();
         let faults = schedule(self.seed, &self.extent());
@@ -144,11 +149,17 @@ impl Chaos {
             faults.len(),
             publish.setting().replace('_', " ")
         ));
-        // Cargo shows its own progress.
-        let programs = Programs::build_alike().await?;
+        let programs = match &self.programs_in {
+            Some(folder) => Programs::lying_in(&std::path::absolute(folder)?)
+                .with_context(|| format!("not all programs are in {}", folder.display()))?,
+            // Cargo shows its own progress.
+            None => Programs::build_alike().await?,
+        };
         let services = console.step("RabbitMQ and Redis are up", Services::start(&crate::services::root())).await?;
         let stage = Stage::set(self, publish, &programs, services, &dir, &console).await?;
         let run = stage.play(&faults, &console).await?;
+        let histories = dir.join("logs").join("customers.txt");
+        std::fs::write(&histories, &run.histories).with_context(|| format!("cannot write {}", histories.display()))?;
         Ok((Report::of(self, publish, &faults, &run), dir))
     }
 
@@ -187,7 +198,7 @@ impl Chaos {
 }
 
 /// `target/chaos`, in which what earlier failures kept stays.
-fn stage_folder_without_failures() -> Result<std::path::PathBuf> {
+fn stage_folder_without_failures() -> Result<PathBuf> {
     let dir = crate::target().join("chaos");
     for part in ["logs", "processes"] {
         let _ = std::fs::remove_dir_all(dir.join(part));
@@ -197,7 +208,7 @@ fn stage_folder_without_failures() -> Result<std::path::PathBuf> {
 }
 
 /// Puts the logs and the report of a failed run aside, where the next run leaves them alone.
-fn keep(dir: &Path, seed: u64) -> Result<std::path::PathBuf> {
+fn keep(dir: &Path, seed: u64) -> Result<PathBuf> {
     let kept = dir.join(format!("failed-{seed}"));
     let _ = std::fs::remove_dir_all(&kept);
     let moved = std::fs::create_dir_all(&kept)
@@ -205,4 +216,51 @@ fn keep(dir: &Path, seed: u64) -> Result<std::path::PathBuf> {
         .and_then(|()| std::fs::copy(dir.join("report.json"), kept.join("report.json")).map(drop));
     moved.with_context(|| format!("cannot keep the logs in {}", kept.display()))?;
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The programs that `cargo test --workspace` has built beside this test; none when it was built alone.
+    fn beside() -> Option<PathBuf> {
+        let test = std::env::current_exe().ok()?;
+        let folder = test.parent()?.parent()?.to_owned();
+        Programs::lying_in(&folder).map(|_| folder)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fleet_whose_programs_lines_and_org_fail_loses_doubles_and_reorders_nothing() {
+        let chaos = Chaos {
+            seconds: 12,
+            seed: 1,
+            rate: 30,
+            programs: 2,
+            faults: vec![
+                Kind::KillIngest,
+                Kind::KillWriter,
+                Kind::StopWriter,
+                Kind::EndIngest,
+                Kind::EndWriter,
+                Kind::Cut,
+                Kind::CommitThenDrop,
+                Kind::Truncated,
+                Kind::Locks,
+                Kind::Halted,
+                Kind::Expired,
+            ],
+            publish: Some(Publish::AfterCommit),
+            drain: 90,
+            programs_in: beside(),
+            plan: false,
+        };
+        let _alone = alone(&crate::target(), "chaos").expect("no other run");
+        let (report, dir) = chaos.play().await.expect("it runs to its end");
+        let kept = (!report.holds()).then(|| {
+            report.save(&dir.join("report.json")).expect("saved");
+            keep(&dir, chaos.seed).expect("kept")
+        });
+        assert!(report.holds(), "{}\nlogs: {kept:?}\nagain: {}", report.render(), report.command);
+        assert!(report.orders_written > 200 && report.faults.values().sum::<usize>() >= 5, "{}", report.render());
+    }
 }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tasks talk to cargo by its environment, and take real time")]
 
+mod brokers;
 mod chaos;
 mod check;
 mod child;
@@ -33,6 +34,7 @@ struct Cli {
 enum Task {
     Demo(demo::Demo),
     Chaos(chaos::Chaos),
+    Brokers(brokers::Brokers),
     Conformance(conformance::Conformance),
     #[command(subcommand)]
     Services(services::Services),
@@ -45,6 +47,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Demo(demo) => demo.run().await,
         Task::Chaos(chaos) => chaos.run().await,
+        Task::Brokers(brokers) => brokers.run().await,
         Task::Conformance(conformance) => conformance.run().await,
         Task::Services(services) => services.run().await,
         Task::Test(test) => test.run().await,

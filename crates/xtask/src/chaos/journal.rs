@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
 
 use super::schedule::{Fault, Kind};
+
+/// A fault that cannot begin within this of its time does not fall.
+const LATEST: Duration = Duration::from_secs(5);
 
 /// Filled from everywhere while faults fall.
 #[derive(Debug, Default)]
@@ -22,13 +28,29 @@ pub(crate) struct Entries {
     pub(crate) notes: Vec<String>,
     /// The last one that fell.
     pub(crate) last: Option<Fault>,
+    /// How many did not fall because their subject had not recovered from another.
+    pub(crate) left_out: usize,
     /// Those that could not be carried out.
     pub(crate) spoilt: Vec<String>,
 }
 
 impl Journal {
+    /// Waits until a fault is due. `false` when its subject still recovered from the one before long after that: then it
+    /// does not fall, for a run is to end.
+    pub(crate) async fn begins(&self, fault: &Fault, began: Instant) -> bool {
+        let due = began + fault.at;
+        sleep_until(due).await;
+        let late = due.elapsed() > LATEST;
+        if late {
+            self.entries().left_out += 1;
+        } else {
+            self.fell(fault);
+        }
+        !late
+    }
+
     /// A fault begins.
-    pub(crate) fn fell(&self, fault: &Fault) {
+    fn fell(&self, fault: &Fault) {
         let mut entries = self.entries();
         *entries.fallen.entry(fault.kind).or_default() += 1;
         entries.last = Some(*fault);

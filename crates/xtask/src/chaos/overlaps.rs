@@ -1,6 +1,7 @@
 //! Whether the org ever worked on two requests of one customer at once, by its own log of requests.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Deserialize;
 
@@ -16,7 +17,24 @@ pub(crate) struct Request {
     duration_ms: i64,
     #[serde(default)]
     rows: Vec<String>,
+    status: u16,
+    path: String,
     fault: Option<String>,
+}
+
+impl Request {
+    /// Whether a row of it is this one.
+    pub(crate) fn names(&self, id: &str) -> bool {
+        self.rows.iter().any(|row| row.ends_with(id))
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, at, duration_ms, rows, status, path, fault } = self;
+        let fault = fault.as_deref().unwrap_or("no fault");
+        write!(f, "request {number} at {at}, {duration_ms} ms, {path}, {} rows, status {status}, {fault}", rows.len())
+    }
 }
 
 /// Faults whose request was carried out all the same; with any other, nothing was.
@@ -81,7 +99,7 @@ mod tests {
 
     fn request(number: u64, at_ms: i64, duration_ms: i64, row: &str) -> Request {
         let at = format!("2026-02-03T16:00:{:02}.{:03}+0000", at_ms / 1_000, at_ms % 1_000);
-        Request { number, at, duration_ms, rows: vec![row.to_owned()], fault: None }
+        Request { number, at, duration_ms, rows: vec![row.to_owned()], status: 200, path: String::new(), fault: None }
     }
 
     #[test]

@@ -85,8 +85,9 @@ impl Place {
     ) -> Result<()> {
         for fault in faults {
             self.keep_filled(began + fault.at, journal).await?;
-            journal.fell(fault);
-            self.befall(fault, journal).await?;
+            if journal.begins(fault, began).await {
+                self.befall(fault, journal).await?;
+            }
         }
         self.keep_filled(until, journal).await
     }

@@ -76,6 +76,8 @@ pub(crate) struct Report {
     pub(crate) seconds_to_drain: f64,
     /// How many faults of each kind fell.
     pub(crate) faults: BTreeMap<Kind, usize>,
+    /// How many more were planned and did not fall, because their subject had not recovered from another.
+    pub(crate) faults_left_out: usize,
     /// How many requests, graphs or rows the org's faults went off on.
     pub(crate) fault_hits: BTreeMap<Kind, u64>,
     /// How often programs of each kind were started.
@@ -149,6 +151,7 @@ impl Report {
             seconds: rounded(run.took.as_secs_f64()),
             seconds_to_drain: rounded(run.drained_in.as_secs_f64()),
             faults: run.journal.fallen.clone(),
+            faults_left_out: run.journal.left_out,
             fault_hits: run.journal.hits.clone(),
             program_starts: run.lives.clone(),
             findings,
@@ -235,6 +238,9 @@ impl Report {
         for (kind, count) in &self.faults {
             let hits = self.fault_hits.get(kind).map_or_else(String::new, |hits| format!(" ({hits} hits)"));
             row(plain.clone(), &format!("  {}{hits}", kind.name()), number(*count), None);
+        }
+        if self.faults_left_out > 0 {
+            row(plain.clone(), "  left out, their subject being busy", number(self.faults_left_out), None);
         }
         for (what, count, counts) in self.proofs() {
             let (mark, color) = match (count, counts) {

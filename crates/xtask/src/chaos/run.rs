@@ -11,13 +11,14 @@ use anyhow::{Context, Result};
 use futures::future::{join_all, try_join_all};
 use queue::dead_letters::DeadLetters;
 use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
-use queue::session::Broker;
+use queue::session::{Broker, Session};
 use queue::topology::{Namespace, Topology};
 use serde_json::json;
 use testkit::eventually::within;
 use testkit::{Services, TcpProxy, port};
 use tokio::time::{Instant, sleep};
 
+use super::history::histories;
 use super::journal::{Entries, Journal};
 use super::listener::Listener;
 use super::overlaps::{Request, overlaps};
@@ -87,6 +88,8 @@ pub(crate) struct Run {
     pub(crate) repeated: usize,
     /// How often programs were started.
     pub(crate) lives: BTreeMap<&'static str, u32>,
+    /// The whole history of the customers of whom something is wrong.
+    pub(crate) histories: String,
     /// Why the run failed beyond what the reconciliation says.
     pub(crate) failures: Vec<String>,
 }
@@ -242,12 +245,13 @@ impl Stage {
         failures.extend(self.end(&journal).await?);
         console.end(&bars);
 
-        let desk = self.direct.connect().await?;
-        let letters = DeadLetters::open(&self.direct, "chaos").await?;
+        let (desk, letters) = self.desk().await?;
         let evidence = self.evidence(&letters).await?;
         log.read(&self.org).await?;
         let reconciliation = reconcile(&evidence);
         let overlaps = overlaps(&log.requests, &self.script, &evidence.accounts);
+        let findings: Vec<String> = reconciliation.findings.iter().chain(&overlaps).cloned().collect();
+        let histories = histories(&findings, &evidence, &self.script, &log.requests);
         letters.close().await;
         desk.close().await;
         let api_calls = self.org.usage().await?.api_calls_total.saturating_sub(calls_before);
@@ -267,6 +271,7 @@ impl Stage {
             deliveries,
             repeated: progress.repeated.load(Ordering::Relaxed),
             lives,
+            histories,
             failures,
         })
     }
@@ -341,8 +346,7 @@ impl Stage {
         let began = Instant::now();
         let deadline = began + self.drain;
         let deliveries = self.script.deliveries.len();
-        let session = self.direct.connect().await?;
-        let letters = DeadLetters::open(&self.direct, "chaos").await?;
+        let (session, letters) = self.desk().await?;
         let mut calm = 0;
         let drained = loop {
             let next = Instant::now() + GATHER;
@@ -395,6 +399,22 @@ impl Stage {
         let left = ready(session.as_ref(), &self.topology).await?;
         session.close().await;
         Ok((left > 0).then(|| format!("{left} messages were still unsettled when the programs had drained and ended")))
+    }
+
+    /// The run's own ends of the broker. A broker that was killed a moment ago does not know all of its queues yet.
+    async fn desk(&self) -> Result<(Arc<dyn Session>, DeadLetters)> {
+        let deadline = Instant::now() + START;
+        loop {
+            let opened = async {
+                let session = self.direct.connect().await?;
+                anyhow::Ok((session, DeadLetters::open(&self.direct, "chaos").await?))
+            };
+            match opened.await {
+                Ok(desk) => return Ok(desk),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => sleep(PUT_BACK).await,
+            }
+        }
     }
 
     async fn evidence(&self, letters: &DeadLetters) -> Result<Evidence> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use testkit::{RabbitMq, Redis, TcpProxy};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::journal::Journal;
 use super::schedule::{Fault, Kind, Trouble};
@@ -23,8 +23,9 @@ pub(crate) async fn disturb_rabbitmq(
     journal: &Journal,
 ) -> Result<()> {
     for fault in faults {
-        sleep_until(began + fault.at).await;
-        journal.fell(fault);
+        if !journal.begins(fault, began).await {
+            continue;
+        }
         if fault.kind == Kind::Alarm {
             let raised = node.alarm(true).await;
             sleep(fault.lasting).await;
@@ -45,8 +46,9 @@ pub(crate) async fn disturb_rabbitmq(
 /// Kills and restarts Redis, or makes it forget everything, at the times of the faults.
 pub(crate) async fn disturb_redis(node: &mut Redis, faults: &[Fault], began: Instant, journal: &Journal) -> Result<()> {
     for fault in faults {
-        sleep_until(began + fault.at).await;
-        journal.fell(fault);
+        if !journal.begins(fault, began).await {
+            continue;
+        }
         if fault.kind == Kind::Flush {
             if let Err(error) = node.flush().await {
                 journal.spoil(fault, &error);
@@ -75,8 +77,9 @@ async fn again(mut start: impl AsyncFnMut() -> Result<()>) -> Result<()> {
 /// Arms the org's faults at their times, and lifts them.
 pub(crate) async fn disturb_org(org: &Org, faults: &[Fault], began: Instant, journal: &Journal) -> Result<()> {
     for fault in faults {
-        sleep_until(began + fault.at).await;
-        journal.fell(fault);
+        if !journal.begins(fault, began).await {
+            continue;
+        }
         if matches!(fault.kind, Kind::Expired | Kind::TokenLost) {
             org.post("sessions/expire", &Value::Null).await?;
         }
@@ -134,8 +137,9 @@ fn org_fault(kind: Kind) -> Value {
 /// Troubles a line at the times of the faults, and mends it.
 pub(crate) async fn disturb_line(line: &TcpProxy, faults: &[Fault], began: Instant, journal: &Journal) {
     for fault in faults {
-        sleep_until(began + fault.at).await;
-        journal.fell(fault);
+        if !journal.begins(fault, began).await {
+            continue;
+        }
         match fault.trouble {
             None => {}
             Some(Trouble::Cut { reset: true }) => line.reset(),

@@ -1,7 +1,7 @@
 //! The programs, built by the project's own cargo.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -44,6 +44,13 @@ impl Programs {
     /// As [`Programs::build`].
     pub(crate) async fn build_alike() -> Result<Self> {
         Self::built(if cfg!(debug_assertions) { &[] } else { &["--release"] }).await
+    }
+
+    /// Those that lie in a folder; `None` where one is missing.
+    pub(crate) fn lying_in(folder: &Path) -> Option<Self> {
+        let [simulator, ingest, writer, replayer] = NAMES.map(|name| folder.join(name));
+        let all = [&simulator, &ingest, &writer, &replayer].into_iter().all(|program| program.is_file());
+        all.then_some(Self { simulator, ingest, writer, replayer })
     }
 
     async fn built(options: &[&str]) -> Result<Self> {
