@@ -27,6 +27,7 @@
 //! - `parse(render(order))` is the same order; unknown keys survive.
 
 pub mod atlas;
+pub mod breaker;
 pub mod config;
 pub mod dead_letter;
 pub mod envelope;
@@ -37,6 +38,7 @@ pub mod mapping;
 pub mod order;
 pub mod outcome;
 pub mod plan;
+pub mod quota;
 pub mod retry;
 pub mod secrets;
 pub mod settlement;

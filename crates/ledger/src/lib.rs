@@ -12,8 +12,8 @@
 //! ([`Ledger::handed_on`]). A crash between the two hands it on twice, and never loses it. Of an order that was given up
 //! this is taken back ([`Ledger::forget_sightings`]), so that it can be sent again.
 //!
-//! Beside the effects it keeps the fleet's sign-in to the org, sealed ([`grant`], [`seal`]): in Redis alone, since a memory
-//! that one process has is no fleet's.
+//! Beside the effects it keeps the fleet's sign-in to the org, sealed ([`grant`], [`seal`]), and what the fleet knows of the
+//! org's API calls ([`budget`]): in Redis alone, since a memory that one process has is no fleet's.
 //!
 //! # Two backends, one behaviour
 //!
@@ -37,6 +37,7 @@
 //!
 //! Redis has to run with `maxmemory-policy noeviction`; an append-only file makes restarts cheaper, not safer.
 
+pub mod budget;
 pub mod contract;
 pub mod effect;
 pub mod grant;

@@ -50,7 +50,11 @@ async fn ready(State(lifecycle): State<Lifecycle>) -> Response {
         })
         .collect();
     let ready = lifecycle.health().is_ready();
-    (status(ready), axum::Json(json!({ "ready": ready, "conditions": conditions }))).into_response()
+    (
+        status(ready),
+        axum::Json(json!({ "ready": ready, "conditions": conditions, "notices": lifecycle.health().notices() })),
+    )
+        .into_response()
 }
 
 async fn metrics(State(lifecycle): State<Lifecycle>) -> Response {

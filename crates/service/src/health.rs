@@ -37,6 +37,8 @@ struct State {
     conditions: BTreeMap<&'static str, Condition>,
     /// Neighbours that no condition is about.
     neighbours: BTreeMap<&'static str, bool>,
+    /// What an operator should know although it makes the process neither dead nor unready.
+    notices: BTreeMap<&'static str, String>,
     was_ready: bool,
     last_beat: Option<Instant>,
 }
@@ -58,6 +60,20 @@ impl Health {
     /// Reports whether a neighbour answers whose absence is no reason to restart or unroute the process.
     pub fn neighbour(&self, name: &'static str, up: bool) {
         self.state().neighbours.insert(name, up);
+    }
+
+    /// Tells, or no longer tells, what an operator should know although it makes the process neither dead nor unready.
+    pub fn notice(&self, name: &'static str, notice: Option<String>) {
+        let notices = &mut self.state().notices;
+        match notice {
+            Some(notice) => notices.insert(name, notice),
+            None => notices.remove(name),
+        };
+    }
+
+    /// Every notice, by name.
+    pub fn notices(&self) -> BTreeMap<&'static str, String> {
+        self.state().notices.clone()
     }
 
     /// The main loop turned. From the first call on it must come again within [`LIVE_WITHIN`].
@@ -164,6 +180,17 @@ mod tests {
         assert!(health.is_ready());
         health.not_ready("rabbitmq", "away");
         assert!(!health.is_ready() && health.was_ready());
+    }
+
+    #[test]
+    fn a_notice_is_told_until_it_is_taken_back_and_the_process_stays_ready() {
+        let health = Health::default();
+        health.set("rabbitmq", Condition::Ready);
+        health.notice("salesforce", Some("away until 12:00".to_owned()));
+        assert!(health.is_ready());
+        assert_eq!(health.notices(), BTreeMap::from([("salesforce", "away until 12:00".to_owned())]));
+        health.notice("salesforce", None);
+        assert!(health.notices().is_empty());
     }
 
     #[test]

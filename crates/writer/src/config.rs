@@ -13,6 +13,7 @@ use queue::settings::{Fleet, FleetArgs};
 use salesforce::{ApiVersion, ClientSettings};
 use service::{Address, Problems};
 
+use crate::gate::QuotaArgs;
 use crate::handler::{HandlerSettings, MAX_BATCH};
 use crate::sign_in::{SignIn, SignInArgs};
 
@@ -63,6 +64,9 @@ pub struct Args {
     )]
     salesforce_deadline: String,
 
+    #[command(flatten)]
+    quota: QuotaArgs,
+
     /// Most orders per API call, 1 to 75. Fewer go while Salesforce refuses many, or takes longer than 10 s.
     #[arg(long, env = "CAUSEWAY_BATCH_ORDERS", default_value = "75", help_heading = "Work")]
     batch_orders: String,
@@ -82,7 +86,7 @@ pub struct Args {
     /// The longest pause between two probes while Salesforce or Redis is away; pauses grow to it from 1 s.
     #[arg(long, env = "CAUSEWAY_OUTAGE_PROBE", default_value = "30s", value_name = "TIME", help_heading = "Work")]
     outage_probe: String,
-    /// The pause between two probes while the org's request allocation is spent.
+    /// How old the count of the org's API calls may be, while they are spent, before one request of the fleet looks again.
     #[arg(long, env = "CAUSEWAY_QUOTA_PROBE", default_value = "15m", value_name = "TIME", help_heading = "Work")]
     quota_probe: String,
 }
@@ -134,6 +138,7 @@ impl Config {
         let linger = problems.duration("CAUSEWAY_LINGER", &args.linger);
         let prefetch = problems.number("CAUSEWAY_PREFETCH", &args.prefetch, 1..=2000);
         let lease = problems.duration("CAUSEWAY_LEASE", &args.lease);
+        let reserve = args.quota.read(problems);
         let outage_probe = problems.duration("CAUSEWAY_OUTAGE_PROBE", &args.outage_probe);
         let quota_probe = problems.duration("CAUSEWAY_QUOTA_PROBE", &args.quota_probe);
         if let (Some(lease), Some(deadline)) = (lease, deadline)
@@ -164,6 +169,7 @@ impl Config {
                 lease: lease?,
                 outage_probe: outage_probe?,
                 quota_probe: quota_probe?,
+                reserve: reserve?,
             },
             batches: BatchSettings {
                 orders: usize::try_from(batch?).ok()?,

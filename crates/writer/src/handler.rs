@@ -1,5 +1,6 @@
 //! A batch of orders: claim, look up what is unknown, send, decide duplicates, settle.
 
+mod admission;
 mod duplicate;
 mod publish;
 mod send;
@@ -18,6 +19,7 @@ use domain::event::OrderEvent;
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::order::id::{OrderId, RecordId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
+use domain::quota::Reserve;
 use domain::settlement::{Settlement, settle};
 use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
 use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
@@ -30,6 +32,7 @@ use tokio::sync::watch;
 
 use crate::attempt::{Attempt, Stage};
 use crate::duplicates::decided::Decided;
+use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::outcome::{Probes, not_written, of_error};
 use crate::resolve;
@@ -50,6 +53,8 @@ pub struct HandlerSettings {
     pub outage_probe: Duration,
     /// How long to wait before a probe when the org's allocation is spent.
     pub quota_probe: Duration,
+    /// What of the allocation is left to others.
+    pub reserve: Reserve,
 }
 
 /// Writes orders.
@@ -59,6 +64,7 @@ pub struct OrderWriter {
     ledger: Arc<dyn Ledger>,
     processing: watch::Receiver<Arc<OrderProcessing>>,
     metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
     epochs: Mutex<HashMap<u16, String>>,
     /// What requests came to, until the loop asks.
     requests: Mutex<Vec<Observation>>,
@@ -74,6 +80,7 @@ impl OrderWriter {
         ledger: Arc<dyn Ledger>,
         processing: watch::Receiver<Arc<OrderProcessing>>,
         metrics: Arc<Metrics>,
+        gate: Arc<Gate>,
     ) -> Self {
         Self {
             settings,
@@ -81,6 +88,7 @@ impl OrderWriter {
             ledger,
             processing,
             metrics,
+            gate,
             epochs: Mutex::default(),
             requests: Mutex::default(),
             outages: AtomicU32::new(0),
@@ -96,13 +104,13 @@ impl OrderWriter {
 
     /// Outages in a row lengthen the pause: 1, 2, 4 … seconds up to the setting.
     fn probes(&self) -> Probes {
-        let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(self.outages.load(Ordering::Relaxed).min(10));
-        Probes { unavailable: doubled.min(self.settings.outage_probe), quota: self.settings.quota_probe }
+        Probes { unavailable: self.gate.pause(), quota: self.settings.quota_probe }
     }
 
     fn ledger_outage(&self, error: &ledger::Error) -> Outcome {
         let failure = Failure::transient(Reason::LedgerUnavailable, error.to_string());
-        Outcome::Outage { failure, retry_after: self.probes().unavailable }
+        let doubled = Duration::from_secs(1) * 2_u32.saturating_pow(self.outages.load(Ordering::Relaxed).min(10));
+        Outcome::Outage { failure, retry_after: doubled.min(self.settings.outage_probe) }
     }
 
     async fn begin<'a>(&self, jobs: &[(&'a OrderEvent, Queue)]) -> Result<Vec<Attempt<'a>>, ledger::Error> {
@@ -346,11 +354,24 @@ impl Handler for OrderWriter {
     }
 
     async fn handle(&self, _session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
+        self.admit(jobs).await
+    }
+
+    fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
+        self.metrics.settled("dead");
+        letter_announcement(&self.settings.decode.tenant, job, failure, letter)
+    }
+}
+
+impl OrderWriter {
+    /// Works on a batch that may go.
+    async fn work_on(&self, jobs: &[&Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
         let processing = Arc::clone(&self.processing.borrow());
         let orders: Vec<(&OrderEvent, Queue)> =
             jobs.iter().filter_map(|job| job.item.as_ref().ok().map(|event| (event, job.queue))).collect();
         let mut attempts = match self.begin(&orders).await {
             Ok(mut attempts) => {
+                self.outages.store(0, Ordering::Relaxed);
                 for (attempt, job) in attempts.iter_mut().zip(jobs) {
                     attempt.released = job.letter.is_some();
                 }
@@ -398,11 +419,6 @@ impl Handler for OrderWriter {
                 jobs.iter().map(|_| Verdict::of(outage.clone())).collect()
             }
         }
-    }
-
-    fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {
-        self.metrics.settled("dead");
-        letter_announcement(&self.settings.decode.tenant, job, failure, letter)
     }
 }
 

@@ -20,6 +20,7 @@
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
+//! * No request begins that would touch what of the org's API calls is kept for others, but for one that looks.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 
 mod attempt;
@@ -27,6 +28,7 @@ mod batch;
 pub mod config;
 mod duplicates;
 mod fleet_tokens;
+mod gate;
 mod grant_file;
 pub mod handler;
 mod hints;
@@ -47,6 +49,7 @@ use service::patience::{Attempt, patiently};
 use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
+use crate::gate::{Gate, GateSettings, Gauges};
 use crate::handler::OrderWriter;
 use crate::hints::RedisHints;
 use crate::metrics::Metrics;
@@ -73,13 +76,22 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
     let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "writer"))));
+    let gate = GateSettings {
+        reserve: config.handler.reserve,
+        quota_probe: config.handler.quota_probe,
+        outage_probe: config.handler.outage_probe,
+        longest: config.handler.lease,
+    };
+    let gauges = Gauges::register(lifecycle.registry()).map_err(|error| Stopped::failed(error.to_string()))?;
+    let gate = Arc::new(Gate::new(gate, ledger.budget(), client.clone(), gauges, &lifecycle));
+    gate.follow(&lifecycle);
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
 
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let processing = reload::follow(config.processing, config.order_processing, &lifecycle);
-    let handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics));
+    let handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics), gate);
     let work = WorkSettings {
         queues: config.fleet.topology.partition_queues(),
         prefetch: config.prefetch,

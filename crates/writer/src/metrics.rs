@@ -1,6 +1,7 @@
 //! What the writer counts. Names follow Prometheus: base units, `_total` for counters; ids are never labels. The registry
 //! puts `causeway_` in front.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::atlas::{Atlas, Surface};
@@ -52,6 +53,8 @@ pub struct Metrics {
     paused: IntGaugeVec,
     calls: IntCounterVec,
     call_seconds: HistogramVec,
+    /// API calls since somebody took the number.
+    calls_made: AtomicU64,
 }
 
 impl Metrics {
@@ -134,6 +137,7 @@ impl Metrics {
             )?,
             paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
             calls: counter("salesforce_calls_total", "API calls, by how they ended.", &["operation", "status"])?,
+            calls_made: AtomicU64::new(0),
             call_seconds: HistogramVec::new(
                 HistogramOpts::new("salesforce_call_seconds", "How long API calls took.")
                     .buckets(prometheus::exponential_buckets(0.01, 2.0, 14)?),
@@ -162,6 +166,7 @@ impl Metrics {
             paused,
             calls,
             call_seconds,
+            calls_made: _,
         } = &metrics;
         for collector in [
             Box::new(received.clone()) as Box<dyn prometheus::core::Collector>,
@@ -218,6 +223,11 @@ impl Metrics {
                 self.calls.with_label_values(&[operation.as_str(), end.as_str()]).inc_by(0);
             }
         }
+    }
+
+    /// How many API calls were made since this was asked last.
+    pub(crate) fn take_calls(&self) -> u64 {
+        self.calls_made.swap(0, Ordering::Relaxed)
     }
 
     /// An order ended.
@@ -319,6 +329,9 @@ impl Observer for Metrics {
 impl CallObserver for Metrics {
     fn call(&self, operation: Operation, end: CallEnd, duration: Duration) {
         self.health.neighbour(DEPENDENCY, matches!(end, CallEnd::Answered | CallEnd::Refused));
+        if end != CallEnd::Unreachable {
+            self.calls_made.fetch_add(1, Ordering::Relaxed);
+        }
         self.calls.with_label_values(&[operation.as_str(), end.as_str()]).inc();
         self.call_seconds.with_label_values(&[operation.as_str()]).observe(duration.as_secs_f64());
     }

@@ -19,6 +19,8 @@ pub(super) static HANDED_ON: LazyLock<Script> = LazyLock::new(|| Script::new(inc
 pub(crate) static GRANT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("grant.lua")));
 pub(crate) static PUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("put.lua")));
 pub(crate) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lease.lua")));
+pub(crate) static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
+pub(crate) static SPENT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spent.lua")));
 
 impl Script {
     /// A script of this code.

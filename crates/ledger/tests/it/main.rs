@@ -1,6 +1,7 @@
 //! What every ledger does, tried on both backends, and what only Redis can do wrong.
 
 mod agreement;
+mod budget;
 mod conformance;
 mod grants;
 mod outages;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::config::OrderProcessing;
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
-use crate::outcome::{lies_in_the_request, of_error, of_refusal};
+use crate::outcome::{lies_in_the_request, of_refusal};
 
 impl OrderWriter {
     /// Sends every attempt that may be sent: many orders in one request, halved where a request is refused as a whole.
@@ -50,12 +49,12 @@ impl OrderWriter {
                 continue;
             }
             self.metrics.batch(graphs.len());
-            let sent = Instant::now();
+            let (began, sent) = (self.gate.now(), Instant::now());
             let answer = client.graph(&graphs).await;
             self.observe(graphs.len(), sent.elapsed(), &answer);
             match answer {
                 Ok(answers) => {
-                    self.outages.store(0, Ordering::Relaxed);
+                    self.gate.answered();
                     for answer in answers {
                         let Some((attempt, plan)) = answer
                             .id
@@ -73,10 +72,9 @@ impl OrderWriter {
                     requests.extend([rest, graphs]);
                 }
                 Err(error) => {
-                    let outcome = of_error(&error, self.probes());
-                    if matches!(outcome, Outcome::Outage { .. }) {
-                        self.outages.fetch_add(1, Ordering::Relaxed);
-                    }
+                    let first = graphs.first().and_then(|graph| graph.id.parse::<usize>().ok());
+                    let first = first.and_then(|index| attempts.get(index)).map(|attempt| attempt.event.order_id());
+                    let outcome = self.judge(&error, began, first).await;
                     for graph in graphs {
                         if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
                             attempt.end(outcome.clone());

@@ -6,6 +6,7 @@ mod letters;
 mod lost_answers;
 mod outages;
 mod processes;
+mod quota;
 mod refusals;
 mod sign_in;
 mod stage;

@@ -69,6 +69,73 @@ async fn an_org_that_drops_every_connection_is_waited_for_and_what_was_sent_is_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_org_that_hangs_is_waited_for_and_no_attempt_is_counted() {
+    let mut stage =
+        Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "500ms").set("CAUSEWAY_LEASE", "1s");
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    stage.org().arm(Fault::always(FaultKind::Hold).on_path("/services/data"));
+    let orders = [orders_of("bob", 2), orders_of("cleo", 1)].concat();
+    stage.hand_on(&orders).await;
+    assert_eq!(writer.pauses().await, "answer_lost");
+    fault_strikes(&stage.org(), 6).await;
+    assert!(writer.metric("breaker_state") > 0.5);
+    stage.org().clear_faults();
+    let told = stage.told.take(3).await;
+    assert!(told.iter().all(|told| told.kind == "order.written"), "{told:#?}");
+    assert!(writer.metric("breaker_state") < 0.5, "closed");
+    stage.assert_each_once_and_in_order(&[("ann", 1), ("bob", 2), ("cleo", 1)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_alone_makes_the_org_hang_pays_for_it_itself() {
+    let mut stage =
+        Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_SALESFORCE_DEADLINE", "500ms").set("CAUSEWAY_LEASE", "1s");
+    let graph = Fault::always(FaultKind::Hold).on_path("/composite/graph");
+    stage.org().arm(graph.containing(testkit::orders::identity("ann")));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 1)).await;
+    stage.told.until("order.dead_lettered", orders_of("ann", 1).iter().map(crate::stage::id_of)).await;
+    stage.written(&orders_of("bob", 1)).await;
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_at_once_are_waited_out() {
+    let mut stage = Stage::new(ONE_ATTEMPT).await;
+    stage.org().arm(Fault::once(FaultKind::ConcurrentLimit));
+    let writer = stage.writer();
+    stage.hand_on(&orders_of("ann", 2)).await;
+    assert_eq!(writer.pauses().await, "salesforce_unavailable");
+    stage.told.until("order.written", orders_of("ann", 2).iter().map(crate::stage::id_of)).await;
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_writer_of_the_fleet_looks_at_an_org_that_is_away() {
+    let stage = Stage::for_several(ONE_ATTEMPT).await;
+    let mut stage = stage.set("CAUSEWAY_OUTAGE_PROBE", "500ms").set("CAUSEWAY_IN_FLIGHT", "1");
+    stage.org().arm(Fault::always(FaultKind::UnavailableHtml).on_path("/services/data"));
+    let began = tokio::time::Instant::now();
+    let writers = [stage.writer(), stage.writer(), stage.writer()];
+    let customers = ["ann", "bob", "cleo", "dora", "emil", "fay", "gus", "hal"];
+    let orders = customers.map(|customer| testkit::orders::new_order(customer, 1));
+    stage.hand_on(&orders).await;
+    fault_strikes(&stage.org(), 8).await;
+    // Each writer meets the outage once by itself; then one looks every half second.
+    let looks = began.elapsed().as_millis() / 500 + 1;
+    let strikes = stage.org().faults()[0].applied;
+    assert!(u128::from(strikes) <= 3 + looks, "{strikes} requests in {:?}", began.elapsed());
+    stage.org().clear_faults();
+    stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    for writer in writers {
+        writer.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_org_whose_port_is_closed_is_waited_for_and_no_attempt_is_counted() {
     // The org behind a fixed port, so that it can go and come back there.
     let [port] = testkit::port::free().expect("a port");
