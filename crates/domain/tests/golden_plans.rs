@@ -461,6 +461,25 @@ fn the_order_json_never_holds_a_reference_and_reads_back_equal() {
 }
 
 #[test]
+fn an_event_carries_its_key_where_the_settings_name_a_field_for_it_and_two_events_share_it_only_as_doubles() {
+    let settings = "sendWholeOrder = true\n[orderDataOptions]\nfieldsToKeep = [\"total\", \"eventKey\"]\n\
+                    [platform_events]\nevent_key = \"i42as__EventKey__c\"";
+    let key = |number: &str| {
+        let fields = event(&planned(&golden(number, &[]), settings));
+        let json: Value = serde_json::from_str(fields["LimioOrder"].as_str().expect("a text")).expect("JSON");
+        assert_eq!(json["eventKey"], fields["EventKey"]);
+        fields["EventKey"].as_str().expect("a text").to_owned()
+    };
+    let order = golden("01", &[]);
+    assert_eq!(key("01"), format!("{}/NEW_ORDER", order.id));
+    assert_eq!(key("01"), key("04"), "the same order, sent again");
+    assert_ne!(key("01"), key("05"));
+    let fields = event(&planned(&order, "sendWholeOrder = true"));
+    assert!(!fields.contains_key("EventKey"), "an org without the field is sent none");
+    assert!(!fields["LimioOrder"].as_str().expect("a text").contains("eventKey"), "nor is it where nobody asked");
+}
+
+#[test]
 fn the_order_json_has_no_payment_secrets_and_only_the_keys_asked_for() {
     let payment = json!({"type": "zuora", "zuora": {"refId": "8a", "token": "t0ken", "signature": "s1gn"}});
     let template = json!("/config/templates/offers/default");

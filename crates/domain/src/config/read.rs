@@ -14,7 +14,7 @@ use crate::config::settings::{
     EventOverride, EventSelection, ExtraField, MissingLastName, OversizePolicy, PlatformEvents, PublishBehavior,
     SeveralMatches, TextOverflow, TransferObject,
 };
-use crate::mapping::event_fields::EVENT_FIELDS;
+use crate::mapping::event_fields::{EVENT_FIELDS, EventField};
 use crate::mapping::event_type::EventType;
 use crate::retry::RetryPolicy;
 
@@ -93,6 +93,16 @@ fn platform_events(document: &mut Document<'_>, events: &mut PlatformEvents) {
             Err(Refused::new("a namespace prefix ends in two underscores", remedy))
         }
     });
+    document.set(&mut events.event_key, "platform_events.event_key", optional_api_name);
+    let named = |field: &&EventField| {
+        let name = format!("{}{}__c", events.field_prefix, field.name);
+        name.eq_ignore_ascii_case(&events.event_key)
+    };
+    if let Some(field) = EVENT_FIELDS.iter().find(named) {
+        let problem = format!("the event's field {} holds something else", field.name);
+        let remedy = "Name a text field of its own, or write an empty text where the event has none";
+        document.refuse_at("platform_events.event_key", Refused::new(problem, remedy));
+    }
     document.set(&mut events.publish_behavior, "platform_events.publish_behavior", |value| {
         choice(value, &[("after_commit", PublishBehavior::AfterCommit), ("immediate", PublishBehavior::Immediate)])
     });

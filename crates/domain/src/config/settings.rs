@@ -70,6 +70,8 @@ pub struct PlatformEvents {
     pub api_name: String,
     /// What stands before each field name, such as `i42as__`. May be empty.
     pub field_prefix: String,
+    /// API name of a text field of the event that carries the event's key. Empty: the event has none.
+    pub event_key: String,
     /// How the event is defined in the org.
     pub publish_behavior: PublishBehavior,
     /// Fields of the former, customer-defined event that this org's event has too.
@@ -96,6 +98,7 @@ impl Default for PlatformEvents {
             order_types: EventSelection::All,
             api_name: "i42as__OrderEvent__e".to_owned(),
             field_prefix: "i42as__".to_owned(),
+            event_key: String::new(),
             publish_behavior: PublishBehavior::AfterCommit,
             extra_fields: BTreeSet::new(),
             max_order_json_chars: Self::MAX_ORDER_JSON_CHARS,

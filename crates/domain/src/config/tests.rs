@@ -119,6 +119,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("[platform_events]\norder_types = []", "the list is empty"),
         ("[platform_events]\nfield_prefix = \"i42as\"", "ends in two underscores"),
         ("[platform_events]\nmax_order_json_chars = 131073", "out of range"),
+        ("[platform_events]\nevent_key = \"i42as__CaseId__c\"", "the event's field CaseId holds something else"),
         ("[external_ids]\naccount = \"\"", "the text has 0 characters"),
     ];
     for (text, problem) in cases {

@@ -6,7 +6,7 @@ use crate::config::OrderProcessing;
 use crate::failure::{Failure, Reason};
 use crate::mapping::event_fields::{EVENT_FIELDS, EventField, FieldKind, Source};
 use crate::mapping::event_type::EventType;
-use crate::mapping::fields::{Fields, utf16_length, without_tags};
+use crate::mapping::fields::{Fields, Overflow, utf16_length, without_tags};
 use crate::mapping::reduced_order::reduced_order;
 use crate::order::Order;
 use crate::order::id::RecordId;
@@ -17,6 +17,9 @@ use crate::plan::{Effect, FieldValue, Reference, Write};
 
 /// The longest order number that the event's field holds.
 const ORDER_NUMBER: usize = 40;
+
+/// The longest text field.
+const EVENT_KEY: usize = 255;
 
 /// What identifies the child of a subscription, which is no offer of the catalogue.
 const SUBSCRIPTION_CHILD: &str = "subscription_offer-";
@@ -49,6 +52,7 @@ pub(crate) fn order_event(
 ) -> Result<Effect, Failure> {
     let settings = &processing.platform_events;
     let left_out = processing.events.get(&event_type).map(|event| &event.leave_out);
+    let key = event_key(order, event_type);
     let mut fields = Fields::of("OrderEvent", settings.text_truncation, adjustments);
     for field in EVENT_FIELDS {
         let wanted = field.types.contains(&event_type)
@@ -64,7 +68,7 @@ pub(crate) fn order_event(
             Found::Moment(Some(moment)) => fields.set(&name, moment.to_salesforce()),
             Found::Number(Some(number)) => fields.set(&name, in_range(number, field)?),
             Found::OrderJson if processing.sends_whole_order(event_type) => {
-                let reduced = reduced_order(order, processing)?;
+                let reduced = reduced_order(order, &key, processing)?;
                 if let Some(json) = reduced.json {
                     fields.set(&name, json);
                 }
@@ -74,6 +78,9 @@ pub(crate) fn order_event(
             }
             Found::Record(None) | Found::Moment(None) | Found::Number(None) | Found::OrderJson => {}
         }
+    }
+    if !settings.event_key.is_empty() {
+        fields.text(&settings.event_key, Some(&key), EVENT_KEY, Overflow::Refuse, "id")?;
     }
     let write = Write::Publish { event: settings.api_name.clone() };
     Ok(Effect { reference: Reference::Event, write, fields: fields.finish() })
@@ -146,6 +153,12 @@ fn find<'a>(source: Source, order: &'a Order, event_type: EventType, parties: &'
         Source::OrderValue => Found::Number(order.total.as_ref().map(|total| total.amount)),
         Source::OrderCurrency => text(order.total.as_ref().and_then(|total| total.currency.as_deref())),
     }
+}
+
+/// What is the same of two events exactly when one is the double of the other: an order has one event of its type. It is made
+/// of nothing but the order, so whoever publishes it, and however often, it stays the same.
+fn event_key(order: &Order, event_type: EventType) -> String {
+    format!("{}/{}", order.id, event_type.as_str())
 }
 
 /// The reference, else the identity in a form that the field holds: a basket's UUID without its prefix, or the beginning

@@ -20,7 +20,10 @@ const PRODUCT_KEYS: [&str; 3] = ["path", "attributes", "record_type"];
 const PRODUCT_NAMES: [&str; 2] = ["product_code__limio", "display_name__limio"];
 
 /// What of the order outlasts shrinking.
-const CORE: [&str; 5] = ["customerDetails", "orderDate", "orderItems", "total", "forSubscription"];
+const CORE: [&str; 6] = ["customerDetails", "orderDate", "orderItems", "total", "forSubscription", EVENT_KEY];
+
+/// Not of the order: the key by which subscribers fold a double of the event, for those who ask for it.
+const EVENT_KEY: &str = "eventKey";
 
 /// A part that may be left out to make the order fit.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +62,12 @@ pub(crate) struct ReducedOrder {
 /// # Errors
 ///
 /// The text is too long and the settings say to give up.
-pub(crate) fn reduced_order(order: &Order, processing: &OrderProcessing) -> Result<ReducedOrder, Failure> {
+pub(crate) fn reduced_order(order: &Order, key: &str, processing: &OrderProcessing) -> Result<ReducedOrder, Failure> {
     let limit = processing.platform_events.max_order_json_chars;
     let mut reduced = selected(&order.raw, &processing.order_data_options);
+    if processing.order_data_options.fields_to_keep.iter().any(|field| field == EVENT_KEY) {
+        reduced.insert(EVENT_KEY.to_owned(), Value::String(key.to_owned()));
+    }
     let json = rendered(&reduced);
     let length = utf16_length(&json);
     if length <= limit {
