@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::auth::TokenSource;
 use crate::collection::{self, Row, RowAnswer, RowUpdate};
 use crate::composite::{self, Part, PartAnswer};
+use crate::describe::{self, Field};
 use crate::duplicate::DuplicateRuleHeader;
 use crate::error::{ApiError, Error, root_cause};
 use crate::graph::{self, Graph, GraphAnswer, NodeWrite, event_uuid};
@@ -260,6 +261,16 @@ impl Client {
             columns.push_str(sobject::name("a field", column)?);
         }
         self.query(&format!("SELECT {columns} FROM {object} WHERE {field} = {}", query::quote(value))).await
+    }
+
+    /// The fields of an object that this user can see; also of a platform event.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `NOT_FOUND` for an object that the org does not have or does not show to the user, or a
+    /// failure of the call.
+    pub async fn describe(&self, object: &str) -> Result<Vec<Field>, Error> {
+        let path = self.path(&format!("sobjects/{}/describe", sobject::name("an object", object)?));
+        describe::fields(&self.get(Operation::Describe, path).await?.json()?)
     }
 
     /// The org's limits: `DailyApiRequests` and its neighbours, each with `Max` and `Remaining`, at most five minutes

@@ -93,6 +93,7 @@ mod catalogue;
 mod client;
 mod collection;
 mod composite;
+mod describe;
 mod duplicate;
 mod envelope;
 mod error;
@@ -113,6 +114,7 @@ pub use auth::{
 pub use client::{CallOptions, Client, ClientSettings, Published, Saved};
 pub use collection::{Row, RowAnswer, RowUpdate};
 pub use composite::{Part, PartAnswer};
+pub use describe::Field;
 pub use duplicate::{DuplicateMatch, DuplicateResult, DuplicateRuleHeader};
 pub use error::{ApiError, BodyKind, Error, ErrorKind, RawBody};
 pub use graph::{Graph, GraphAnswer, GraphResult, Node, NodeAnswer, NodeWrite, Refusal, contains_reference};

@@ -19,6 +19,8 @@ pub enum Operation {
     Collection,
     /// A page of a query.
     Query,
+    /// What an object is made of.
+    Describe,
     /// The org's limits.
     Limits,
     /// One platform event published.
@@ -29,7 +31,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Graph,
         Self::Create,
         Self::Update,
@@ -37,6 +39,7 @@ impl Operation {
         Self::Composite,
         Self::Collection,
         Self::Query,
+        Self::Describe,
         Self::Limits,
         Self::Publish,
         Self::PublishMany,
@@ -52,6 +55,7 @@ impl Operation {
             Self::Composite => "composite",
             Self::Collection => "collection",
             Self::Query => "query",
+            Self::Describe => "describe",
             Self::Limits => "limits",
             Self::Publish => "publish",
             Self::PublishMany => "publish_many",
