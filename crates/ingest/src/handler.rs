@@ -12,10 +12,10 @@ use domain::failure::{Failure, Reason};
 use domain::secrets;
 use domain::settlement::Settlement;
 use futures::future::join_all;
-use ledger::{Identity, Ledger, Sighting};
+use ledger::{Identity, KnownSince, Ledger, Sighting};
 use queue::error::PublishError;
 use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
-use queue::message::{Message, ORDER_ID, SEQUENCE_KEY, TRACE_PARENT};
+use queue::message::{KNOWN_SINCE, Message, ORDER_ID, SEQUENCE_KEY, TRACE_PARENT};
 use queue::session::Session;
 use queue::topology::{Queue, Target, Topology};
 
@@ -48,14 +48,19 @@ impl OrderIntake {
     }
 
     /// Publishes an order to its customer's partition; returns when the broker has it.
-    async fn hand_on(&self, session: &Arc<dyn Session>, event: &OrderEvent) -> Result<(), PublishError> {
-        let key = event.sequence_key().as_str();
-        session.publish(&Target::Partition(self.topology.partition_of(key)), &onward(event)).await
+    async fn hand_on(
+        &self,
+        session: &Arc<dyn Session>,
+        event: &OrderEvent,
+        known_since: Option<&KnownSince>,
+    ) -> Result<(), PublishError> {
+        let partition = self.topology.partition_of(event.sequence_key().as_str());
+        session.publish(&Target::Partition(partition), &onward(event, known_since)).await
     }
 }
 
 /// An order as it travels between our programs: structured mode, without secrets.
-fn onward(event: &OrderEvent) -> Message {
+fn onward(event: &OrderEvent, known_since: Option<&KnownSince>) -> Message {
     let mut headers = BTreeMap::from([
         (SEQUENCE_KEY.to_owned(), event.sequence_key().as_str().to_owned()),
         (ORDER_ID.to_owned(), event.order_id().as_str().to_owned()),
@@ -63,6 +68,9 @@ fn onward(event: &OrderEvent) -> Message {
     ]);
     if let Some(trace_parent) = &event.envelope.trace_parent {
         headers.insert(TRACE_PARENT.to_owned(), trace_parent.clone());
+    }
+    if let Some(known_since) = known_since {
+        headers.insert(KNOWN_SINCE.to_owned(), known_since.to_string());
     }
     Message {
         body: event.render().into(),
@@ -113,7 +121,12 @@ impl Handler for OrderIntake {
         let orders: Vec<&OrderEvent> = jobs.iter().filter_map(|job| job.item.as_ref().ok()).collect();
         let identities: Vec<Identity> = orders
             .iter()
-            .map(|event| Identity { order: event.order_id().clone(), fingerprint: event.fingerprint() })
+            .zip(jobs)
+            .map(|(event, job)| Identity {
+                order: event.order_id().clone(),
+                fingerprint: event.fingerprint(),
+                redelivered: job.redelivered(),
+            })
             .collect();
         let sightings = match self.ledger.sight(&identities).await {
             Ok(sightings) => sightings,
@@ -126,7 +139,9 @@ impl Handler for OrderIntake {
                     Reason::IdentityConflict,
                     format!("another order came before under the identity {}", event.order_id()),
                 ))),
-                Sighting::First => self.hand_on(session, event).await.map(|()| Settlement::Ack),
+                Sighting::First { known_since } => {
+                    self.hand_on(session, event, known_since.as_ref()).await.map(|()| Settlement::Ack)
+                }
             }
         });
         let settled = join_all(settled).await;
@@ -134,7 +149,7 @@ impl Handler for OrderIntake {
             .into_iter()
             .zip(&sightings)
             .zip(&settled)
-            .filter(|((_, sighting), settled)| **sighting == Sighting::First && settled.is_ok())
+            .filter(|((_, sighting), settled)| matches!(sighting, Sighting::First { .. }) && settled.is_ok())
             .map(|((identity, _), _)| identity)
             .collect();
         // Not noting it would let a double through later; coming again now only publishes once more what folds anyway.
@@ -144,7 +159,7 @@ impl Handler for OrderIntake {
         let verdicts = settled.into_iter().zip(sightings).map(|(settled, sighting)| match settled {
             Ok(settlement) => {
                 match sighting {
-                    Sighting::First => self.metrics.relayed(),
+                    Sighting::First { .. } => self.metrics.relayed(),
                     Sighting::Again => self.metrics.again(),
                     Sighting::Conflict => {}
                 }

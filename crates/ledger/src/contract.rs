@@ -1,5 +1,6 @@
 //! What a ledger does, whatever keeps it.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,35 @@ pub struct Owner {
     pub epoch: String,
 }
 
+/// Since when the ledger knows an order, and in which memory: `name@seconds`.
+///
+/// A ledger gives its memory a new name whenever it may have forgotten something: it is empty, or it is another server or
+/// another run of one, so that it may have been restored from a copy or promoted from a replica. What is absent from the
+/// memory that knows an order since before it was handed on certainly did not happen. No clock but the ledger's own counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KnownSince {
+    /// The memory's name: 1 to 64 letters and digits.
+    pub(crate) memory: String,
+    /// On the ledger's clock, since 1970.
+    pub(crate) at: Duration,
+}
+
+impl KnownSince {
+    /// Reads what [`fmt::Display`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (memory, seconds) = text.split_once('@')?;
+        let named = (1..=64).contains(&memory.len()) && memory.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let at = Duration::from_secs(seconds.parse::<u32>().ok()?.into());
+        named.then(|| Self { memory: memory.to_owned(), at })
+    }
+}
+
+impl fmt::Display for KnownSince {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.memory, self.at.as_secs())
+    }
+}
+
 /// Asks for the right to make an effect happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
@@ -27,12 +57,14 @@ pub struct Claim {
     /// What the order says. Another content under the same identity is a conflict, unless what was claimed before
     /// certainly did not happen: then it is a corrected order, sent again.
     pub fingerprint: Fingerprint,
+    /// What [`Ledger::sight`] said before the order was handed on. `None`: nobody knows, so what looks absent is unknown.
+    pub known_since: Option<KnownSince>,
     /// How long the effect may take to happen once it was sent. When it has passed, the effect is unknown.
     pub lease: Duration,
 }
 
 /// Proof of a claim. It ends with the claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClaimTicket {
     /// Who claimed.
     pub owner: Owner,
@@ -42,6 +74,8 @@ pub struct ClaimTicket {
     pub effect: &'static str,
     /// Which claim of the effect this is; grows with each.
     pub token: u64,
+    /// The memory in which it was claimed: a copy that is restored counts tokens anew.
+    pub(crate) memory: String,
     /// Whether the effect was unknown before: giving the claim back unused makes it unknown again.
     pub was_unknown: bool,
 }
@@ -56,7 +90,8 @@ pub enum ClaimAnswer {
         /// Failed attempts so far.
         attempts: Attempts,
     },
-    /// An earlier claim's answer was lost, or its lease ran out: look it up before sending. The caller holds a new claim.
+    /// An earlier claim's answer was lost, its lease ran out, or the ledger may have forgotten it: look it up before
+    /// sending. The caller holds a new claim.
     Unknown {
         /// For closing the claim.
         ticket: ClaimTicket,
@@ -73,23 +108,27 @@ pub enum ClaimAnswer {
     /// The identity was used before for another content, which happened or may have: it is settled, unknown or claimed.
     /// Never because of a content that certainly did not happen ([`Closing::Failed`], a [`Closing::GiveUp`] that is not
     /// unknown, or [`Closing::Release`] of an effect that was not unknown): the new content takes its place, and its
-    /// attempts count from zero.
+    /// attempts count from zero. Nor because of what another memory says that is not settled: then it is unknown.
     Conflict,
-    /// Another process has taken the partition over since.
+    /// Another process has taken the partition over since, or the memory is another one and has no owners yet.
     NotOwner,
 }
 
-/// Attempts with one content that failed or whose answer was lost, and claims that their owner left open and took again.
+/// Attempts with one content that failed or whose answer was lost, and claims that their owner left open and took again
+/// itself. Claims that their owner's end left open are counted apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// Since this content was claimed first.
     pub total: u32,
     /// Since it was given up last ([`Closing::GiveUp`]): what counts towards giving it up.
     pub round: u32,
+    /// Claims that another owner found left open when their lease had passed, since it was given up last: so often a
+    /// process died, or froze, with the order in hand.
+    pub crashes: u32,
 }
 
 /// How a claim ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Closing {
     /// It happened; keep this with it.
     Settle(String),
@@ -113,7 +152,9 @@ pub enum Closing {
 pub enum Closed {
     /// It was.
     Done,
-    /// The claim has ended otherwise meanwhile: expired and claimed anew, or its partition was taken over. Nothing changed.
+    /// The claim has ended otherwise meanwhile: expired and claimed anew, or its partition was taken over. Nothing was
+    /// settled. A claim of a partition that was taken over and that nobody has claimed anew is unknown from now on: its
+    /// owner lives, so nobody waits for its lease, and no crash is counted.
     Stale,
 }
 
@@ -124,13 +165,19 @@ pub struct Identity {
     pub order: OrderId,
     /// What it says.
     pub fingerprint: Fingerprint,
+    /// Whether it was delivered before: then it may have been handed on, although the ledger does not know it.
+    pub redelivered: bool,
 }
 
 /// Whether `ingest` has seen an order before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
-    /// It was not handed on yet, as far as is known: hand it on, then [`Ledger::handed_on`].
-    First,
+    /// It was not handed on yet, as far as is known: hand it on, then [`Ledger::handed_on`]. What another memory says does
+    /// not count: a double that is handed on folds at its claim.
+    First {
+        /// For its claim. `None`: it may have been handed on before this memory began.
+        known_since: Option<KnownSince>,
+    },
     /// The same order was handed on before: nothing is left to do.
     Again,
     /// Another content was seen under this identity, handed on or not, and not taken back since
@@ -161,12 +208,15 @@ pub enum Error {
 /// claimed ── failed, given up or release ──► absent (attempts kept)
 /// absent  ── claim with another fingerprint ──► claimed (that fingerprint from now on, attempts from zero)
 /// claimed ── unknown, doubt, or lease passed ──► unknown   (never absent: it may have happened)
+/// claimed ── any closing by an owner whose partition was taken over ──► unknown, answered Stale
 /// unknown ── claim ──► claimed, answered Unknown
+/// absent, but in another memory than the one that knows the order ── claim ──► claimed, answered Unknown
+/// absent, claimed or unknown in another memory ── claim with another fingerprint ──► claimed, answered Unknown
 /// claimed, unknown or settled ── claim with another fingerprint ──► unchanged, answered Conflict
 /// ```
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes this epoch the owner of its partition. Claims and closings of others are refused from now on.
+    /// Makes this epoch the owner of its partition, in this memory. Claims and closings of others are refused from now on.
     async fn own(&self, owner: &Owner) -> Result<(), Error>;
 
     /// Claims effects, in one round trip.

@@ -6,27 +6,32 @@ use std::time::Duration;
 
 use domain::order::id::Fingerprint;
 
-use crate::contract::{Attempts, Closed, Closing};
+use crate::contract::{Attempts, Closed, Closing, KnownSince};
 
 /// How long an effect is remembered after the last thing that happened to it.
 pub const KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// One effect as the ledger knows it. `None` in place of it: never heard of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Effect {
     fingerprint: Fingerprint,
     state: State,
+    /// The memory in which it was claimed last; the one that knows its order where it was never claimed. What another
+    /// memory says of it may be old.
+    memory: Option<String>,
     /// Grows with each claim; a closing must name the latest.
     token: u64,
     /// Attempts with this fingerprint that failed or whose answer was lost.
     attempts: u32,
     /// As many of them as there were when it was given up last.
     spent: u32,
+    /// Claims that their owner's end left open, since it was given up last.
+    crashes: u32,
     /// How the claim with this token was closed, so that closing it again the same way is harmless.
     closed: Option<How>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     /// Did not happen.
     Absent,
@@ -44,7 +49,7 @@ enum State {
 }
 
 /// A [`Closing`] without what it carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum How {
     Settle,
     Failed,
@@ -64,60 +69,95 @@ pub(crate) enum Answer {
     Conflict,
 }
 
+/// A claim as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Whose it will be.
+    pub(crate) epoch: &'a str,
+    /// What the order says.
+    pub(crate) fingerprint: Fingerprint,
+    /// How long it lasts.
+    pub(crate) lease: Duration,
+    /// The name of the memory that is asked.
+    pub(crate) memory: &'a str,
+    /// The ledger's time.
+    pub(crate) now: Duration,
+}
+
+/// What is absent from the memory that knows an order since before it was handed on, and keeps so long, did not happen.
+pub(crate) fn vouches(known_since: &KnownSince, memory: &str, now: Duration) -> bool {
+    known_since.memory == memory && now < known_since.at.saturating_add(KEPT)
+}
+
 impl Effect {
-    /// What is known when nothing is.
-    pub(crate) fn absent(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, state: State::Absent, token: 0, attempts: 0, spent: 0, closed: None }
+    /// What is known when nothing is: that it did not happen, where the memory that is asked vouches for it.
+    pub(crate) fn absent(fingerprint: Fingerprint, vouched_by: Option<&str>) -> Self {
+        Self {
+            fingerprint,
+            state: State::Absent,
+            memory: vouched_by.map(str::to_owned),
+            token: 0,
+            attempts: 0,
+            spent: 0,
+            crashes: 0,
+            closed: None,
+        }
     }
 
-    /// The partition's owner claims it at `now`.
-    pub(crate) fn claim(&mut self, epoch: &str, fingerprint: Fingerprint, lease: Duration, now: Duration) -> Answer {
-        if self.fingerprint != fingerprint {
-            match self.state {
-                // It certainly did not happen: this is a corrected order, which has failed nothing yet.
-                State::Absent => {
-                    self.fingerprint = fingerprint;
-                    (self.attempts, self.spent) = (0, 0);
-                }
-                State::Claimed { .. } | State::Unknown | State::Settled(_) => return Answer::Conflict,
-            }
-        }
-        let doubtful = match &self.state {
+    /// The partition's owner claims it.
+    pub(crate) fn claim(&mut self, asked: Asked<'_>) -> Answer {
+        let Asked { epoch, fingerprint, lease, memory, now } = asked;
+        // An older memory than this one, restored: it is right about what it says is settled, and of the rest it only
+        // says that somebody should look.
+        let old = self.memory.as_deref() != Some(memory);
+        let other = self.fingerprint != fingerprint;
+        let left_open = match &self.state {
+            State::Settled(_) if other => return Answer::Conflict,
+            State::Claimed { .. } | State::Unknown if other && !old => return Answer::Conflict,
             State::Settled(result) => return Answer::Settled(result.clone()),
-            State::Claimed { epoch: other, until, .. } if other != epoch && now < *until => {
+            State::Claimed { epoch: owner, until, .. } if owner != epoch && now < *until => {
                 return Answer::Busy { left: until.saturating_sub(now) };
             }
-            // Its own claim too: whoever asks again has forgotten what became of it.
-            State::Claimed { .. } => {
-                self.attempts = self.attempts.saturating_add(1);
-                true
-            }
-            State::Unknown => true,
-            State::Absent => false,
+            State::Claimed { epoch: owner, .. } => Some(owner == epoch),
+            State::Unknown | State::Absent => None,
         };
+        let doubtful = old || !matches!(self.state, State::Absent);
+        if other {
+            // A corrected order, which has failed nothing yet.
+            self.fingerprint = fingerprint;
+            (self.attempts, self.spent, self.crashes) = (0, 0, 0);
+        } else if left_open == Some(true) {
+            // Its own claim: whoever asks again has forgotten what became of it.
+            self.attempts = self.attempts.saturating_add(1);
+        } else if left_open == Some(false) && !old {
+            // Where the memory broke in between, its owner may have closed it all the same.
+            self.crashes = self.crashes.saturating_add(1);
+        }
         self.token += 1;
+        self.memory = Some(memory.to_owned());
         self.closed = None;
         self.state = State::Claimed { epoch: epoch.to_owned(), until: now.saturating_add(lease), doubtful };
         let token = self.token;
-        let attempts = Attempts { total: self.attempts, round: self.attempts.saturating_sub(self.spent) };
+        let round = self.attempts.saturating_sub(self.spent);
+        let attempts = Attempts { total: self.attempts, round, crashes: self.crashes };
         if doubtful { Answer::Unknown { token, attempts } } else { Answer::Claimed { token, attempts } }
     }
 
     /// The partition's owner closes its claim. A lease that has run out changes nothing as long as nobody claimed anew.
-    pub(crate) fn close(&mut self, token: u64, closing: &Closing) -> Closed {
+    pub(crate) fn close(&mut self, token: u64, memory: &str, closing: &Closing) -> Closed {
         let how = How::of(closing);
-        let State::Claimed { doubtful, .. } = self.state else {
-            let again = self.token == token && self.closed == Some(how);
-            return if again { Closed::Done } else { Closed::Stale };
-        };
-        if self.token != token {
+        if self.token != token || self.memory.as_deref() != Some(memory) {
             return Closed::Stale;
         }
+        let State::Claimed { doubtful, .. } = self.state else {
+            return if self.closed == Some(how) { Closed::Done } else { Closed::Stale };
+        };
         if matches!(how, How::Failed | How::Unknown | How::GiveUp { .. }) {
             self.attempts = self.attempts.saturating_add(1);
         }
         if matches!(how, How::GiveUp { .. }) {
             self.spent = self.attempts;
+            self.crashes = 0;
         }
         self.closed = Some(how);
         self.state = match closing {
@@ -127,6 +167,14 @@ impl Effect {
             Closing::Failed | Closing::GiveUp { unknown: false } | Closing::Release => State::Absent,
         };
         Closed::Done
+    }
+
+    /// The owner of this claim lost the partition and lives: it settles nothing, but nobody has to wait for it.
+    pub(crate) fn let_go(&mut self, epoch: &str, token: u64, memory: &str) {
+        let latest = self.token == token && self.memory.as_deref() == Some(memory);
+        if latest && matches!(&self.state, State::Claimed { epoch: owner, .. } if owner == epoch) {
+            self.state = State::Unknown;
+        }
     }
 }
 

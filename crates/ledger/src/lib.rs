@@ -30,9 +30,12 @@
 //! - What is settled stays settled for 30 days, and is answered only to whoever brings the same fingerprint.
 //! - An effect that happened or may have is bound to its fingerprint. Only when it certainly did not happen may a corrected
 //!   order claim it under the same identity.
-//! - An empty ledger is safe for effects that the org refuses the second time or that are repeated by external id: what
-//!   was lost is then found by that refusal. A restored or copied ledger is not safe: it may say "settled" of an order that
-//!   is not. Flush it instead.
+//! - What is absent is taken for certain only by a memory that has known the order since before it was handed on
+//!   ([`KnownSince`]). A memory that was emptied, restarted, restored from an old copy or promoted from a replica is another
+//!   one: it has no owners, and what it does not hold, or holds as absent, claimed or unknown, is looked up. What it says is
+//!   settled holds, to whoever brings the same fingerprint; so never give it the copy of a fleet that writes to another org.
+//! - An order that its publisher sends again is a new message: after the memory was lost nothing tells that it was written
+//!   but the org, which refuses its record the second time.
 //! - Names of customers are stored as digests only.
 //!
 //! Redis has to run with `maxmemory-policy noeviction`; an append-only file makes restarts cheaper, not safer.
@@ -49,8 +52,8 @@ pub mod seal;
 pub mod settings;
 
 pub use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
 };
-pub use crate::memory::{Clock, MemoryLedger};
+pub use crate::memory::{Clock, MemoryLedger, Snapshot};
 pub use crate::presence::{Predecessor, Presence};
 pub use crate::redis::{RedisLedger, Settings};

@@ -1,6 +1,9 @@
 //! The ledger in this process: for simulated schedules and for tests without services.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod model;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,8 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use domain::order::id::{Fingerprint, OrderId};
 
-use crate::contract::{Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting};
-use crate::effect::{Answer, Effect, KEPT};
+use crate::contract::{
+    Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
+};
+use crate::effect::{Answer, Asked, Effect, KEPT, vouches};
 
 /// What time it is for a [`MemoryLedger`].
 #[derive(Debug, Clone, Default)]
@@ -53,15 +58,36 @@ pub struct MemoryLedger {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct State {
-    owners: HashMap<u16, String>,
-    effects: HashMap<(OrderId, &'static str), Kept<Effect>>,
-    sightings: HashMap<OrderId, Kept<(Fingerprint, bool)>>,
-    accounts: HashMap<String, String>,
+    /// Counts the memories that this ledger has had: each has a name of its own.
+    memory: u64,
+    data: Data,
 }
 
-#[derive(Debug)]
+/// What is remembered, and what a copy of it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Data {
+    /// Which epoch owns a partition, and since which memory.
+    owners: BTreeMap<u16, (String, String)>,
+    effects: BTreeMap<(OrderId, &'static str), Kept<Effect>>,
+    sightings: BTreeMap<OrderId, Kept<Seen>>,
+    accounts: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Seen {
+    fingerprint: Fingerprint,
+    memory: String,
+    known_since: Option<KnownSince>,
+    handed_on: bool,
+}
+
+/// What a [`MemoryLedger`] held at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Data);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Kept<T> {
     value: T,
     until: Duration,
@@ -75,7 +101,17 @@ impl MemoryLedger {
 
     /// Forgets everything, as a flushed Redis does.
     pub fn flush(&self) {
-        *self.state() = State::default();
+        self.restore(Snapshot(Data::default()));
+    }
+
+    /// Copies what it holds, as Redis saves itself to its disk.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.state().data.clone())
+    }
+
+    /// Holds nothing but that copy from now on, as a Redis that was started from it.
+    pub fn restore(&self, snapshot: Snapshot) {
+        self.state().restore(snapshot.0);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -85,23 +121,43 @@ impl MemoryLedger {
 }
 
 impl State {
-    fn is_owner(&self, owner: &Owner) -> bool {
-        self.owners.get(&owner.partition) == Some(&owner.epoch)
+    fn name(&self) -> String {
+        format!("memory{}", self.memory)
+    }
+
+    fn restore(&mut self, data: Data) {
+        self.memory += 1;
+        self.data = data;
+    }
+
+    fn own(&mut self, owner: &Owner) {
+        let memory = self.name();
+        self.data.owners.insert(owner.partition, (owner.epoch.clone(), memory));
     }
 
     fn claim(&mut self, claim: &Claim, now: Duration) -> ClaimAnswer {
-        let Claim { owner, order, effect, fingerprint, lease } = claim;
-        if !self.is_owner(owner) {
+        let Claim { owner, order, effect, fingerprint, known_since, lease } = claim;
+        let memory = self.name();
+        if self.data.owners.get(&owner.partition) != Some(&(owner.epoch.clone(), memory.clone())) {
             return ClaimAnswer::NotOwner;
         }
-        let fresh = || Kept { value: Effect::absent(*fingerprint), until: now + KEPT };
-        let kept = self.effects.entry((order.clone(), effect)).or_insert_with(fresh);
+        let vouched = known_since.as_ref().is_some_and(|known| vouches(known, &memory, now));
+        let fresh =
+            || Kept { value: Effect::absent(*fingerprint, vouched.then_some(memory.as_str())), until: now + KEPT };
+        let kept = self.data.effects.entry((order.clone(), effect)).or_insert_with(fresh);
         if kept.until <= now {
             *kept = fresh();
         }
-        let ticket =
-            |token, was_unknown| ClaimTicket { owner: owner.clone(), order: order.clone(), effect, token, was_unknown };
-        match kept.value.claim(&owner.epoch, *fingerprint, *lease, now) {
+        let ticket = |token, was_unknown| ClaimTicket {
+            owner: owner.clone(),
+            order: order.clone(),
+            effect,
+            token,
+            memory: memory.clone(),
+            was_unknown,
+        };
+        let asked = Asked { epoch: &owner.epoch, fingerprint: *fingerprint, lease: *lease, memory: &memory, now };
+        match kept.value.claim(asked) {
             Answer::Claimed { token, attempts } => {
                 kept.until = now + KEPT;
                 ClaimAnswer::Claimed { ticket: ticket(token, false), attempts }
@@ -117,39 +173,47 @@ impl State {
     }
 
     fn close(&mut self, ticket: &ClaimTicket, closing: &Closing, now: Duration) -> Closed {
-        if !self.is_owner(&ticket.owner) {
+        let ClaimTicket { owner: Owner { partition, epoch }, order, effect, token, memory, was_unknown: _ } = ticket;
+        let owns = self.data.owners.get(partition).is_some_and(|(owner, _)| owner == epoch);
+        let kept = self.data.effects.get_mut(&(order.clone(), *effect)).filter(|kept| now < kept.until);
+        let Some(kept) = kept else { return Closed::Stale };
+        if !owns {
+            kept.value.let_go(epoch, *token, memory);
             return Closed::Stale;
         }
-        match self.effects.get_mut(&(ticket.order.clone(), ticket.effect)).filter(|kept| now < kept.until) {
-            Some(kept) => {
-                let closed = kept.value.close(ticket.token, closing);
-                if closed == Closed::Done {
-                    kept.until = now + KEPT;
-                }
-                closed
-            }
-            None => Closed::Stale,
+        let closed = kept.value.close(*token, memory, closing);
+        if closed == Closed::Done {
+            kept.until = now + KEPT;
         }
+        closed
     }
 
     fn sight(&mut self, identity: &Identity, now: Duration) -> Sighting {
-        match self.sightings.get(&identity.order).filter(|kept| now < kept.until).map(|kept| kept.value) {
-            Some((fingerprint, _)) if fingerprint != identity.fingerprint => Sighting::Conflict,
-            Some((_, true)) => Sighting::Again,
-            Some((_, false)) => Sighting::First,
+        let Identity { order, fingerprint, redelivered } = identity;
+        let memory = self.name();
+        let seen = self.data.sightings.get(order).filter(|kept| now < kept.until).map(|kept| &kept.value);
+        match seen.filter(|seen| seen.memory == memory) {
+            Some(seen) if seen.fingerprint != *fingerprint => Sighting::Conflict,
+            Some(seen) if seen.handed_on => Sighting::Again,
+            Some(seen) => Sighting::First { known_since: seen.known_since.clone() },
             None => {
-                let value = (identity.fingerprint, false);
-                self.sightings.insert(identity.order.clone(), Kept { value, until: now + KEPT });
-                Sighting::First
+                let news = seen.is_none() && !redelivered;
+                let at = Duration::from_secs(now.as_secs());
+                let known_since = news.then(|| KnownSince { memory: memory.clone(), at });
+                let value =
+                    Seen { fingerprint: *fingerprint, memory, known_since: known_since.clone(), handed_on: false };
+                self.data.sightings.insert(order.clone(), Kept { value, until: now + KEPT });
+                Sighting::First { known_since }
             }
         }
     }
 
     fn handed_on(&mut self, identity: &Identity, now: Duration) {
-        let seen = self.sightings.get(&identity.order).filter(|kept| now < kept.until);
-        if seen.is_none_or(|kept| kept.value.0 == identity.fingerprint) {
-            let value = (identity.fingerprint, true);
-            self.sightings.insert(identity.order.clone(), Kept { value, until: now + KEPT });
+        let seen = self.data.sightings.get(&identity.order).filter(|kept| now < kept.until);
+        if seen.is_none_or(|kept| kept.value.fingerprint == identity.fingerprint) {
+            let (fingerprint, memory) = (identity.fingerprint, self.name());
+            let value = Seen { fingerprint, memory, known_since: None, handed_on: true };
+            self.data.sightings.insert(identity.order.clone(), Kept { value, until: now + KEPT });
         }
     }
 }
@@ -157,7 +221,7 @@ impl State {
 #[async_trait]
 impl Ledger for MemoryLedger {
     async fn own(&self, owner: &Owner) -> Result<(), Error> {
-        self.state().owners.insert(owner.partition, owner.epoch.clone());
+        self.state().own(owner);
         Ok(())
     }
 
@@ -191,20 +255,20 @@ impl Ledger for MemoryLedger {
     async fn forget_sightings(&self, orders: &[OrderId]) -> Result<(), Error> {
         let mut state = self.state();
         for order in orders {
-            state.sightings.remove(order);
+            state.data.sightings.remove(order);
         }
         Ok(())
     }
 
     async fn accounts(&self, names: &[Vec<String>]) -> Result<Vec<Option<String>>, Error> {
         let state = self.state();
-        Ok(names.iter().map(|names| names.iter().find_map(|name| state.accounts.get(name).cloned())).collect())
+        Ok(names.iter().map(|names| names.iter().find_map(|name| state.data.accounts.get(name).cloned())).collect())
     }
 
     async fn remember_accounts(&self, entries: &[(Vec<String>, String)]) -> Result<(), Error> {
         let mut state = self.state();
         for (names, account) in entries {
-            state.accounts.extend(names.iter().map(|name| (name.clone(), account.clone())));
+            state.data.accounts.extend(names.iter().map(|name| (name.clone(), account.clone())));
         }
         Ok(())
     }
@@ -212,7 +276,7 @@ impl Ledger for MemoryLedger {
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error> {
         let mut state = self.state();
         for name in names {
-            state.accounts.remove(name);
+            state.data.accounts.remove(name);
         }
         Ok(())
     }

@@ -2,19 +2,25 @@
 //!
 //! | Key | Holds | Kept |
 //! |---|---|---|
-//! | `{ns}:own:<partition>` | the epoch of the partition's owner | for ever |
-//! | `{ns}:effect:<effect>:<order>` | hash: state, token, epoch, until, fingerprint, attempts, spent, result | 30 days |
-//! | `{ns}:seen:<order>` | hash: fingerprint, `handed_on` | 30 days, or until the order is given up |
+//! | `{ns}:memory` | hash: the memory's name, the server that it was given on, and when (s) | until it is another memory |
+//! | `{ns}:owner:<partition>` | hash: the epoch of the partition's owner, memory | for ever |
+//! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, fingerprint, attempts, spent, crashes, result | 30 days |
+//! | `{ns}:seen:<order>` | hash: fingerprint, memory, `known_since`, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
 //!
 //! The braces are written as they stand: in a cluster all keys of a namespace share a slot, so that a script reaches
 //! owner and effect, and a change of the number of partitions forgets nothing. One node does this work many times over.
+//!
+//! The memory's name is looked at before anything else in each round trip, and is given anew where it is gone or where
+//! Redis's `run_id` or `master_replid` is another one: after a flush, a restart, a restored copy or a promotion. An
+//! operator who deletes keys deletes all of the namespace, the memory's name first or in the same command.
 
 pub(crate) mod connection;
 pub(crate) mod script;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::{Cmd, RedisResult};
@@ -24,9 +30,9 @@ use sha2::{Digest, Sha256};
 
 use self::connection::Connection;
 pub use self::connection::Settings;
-use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT};
+use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT, Script, memory};
 use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, Ledger, Owner, Sighting,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
 };
 use crate::effect::KEPT;
 
@@ -36,6 +42,8 @@ const ACCOUNT_KEPT: Duration = Duration::from_hours(400 * 24);
 #[derive(Debug, Clone)]
 pub struct RedisLedger {
     pub(crate) connection: Connection,
+    /// The memory that answered last.
+    memory: Arc<Mutex<String>>,
 }
 
 impl RedisLedger {
@@ -46,15 +54,19 @@ impl RedisLedger {
     /// [`Error::Unavailable`] when it cannot be reached: try again. [`Error::Broken`] when the address or the namespace is
     /// wrong, or when Redis would evict keys.
     pub async fn connect(url: &str, namespace: &str, settings: Settings) -> Result<Self, Error> {
-        Ok(Self { connection: Connection::connect(url, namespace, settings).await? })
+        Ok(Self { connection: Connection::connect(url, namespace, settings).await?, memory: Arc::default() })
     }
 
     fn key(&self, rest: fmt::Arguments<'_>) -> String {
         self.connection.key(rest)
     }
 
+    fn memory_key(&self) -> String {
+        self.key(format_args!("memory"))
+    }
+
     fn owner_key(&self, partition: u16) -> String {
-        self.key(format_args!("own:{partition}"))
+        self.key(format_args!("owner:{partition}"))
     }
 
     fn effect_key(&self, effect: &str, order: &OrderId) -> String {
@@ -71,24 +83,53 @@ impl RedisLedger {
         self.key(format_args!("account:{digest}"))
     }
 
+    /// Invokes a script, after the memory has its right name.
+    async fn invoke(&self, script: &Script, invocations: &[Cmd]) -> Result<Vec<Vec<String>>, Error> {
+        let named = memory(&self.memory_key());
+        let (told, answers) = self.connection.invoke_after(Some(&named), script, invocations).await?;
+        if let Some(name) = told.first() {
+            self.notice(name);
+        }
+        Ok(answers)
+    }
+
+    /// Tells the operator when the memory is another one.
+    fn notice(&self, name: &str) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if *memory == name {
+            return;
+        }
+        if !memory.is_empty() {
+            tracing::warn!(
+                before = *memory,
+                now = name,
+                "Redis was emptied, restarted, restored or replaced: orders handed on before are looked up"
+            );
+        }
+        name.clone_into(&mut memory);
+    }
+
     fn read_claim(&self, claim: &Claim, answer: &[String]) -> Result<ClaimAnswer, Error> {
-        let ticket = |token, was_unknown| ClaimTicket {
-            owner: claim.owner.clone(),
-            order: claim.order.clone(),
-            effect: claim.effect,
-            token,
-            was_unknown,
-        };
-        let numbers = |token: &str, total: &str, spent: &str| {
+        let held = |numbers: [&str; 4], memory: &str, was_unknown| {
+            let [token, total, spent, crashes] = numbers;
             let (total, spent): (u32, u32) = (total.parse().ok()?, spent.parse().ok()?);
-            Some((token.parse().ok()?, Attempts { total, round: total.saturating_sub(spent) }))
+            let attempts = Attempts { total, round: total.saturating_sub(spent), crashes: crashes.parse().ok()? };
+            let ticket = ClaimTicket {
+                owner: claim.owner.clone(),
+                order: claim.order.clone(),
+                effect: claim.effect,
+                token: token.parse().ok()?,
+                memory: memory.to_owned(),
+                was_unknown,
+            };
+            Some((ticket, attempts))
         };
         let words: Vec<&str> = answer.iter().map(String::as_str).collect();
         let read = match words[..] {
-            ["claimed", token, total, spent] => numbers(token, total, spent)
-                .map(|(token, attempts)| ClaimAnswer::Claimed { ticket: ticket(token, false), attempts }),
-            ["unknown", token, total, spent] => numbers(token, total, spent)
-                .map(|(token, attempts)| ClaimAnswer::Unknown { ticket: ticket(token, true), attempts }),
+            ["claimed", token, total, spent, crashes, memory] => held([token, total, spent, crashes], memory, false)
+                .map(|(ticket, attempts)| ClaimAnswer::Claimed { ticket, attempts }),
+            ["unknown", token, total, spent, crashes, memory] => held([token, total, spent, crashes], memory, true)
+                .map(|(ticket, attempts)| ClaimAnswer::Unknown { ticket, attempts }),
             ["settled", result] => Some(ClaimAnswer::Settled(result.to_owned())),
             ["busy", left] => left.parse().ok().map(|left| ClaimAnswer::Busy { left: Duration::from_millis(left) }),
             ["conflict"] => Some(ClaimAnswer::Conflict),
@@ -106,24 +147,27 @@ fn milliseconds(duration: Duration) -> u64 {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn own(&self, owner: &Owner) -> Result<(), Error> {
-        let invocation = OWN.invocation(&[&self.owner_key(owner.partition)], &[&owner.epoch]);
-        self.connection.invoke(&OWN, &[invocation]).await.map(drop)
+        let invocation = OWN.invocation(&[&self.memory_key(), &self.owner_key(owner.partition)], &[&owner.epoch]);
+        self.invoke(&OWN, &[invocation]).await.map(drop)
     }
 
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimAnswer>, Error> {
         let kept = milliseconds(KEPT).to_string();
+        let memory = self.memory_key();
         let invocations: Vec<Cmd> = claims
             .iter()
             .map(|claim| {
                 let keys = [self.owner_key(claim.owner.partition), self.effect_key(claim.effect, &claim.order)];
+                let (known_to, since) =
+                    claim.known_since.as_ref().map_or(("", 0), |known| (known.memory.as_str(), known.at.as_secs()));
                 // A year is long enough for a lease, and every sum with it is exact in Lua.
                 let lease = claim.lease.min(Duration::from_hours(365 * 24));
-                let arguments =
-                    [&claim.owner.epoch, &claim.fingerprint.to_string(), &milliseconds(lease).to_string(), &kept];
-                CLAIM.invocation(&[&keys[0], &keys[1]], &arguments.map(String::as_str))
+                let (fingerprint, lease) = (claim.fingerprint.to_string(), milliseconds(lease).to_string());
+                let arguments = [&claim.owner.epoch, &fingerprint, &lease, &kept, known_to, &since.to_string()];
+                CLAIM.invocation(&[&memory, &keys[0], &keys[1]], &arguments)
             })
             .collect();
-        let answers = self.connection.invoke(&CLAIM, &invocations).await?;
+        let answers = self.invoke(&CLAIM, &invocations).await?;
         claims.iter().zip(&answers).map(|(claim, answer)| self.read_claim(claim, answer)).collect()
     }
 
@@ -143,7 +187,10 @@ impl Ledger for RedisLedger {
                     Closing::Release => ("release", ""),
                 };
                 let token = ticket.token.to_string();
-                CLOSE.invocation(&[&keys[0], &keys[1]], &[&ticket.owner.epoch, &token, how, &kept, result])
+                CLOSE.invocation(
+                    &[&keys[0], &keys[1]],
+                    &[&ticket.owner.epoch, &token, &ticket.memory, how, &kept, result],
+                )
             })
             .collect();
         let answers = self.connection.invoke(&CLOSE, &invocations).await?;
@@ -160,15 +207,17 @@ impl Ledger for RedisLedger {
         let invocations: Vec<Cmd> = identities
             .iter()
             .map(|identity| {
-                SIGHT.invocation(&[&self.sighting_key(&identity.order)], &[&identity.fingerprint.to_string(), &kept])
+                let (fingerprint, redelivered) = (identity.fingerprint.to_string(), u8::from(identity.redelivered));
+                let keys = [self.memory_key(), self.sighting_key(&identity.order)];
+                SIGHT.invocation(&keys.each_ref().map(String::as_str), &[&fingerprint, &kept, &redelivered.to_string()])
             })
             .collect();
-        let answers = self.connection.invoke(&SIGHT, &invocations).await?;
-        let read = |answer: &Vec<String>| match answer.first().map(String::as_str) {
-            Some("first") => Ok(Sighting::First),
-            Some("again") => Ok(Sighting::Again),
-            Some("conflict") => Ok(Sighting::Conflict),
-            Some(_) | None => Err(self.connection.strange(answer)),
+        let answers = self.invoke(&SIGHT, &invocations).await?;
+        let read = |answer: &Vec<String>| match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["first", since] => Ok(Sighting::First { known_since: KnownSince::parse(since) }),
+            ["again"] => Ok(Sighting::Again),
+            ["conflict"] => Ok(Sighting::Conflict),
+            _ => Err(self.connection.strange(answer)),
         };
         answers.iter().map(read).collect()
     }
@@ -178,11 +227,11 @@ impl Ledger for RedisLedger {
         let invocations: Vec<Cmd> = identities
             .iter()
             .map(|identity| {
-                HANDED_ON
-                    .invocation(&[&self.sighting_key(&identity.order)], &[&identity.fingerprint.to_string(), &kept])
+                let keys = [self.memory_key(), self.sighting_key(&identity.order)];
+                HANDED_ON.invocation(&keys.each_ref().map(String::as_str), &[&identity.fingerprint.to_string(), &kept])
             })
             .collect();
-        self.connection.invoke(&HANDED_ON, &invocations).await.map(drop)
+        self.invoke(&HANDED_ON, &invocations).await.map(drop)
     }
 
     async fn forget_sightings(&self, orders: &[OrderId]) -> Result<(), Error> {

@@ -116,6 +116,12 @@ pub struct Job<I> {
 }
 
 impl<I> Job<I> {
+    /// Whether the broker has delivered it before, to whomever.
+    pub fn redelivered(&self) -> bool {
+        let delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        delivery.as_ref().is_some_and(|delivery| delivery.redelivered)
+    }
+
     pub(crate) fn take_delivery(&self) -> Option<Delivery> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

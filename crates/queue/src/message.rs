@@ -14,6 +14,8 @@ use crate::topology::Target;
 pub const SEQUENCE_KEY: &str = "sequencekey";
 /// The order's identity, on partition messages and letters.
 pub const ORDER_ID: &str = "order-id";
+/// Since when the ledger knows the order, and in which memory: for the claim. What `ingest` does not know, it does not say.
+pub const KNOWN_SINCE: &str = "known-since";
 /// W3C trace context.
 pub const TRACE_PARENT: &str = "traceparent";
 /// The failure with which `ingest` refused the message, as JSON. It travels in the customer's lane, so that it blocks the

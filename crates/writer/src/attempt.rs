@@ -31,6 +31,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) released: bool,
     /// Whether its records are written, so that only its event is owed.
     pub(crate) owes_event: bool,
+    /// Whether it goes again in a request of its own, should it go again.
+    pub(crate) alone: bool,
     /// Where the attempt stands.
     pub(crate) stage: Stage,
 }
@@ -65,9 +67,9 @@ impl<'a> Attempt<'a> {
         let crm_id = named.or_else(|| account.and_then(RecordId::parse));
         let known = KnownIdentity { crm_id, ..KnownIdentity::default() };
         let attempt = |ticket, attempts, stage| {
-            let (released, owes_event) = (false, false);
+            let (released, owes_event, alone) = (false, false, false);
             let explanation = None;
-            Self { event, ticket, attempts, known, remembered, explanation, released, owes_event, stage }
+            Self { event, ticket, attempts, known, remembered, explanation, released, owes_event, alone, stage }
         };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
@@ -84,6 +86,11 @@ impl<'a> Attempt<'a> {
             ClaimAnswer::Conflict => attempt(None, Attempts::default(), Stage::over(Outcome::Failed(conflict(event)))),
             ClaimAnswer::NotOwner => attempt(None, Attempts::default(), Stage::NotOwner),
         }
+    }
+
+    /// Whether something is still to be done for it.
+    pub(crate) const fn is_open(&self) -> bool {
+        !matches!(self.stage, Stage::Over { .. } | Stage::NotOwner)
     }
 
     /// The Contact that an order to be sent names without its Account. It goes before the identity's `crm_id`.

@@ -4,6 +4,7 @@ mod admission;
 mod duplicate;
 mod publish;
 mod send;
+mod suspects;
 mod transfer;
 
 use std::collections::HashMap;
@@ -21,15 +22,16 @@ use domain::order::id::{OrderId, RecordId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::quota::Reserve;
 use domain::settlement::{Settlement, settle};
-use ledger::{Claim, ClaimTicket, Closed, Closing, Ledger, Owner};
+use ledger::{Claim, ClaimTicket, Closed, Closing, KnownSince, Ledger, Owner};
 use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
 use queue::lanes::Observation;
-use queue::message::{Message, REFUSAL};
+use queue::message::{KNOWN_SINCE, Message, ORDER_ID, REFUSAL};
 use queue::session::Session;
 use queue::topology::Queue;
 use salesforce::Client;
 use tokio::sync::watch;
 
+use self::suspects::Suspects;
 use crate::attempt::{Attempt, Stage};
 use crate::duplicates::decided::Decided;
 use crate::gate::Gate;
@@ -70,6 +72,7 @@ pub struct OrderWriter {
     requests: Mutex<Vec<Observation>>,
     outages: AtomicU32,
     decided: Decided,
+    suspects: Suspects,
 }
 
 impl OrderWriter {
@@ -93,6 +96,7 @@ impl OrderWriter {
             requests: Mutex::default(),
             outages: AtomicU32::new(0),
             decided: Decided::default(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -113,14 +117,15 @@ impl OrderWriter {
         Outcome::Outage { failure, retry_after: doubled.min(self.settings.outage_probe) }
     }
 
-    async fn begin<'a>(&self, jobs: &[(&'a OrderEvent, Queue)]) -> Result<Vec<Attempt<'a>>, ledger::Error> {
+    async fn begin<'a>(&self, jobs: &[(&'a OrderEvent, &Job<OrderEvent>)]) -> Result<Vec<Attempt<'a>>, ledger::Error> {
         let claims: Vec<Claim> = jobs
             .iter()
-            .map(|(event, queue)| Claim {
-                owner: self.owner(*queue),
+            .map(|(event, job)| Claim {
+                owner: self.owner(job.queue),
                 order: event.order_id().clone(),
                 effect: "order",
                 fingerprint: event.fingerprint(),
+                known_since: known_since(event, &job.message),
                 lease: self.settings.lease,
             })
             .collect();
@@ -275,7 +280,7 @@ impl OrderWriter {
         if stale || matches!(attempt.stage, Stage::NotOwner) {
             return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
         }
-        let mut verdict = Verdict::of(settlement);
+        let mut verdict = Verdict { alone: attempt.alone, ..Verdict::of(settlement) };
         if let Stage::Over { outcome, already } = &attempt.stage
             && let Outcome::Settled(ending) = outcome.as_ref()
         {
@@ -367,8 +372,12 @@ impl OrderWriter {
     /// Works on a batch that may go.
     async fn work_on(&self, jobs: &[&Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
         let processing = Arc::clone(&self.processing.borrow());
-        let orders: Vec<(&OrderEvent, Queue)> =
-            jobs.iter().filter_map(|job| job.item.as_ref().ok().map(|event| (event, job.queue))).collect();
+        let turn = match self.turn(jobs) {
+            Ok(turn) => turn,
+            Err(later) => return later,
+        };
+        let orders: Vec<(&OrderEvent, &Job<OrderEvent>)> =
+            jobs.iter().filter_map(|job| job.item.as_ref().ok().map(|event| (event, job.as_ref()))).collect();
         let mut attempts = match self.begin(&orders).await {
             Ok(mut attempts) => {
                 self.outages.store(0, Ordering::Relaxed);
@@ -383,8 +392,10 @@ impl OrderWriter {
                 return jobs.iter().map(|_| Verdict::of(outage.clone())).collect();
             }
         };
+        self.set_suspects_apart(&mut attempts, turn.is_some());
         self.recall_matches(&processing, &mut attempts);
         self.look_up(&processing, &mut attempts).await;
+        Self::give_poison_up(&mut attempts);
         self.name_accounts_of_contacts(&mut attempts).await;
         self.find_transfers(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
@@ -401,6 +412,7 @@ impl OrderWriter {
             }
         }
         self.publish(&mut attempts).await;
+        self.clear_suspects(&attempts);
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
         self.forget_matches(&attempts, &settlements);
@@ -420,6 +432,12 @@ impl OrderWriter {
             }
         }
     }
+}
+
+/// What the ledger said of this order when it was handed on. A letter that was edited may be about another one.
+fn known_since(event: &OrderEvent, message: &Message) -> Option<KnownSince> {
+    let same = message.header(ORDER_ID) == Some(event.order_id().as_str());
+    message.header(KNOWN_SINCE).filter(|_| same).and_then(KnownSince::parse)
 }
 
 /// Reads a message as an order, unless it was refused on the way.

@@ -10,7 +10,13 @@
 //! # Invariants
 //!
 //! * Nothing is sent without a claim, and nothing is acknowledged before its claim is closed.
-//! * A lost answer is *unknown*: it is looked up by the order's own record before anything is sent again.
+//! * A lost answer is *unknown*: it is looked up by the order's own record before anything is sent again. So is what looks
+//!   absent in a ledger that has not known the order since it was handed on, such as one that was emptied or restored.
+//! * What can be looked up is what lies in one all-or-none unit with the order's record: records, and an event that is
+//!   published after commit. An event that the org publishes at once cannot: after a lost answer it goes out once more, under
+//!   the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is folded.
+//!   Without an order record nothing can: such an order is not sent again by hope, it becomes a letter. What was rejected
+//!   leaves no trace in the org, and is decided anew. A look-up tells the Account and the order's record, no Contact.
 //! * The order's record is unique and lies in the same all-or-none unit as the event, so an order that is sent twice all
 //!   the same, as after the ledger was emptied, is refused the second time. Then its record is read: the same fingerprint
 //!   is the same order, written before; another one is a conflict.
@@ -22,6 +28,9 @@
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
 //! * No request begins that would touch what of the org's API calls is kept for others, but for one that looks.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
+//! * An order that three processes died with goes alone, one such order at a time; after five it is a letter. Deaths are
+//!   counted in the ledger, by claims that another owner finds left open, and are no attempts.
+//! * Whether the org has the fields of the order's record is looked at once per start, for one API call.
 
 mod attempt;
 mod batch;
@@ -33,6 +42,7 @@ mod grant_file;
 pub mod handler;
 mod hints;
 mod metrics;
+mod org_check;
 mod outcome;
 mod reload;
 mod resolve;
@@ -75,6 +85,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     Metrics::follow_allocation(lifecycle.registry(), client.clone())
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
+    org_check::fields(&client, &config.processing).await?;
     let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "writer"))));
     let gate = GateSettings {
         reserve: config.handler.reserve,

@@ -149,34 +149,55 @@ impl Connection {
     /// Runs a script once per invocation, in one round trip: a second one only when Redis has forgotten the script, and
     /// then only for those that did not run.
     pub(crate) async fn invoke(&self, script: &Script, invocations: &[Cmd]) -> Result<Vec<Vec<String>>, Error> {
-        let mut answers = self.run(invocations.iter()).await?;
+        Ok(self.invoke_after(None, script, invocations).await?.1)
+    }
+
+    /// The same, after this command in each round trip. Returns its last answer too; none where nothing was invoked.
+    pub(crate) async fn invoke_after(
+        &self,
+        first: Option<&Cmd>,
+        script: &Script,
+        invocations: &[Cmd],
+    ) -> Result<(Vec<String>, Vec<Vec<String>>), Error> {
+        if invocations.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let (mut told, mut answers) = self.run(first, invocations.iter()).await?;
         let forgotten: Vec<usize> =
             (0..answers.len()).filter(|index| answers[*index].as_ref().is_err_and(is_forgotten)).collect();
         if !forgotten.is_empty() {
             let mut load = Cmd::new();
             load.arg("SCRIPT").arg("LOAD").arg(script.code);
             let _: String = self.one(&load).await?;
-            let again = self.run(forgotten.iter().map(|index| &invocations[*index])).await?;
+            let (told_again, again) = self.run(first, forgotten.iter().map(|index| &invocations[*index])).await?;
+            told = told_again;
             for (index, answer) in forgotten.into_iter().zip(again) {
                 answers[index] = answer;
             }
         }
-        answers.into_iter().map(|answer| answer.map_err(|error| self.explain(&error))).collect()
+        let answers: Result<_, _> =
+            answers.into_iter().map(|answer| answer.map_err(|error| self.explain(&error))).collect();
+        Ok((told, answers?))
     }
 
-    async fn run(&self, invocations: impl Iterator<Item = &Cmd>) -> Result<Vec<RedisResult<Vec<String>>>, Error> {
+    async fn run<'a>(
+        &self,
+        first: Option<&'a Cmd>,
+        invocations: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<(Vec<String>, Vec<RedisResult<Vec<String>>>), Error> {
         let mut pipeline = ::redis::pipe();
         let mut count = 0;
-        for invocation in invocations {
-            pipeline.add_command(invocation.clone());
+        for command in first.into_iter().chain(invocations) {
+            pipeline.add_command(command.clone());
             count += 1;
         }
-        let answers = self.many(&mut pipeline).await?;
-        if answers.len() == count {
-            Ok(answers)
-        } else {
-            Err(Error::Broken(format!("Redis at {} gave {} answers to {count} questions", self.place, answers.len())))
+        let mut answers = self.many(&mut pipeline).await?;
+        if answers.len() != count {
+            let answers = answers.len();
+            return Err(Error::Broken(format!("Redis at {} gave {answers} answers to {count} questions", self.place)));
         }
+        let told = if first.is_some() { answers.remove(0).map_err(|error| self.explain(&error))? } else { Vec::new() };
+        Ok((told, answers))
     }
 
     /// What a refusal by Redis means.

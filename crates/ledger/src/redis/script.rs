@@ -22,6 +22,13 @@ pub(crate) static LEASE: LazyLock<Script> = LazyLock::new(|| Script::new(include
 pub(crate) static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
 pub(crate) static SPENT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spent.lua")));
 
+/// Names the memory, and returns its name. Sent whole: a server that was just started knows no digest.
+pub(super) fn memory(key: &str) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("EVAL").arg(include_str!("memory.lua")).arg(1).arg(key);
+    command
+}
+
 impl Script {
     /// A script of this code.
     pub(crate) fn new(code: &'static str) -> Self {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{Attempts, ClaimAnswer, Closed, Closing, Ledger, Owner, Sighting};
+use ledger::{Attempts, ClaimAnswer, Closed, Closing, KnownSince, Ledger, Owner, Sighting};
 
-use crate::{LONG, OVER, ask, claim, content, identity, order, owner, take, take_unknown};
+use crate::{LONG, OVER, ask, claim, content, identity, known_since, order, owner, take, take_unknown};
 
 macro_rules! on_both {
     ($($behaviour:ident)*) => {
@@ -48,6 +48,10 @@ on_both! {
     another_content_of_a_sighted_order_is_a_conflict
     an_order_whose_sighting_was_taken_back_is_seen_for_the_first_time
     another_content_of_an_order_whose_sighting_was_taken_back_is_no_conflict
+    an_order_that_was_delivered_before_may_have_been_handed_on_before
+    what_looks_absent_is_unknown_unless_this_memory_knows_the_order_from_the_beginning
+    a_crash_is_counted_apart_from_attempts_and_only_when_another_owner_finds_it
+    a_former_owner_that_lives_keeps_nobody_waiting_and_is_no_crash
     the_first_known_name_gives_the_account
     an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
     a_doubt_makes_an_effect_unknown_and_counts_no_attempt
@@ -157,10 +161,10 @@ async fn a_live_claim_of_a_former_owner_is_busy_until_its_lease_passes(ledger: &
             panic!("neither busy nor unknown: {other:?}")
         }
     }
-    let attempts =
+    let crashes =
         testkit::eventually_some("the lease to pass", async || match ask(ledger, claim("b", "o", LONG)).await {
             ClaimAnswer::Busy { .. } => None,
-            ClaimAnswer::Unknown { attempts, .. } => Some(attempts.total),
+            ClaimAnswer::Unknown { attempts, .. } => Some(attempts.crashes),
             other @ (ClaimAnswer::Claimed { .. }
             | ClaimAnswer::Settled(_)
             | ClaimAnswer::Conflict
@@ -169,7 +173,7 @@ async fn a_live_claim_of_a_former_owner_is_busy_until_its_lease_passes(ledger: &
             }
         })
         .await;
-    assert_eq!(attempts, 1);
+    assert_eq!(crashes, 1);
 }
 
 async fn a_lease_that_has_passed_leaves_the_effect_unknown(ledger: &dyn Ledger) {
@@ -177,7 +181,7 @@ async fn a_lease_that_has_passed_leaves_the_effect_unknown(ledger: &dyn Ledger) 
     take(ledger, claim("a", "o", OVER)).await;
     own(ledger, "b").await;
     let (ticket, attempts) = take_unknown(ledger, claim("b", "o", LONG)).await;
-    assert_eq!((ticket.token, attempts, ticket.was_unknown), (2, 1, true));
+    assert_eq!((ticket.token, attempts, ticket.was_unknown), (2, 0, true), "a crash is no attempt");
 }
 
 async fn an_owner_that_claims_again_what_it_holds_is_told_to_look_it_up(ledger: &dyn Ledger) {
@@ -277,7 +281,9 @@ async fn effects_of_one_order_are_apart(ledger: &dyn Ledger) {
 async fn answers_come_in_the_order_of_the_questions(ledger: &dyn Ledger) {
     own(ledger, "a").await;
     let names: Vec<String> = (0..100).map(|index| format!("o{index}")).collect();
-    let claims: Vec<_> = names.iter().map(|name| claim("a", name, LONG)).collect();
+    let known = known_since(ledger, "handed on at the same time").await;
+    let claim = |name| ledger::Claim { known_since: Some(known.clone()), ..claim("a", name, LONG) };
+    let claims: Vec<_> = names.iter().map(|name| claim(name)).collect();
     let answers = ledger.claim(&claims).await.expect("the ledger answers");
     let tickets: Vec<_> = answers
         .into_iter()
@@ -303,46 +309,138 @@ async fn nothing_asked_is_nothing_answered(ledger: &dyn Ledger) {
     ledger.ping().await.expect("the ledger answers");
 }
 
+/// The sightings, each in a word.
+async fn words(ledger: &dyn Ledger, identities: &[ledger::Identity]) -> Vec<&'static str> {
+    let sightings = ledger.sight(identities).await.expect("the ledger answers");
+    let word = |sighting| match sighting {
+        Sighting::First { known_since: Some(_) } => "first",
+        Sighting::First { known_since: None } => "perhaps handed on before",
+        Sighting::Again => "again",
+        Sighting::Conflict => "conflict",
+    };
+    sightings.into_iter().map(word).collect()
+}
+
 async fn an_order_is_handed_on_again_until_it_is_noted(ledger: &dyn Ledger) {
-    let sight = async || ledger.sight(&[identity("o", 1), identity("p", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight().await, [Sighting::First, Sighting::First]);
-    assert_eq!(sight().await, [Sighting::First, Sighting::First], "a crash before it was noted");
+    let sight = async || words(ledger, &[identity("o", 1), identity("p", 1)]).await;
+    assert_eq!(sight().await, ["first", "first"]);
+    assert_eq!(sight().await, ["first", "first"], "a crash before it was noted");
     ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight().await, [Sighting::Again, Sighting::First]);
+    assert_eq!(sight().await, ["again", "first"]);
     ledger.handed_on(&[identity("forgotten", 1)]).await.expect("the ledger answers");
-    assert_eq!(ledger.sight(&[identity("forgotten", 1)]).await.expect("the ledger answers"), [Sighting::Again]);
+    assert_eq!(words(ledger, &[identity("forgotten", 1)]).await, ["again"]);
 }
 
 async fn another_content_of_a_sighted_order_is_a_conflict(ledger: &dyn Ledger) {
-    let sight = async |byte| ledger.sight(&[identity("o", byte)]).await.expect("the ledger answers").remove(0);
-    assert_eq!(sight(1).await, Sighting::First);
-    assert_eq!(sight(2).await, Sighting::Conflict);
+    let sight = async |byte| words(ledger, &[identity("o", byte)]).await.remove(0);
+    assert_eq!(sight(1).await, "first");
+    assert_eq!(sight(2).await, "conflict");
     ledger.handed_on(&[identity("o", 2)]).await.expect("the ledger answers");
-    assert_eq!(sight(1).await, Sighting::First, "the other content changed nothing");
+    assert_eq!(sight(1).await, "first", "the other content changed nothing");
     ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight(2).await, Sighting::Conflict);
-    assert_eq!(sight(1).await, Sighting::Again);
+    assert_eq!(sight(2).await, "conflict");
+    assert_eq!(sight(1).await, "again");
 }
 
 async fn an_order_whose_sighting_was_taken_back_is_seen_for_the_first_time(ledger: &dyn Ledger) {
-    let sight = async || ledger.sight(&[identity("o", 1), identity("p", 1)]).await.expect("the ledger answers");
+    let sight = async || words(ledger, &[identity("o", 1), identity("p", 1)]).await;
     sight().await;
     ledger.handed_on(&[identity("o", 1), identity("p", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight().await, [Sighting::Again, Sighting::Again]);
+    assert_eq!(sight().await, ["again", "again"]);
     ledger.forget_sightings(&[order("o"), order("never seen"), order("o")]).await.expect("the ledger answers");
-    assert_eq!(sight().await, [Sighting::First, Sighting::Again], "the other order is still remembered");
+    assert_eq!(sight().await, ["first", "again"], "the other order is still remembered");
     ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight().await, [Sighting::Again, Sighting::Again], "handed on anew");
+    assert_eq!(sight().await, ["again", "again"], "handed on anew");
 }
 
 async fn another_content_of_an_order_whose_sighting_was_taken_back_is_no_conflict(ledger: &dyn Ledger) {
-    let sight = async |byte| ledger.sight(&[identity("o", byte)]).await.expect("the ledger answers").remove(0);
+    let sight = async |byte| words(ledger, &[identity("o", byte)]).await.remove(0);
     sight(1).await;
     ledger.handed_on(&[identity("o", 1)]).await.expect("the ledger answers");
-    assert_eq!(sight(2).await, Sighting::Conflict);
+    assert_eq!(sight(2).await, "conflict");
     ledger.forget_sightings(&[order("o")]).await.expect("the ledger answers");
-    assert_eq!(sight(2).await, Sighting::First);
-    assert_eq!(sight(1).await, Sighting::Conflict, "the first content is the other one now");
+    assert_eq!(sight(2).await, "first");
+    assert_eq!(sight(1).await, "conflict", "the first content is the other one now");
+}
+
+async fn an_order_that_was_delivered_before_may_have_been_handed_on_before(ledger: &dyn Ledger) {
+    let again = |name: &str| ledger::Identity { redelivered: true, ..identity(name, 1) };
+    assert_eq!(words(ledger, &[again("o")]).await, ["perhaps handed on before"], "unheard of");
+    assert_eq!(words(ledger, &[identity("o", 1)]).await, ["perhaps handed on before"], "and so it stays");
+    let known = known_since(ledger, "p").await;
+    let sightings = ledger.sight(&[again("p")]).await.expect("the ledger answers");
+    assert_eq!(sightings, [Sighting::First { known_since: Some(known) }], "known since before it was handed on");
+}
+
+async fn what_looks_absent_is_unknown_unless_this_memory_knows_the_order_from_the_beginning(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let known = known_since(ledger, "o").await;
+    let asked = async |name, known_since| {
+        let answer = ledger.claim(&[ledger::Claim { known_since, ..claim("a", name, LONG) }]).await;
+        let (ClaimAnswer::Claimed { ticket, .. } | ClaimAnswer::Unknown { ticket, .. }) =
+            answer.expect("the ledger answers").remove(0)
+        else {
+            panic!("it can be claimed");
+        };
+        ticket
+    };
+    assert!(!asked("o", Some(known.clone())).await.was_unknown);
+    assert!(asked("p", None).await.was_unknown, "nobody knows since when");
+    let elsewhere = KnownSince::parse("0123456789abcdef@1795350810");
+    let ticket = asked("q", elsewhere.clone()).await;
+    assert!(ticket.was_unknown, "known to another memory");
+    assert_eq!(close(ledger, ticket, Closing::Failed).await, Closed::Done, "looked up, sent, refused");
+    assert!(!asked("q", elsewhere).await.was_unknown, "this memory knows it now");
+    let text = known.to_string();
+    let (memory, at) = text.split_once('@').expect("a name and a time");
+    let long_ago = at.parse::<u64>().expect("seconds") - 30 * 24 * 3600;
+    let ticket = asked("r", KnownSince::parse(&format!("{memory}@{long_ago}"))).await;
+    assert!(ticket.was_unknown, "what was known so long ago may have been forgotten since");
+}
+
+async fn a_crash_is_counted_apart_from_attempts_and_only_when_another_owner_finds_it(ledger: &dyn Ledger) {
+    let counts = async |epoch: &str, lease| {
+        let (ClaimAnswer::Claimed { ticket, attempts } | ClaimAnswer::Unknown { ticket, attempts }) =
+            ask(ledger, claim(epoch, "o", lease)).await
+        else {
+            panic!("it can be claimed");
+        };
+        (ticket, (attempts.total, attempts.crashes))
+    };
+    own(ledger, "a").await;
+    assert_eq!(counts("a", OVER).await.1, (0, 0));
+    assert_eq!(counts("a", OVER).await.1, (1, 0), "it lives, and has forgotten");
+    own(ledger, "b").await;
+    assert_eq!(counts("b", OVER).await.1, (1, 1));
+    own(ledger, "c").await;
+    let (ticket, counted) = counts("c", LONG).await;
+    assert_eq!(counted, (1, 2));
+    assert_eq!(close(ledger, ticket, Closing::Release).await, Closed::Done);
+    let (ticket, counted) = counts("c", LONG).await;
+    assert_eq!(counted, (1, 2), "giving it back does not make it harmless");
+    assert_eq!(close(ledger, ticket, Closing::GiveUp { unknown: true }).await, Closed::Done);
+    let (ticket, counted) = counts("c", LONG).await;
+    assert_eq!(counted, (2, 0), "a new round");
+    assert_eq!(close(ledger, ticket, Closing::Failed).await, Closed::Done);
+}
+
+async fn a_former_owner_that_lives_keeps_nobody_waiting_and_is_no_crash(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "o", LONG)).await;
+    own(ledger, "b").await;
+    assert!(matches!(ask(ledger, claim("b", "o", LONG)).await, ClaimAnswer::Busy { .. }));
+    assert_eq!(settle(ledger, ticket.clone(), "late").await, Closed::Stale);
+    match ask(ledger, claim("b", "o", LONG)).await {
+        ClaimAnswer::Unknown { attempts, .. } => assert_eq!(attempts, Attempts::default()),
+        other @ (ClaimAnswer::Claimed { .. }
+        | ClaimAnswer::Settled(_)
+        | ClaimAnswer::Busy { .. }
+        | ClaimAnswer::Conflict
+        | ClaimAnswer::NotOwner) => panic!("not unknown: {other:?}"),
+    }
+    assert_eq!(settle(ledger, ticket, "late").await, Closed::Stale);
+    let after = ask(ledger, claim("b", "o", LONG)).await;
+    assert!(matches!(after, ClaimAnswer::Unknown { .. }), "it let go of its own claim, and of no other: {after:?}");
 }
 
 async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {
@@ -370,7 +468,7 @@ async fn an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_coun
         else {
             panic!("it can be claimed");
         };
-        assert_eq!(attempts, Attempts { total, round });
+        assert_eq!(attempts, Attempts { total, round, crashes: 0 });
         assert_eq!(close(ledger, ticket, closing).await, Closed::Done);
     };
     expect(0, 0, Closing::Failed).await;

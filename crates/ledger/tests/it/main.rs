@@ -3,15 +3,18 @@
 mod agreement;
 mod budget;
 mod conformance;
+mod copied;
 mod grants;
+mod memories;
 mod outages;
 mod presence;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use causeway_ledger as ledger;
 use domain::order::id::{Fingerprint, OrderId};
-use ledger::{Claim, ClaimAnswer, ClaimTicket, Identity, Ledger, Owner, RedisLedger, Settings};
+use ledger::{Claim, ClaimAnswer, ClaimTicket, Identity, KnownSince, Ledger, Owner, RedisLedger, Settings, Sighting};
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_hours(1);
@@ -40,14 +43,33 @@ fn content(byte: u8) -> Fingerprint {
 }
 
 fn identity(name: &str, byte: u8) -> Identity {
-    Identity { order: order(name), fingerprint: content(byte) }
+    Identity { order: order(name), fingerprint: content(byte), redelivered: false }
+}
+
+/// What the ledger says of an order that it sees for the first time.
+async fn known_since(ledger: &dyn Ledger, name: &str) -> KnownSince {
+    match ledger.sight(&[identity(name, 1)]).await.expect("the ledger answers").remove(0) {
+        Sighting::First { known_since: Some(known_since) } => known_since,
+        other @ (Sighting::First { .. } | Sighting::Again | Sighting::Conflict) => panic!("not new: {other:?}"),
+    }
+}
+
+/// What it says of one that is handed on now.
+async fn now(ledger: &dyn Ledger) -> KnownSince {
+    static ORDERS: AtomicUsize = AtomicUsize::new(0);
+    known_since(ledger, &format!("another {}", ORDERS.fetch_add(1, Ordering::Relaxed))).await
 }
 
 fn claim(epoch: &str, name: &str, lease: Duration) -> Claim {
-    Claim { owner: owner(epoch), order: order(name), effect: "order", fingerprint: content(1), lease }
+    let (owner, order) = (owner(epoch), order(name));
+    Claim { owner, order, effect: "order", fingerprint: content(1), known_since: None, lease }
 }
 
-async fn ask(ledger: &dyn Ledger, claim: Claim) -> ClaimAnswer {
+/// Claims an order that was handed on just now, unless it says otherwise.
+async fn ask(ledger: &dyn Ledger, mut claim: Claim) -> ClaimAnswer {
+    if claim.known_since.is_none() {
+        claim.known_since = Some(now(ledger).await);
+    }
     ledger.claim(&[claim]).await.expect("the ledger answers").remove(0)
 }
 

@@ -11,18 +11,18 @@ use tokio::time::Instant;
 use crate::{LONG, PATIENT, claim, order, owner, take, take_unknown};
 
 /// A node of the test's own, and the folder that goes with it.
-struct Own {
-    redis: Redis,
-    folder: PathBuf,
+pub(crate) struct Own {
+    pub(crate) redis: Redis,
+    pub(crate) folder: PathBuf,
 }
 
 impl Own {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(testkit::namespace("ledger"));
         Self { redis: Redis::start(&folder).await.expect("Redis starts"), folder }
     }
 
-    async fn command(&self, words: &[&str]) {
+    pub(crate) async fn command(&self, words: &[&str]) {
         let client = redis::Client::open(self.redis.url()).expect("an address");
         let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
         let mut command = redis::Cmd::new();

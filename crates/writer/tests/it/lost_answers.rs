@@ -3,7 +3,7 @@
 use simulator::{Fault, FaultKind};
 use testkit::orders;
 
-use crate::stage::{QUICK, Stage, orders_of};
+use crate::stage::{QUICK, Stage, orders_of, text};
 
 const GRAPH: &str = "/composite/graph";
 const QUERY: &str = "/query";
@@ -84,5 +84,35 @@ async fn an_order_that_is_delivered_again_costs_no_api_call_and_is_told_of_with_
     assert_eq!(first, second);
     assert_eq!(stage.org().api_calls(), calls);
     assert_eq!(stage.order_records(), [orders::order_id("ann", 1)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_answer_was_lost_and_that_cannot_be_looked_up_comes_twice_under_one_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let field = folder.path().join("event.toml");
+    let with_key = "name = \"i42as__OrderEvent__e\"\nevent = true\ncustom = true\n\
+        fields = [{ name = \"EventKey__c\", label = \"Event Key\", type = \"string\", length = 255 }]\n";
+    std::fs::write(&field, with_key).expect("written");
+    let publish_behavior = simulator::PublishBehavior::Immediately;
+    let settings = simulator::Settings { publish_behavior, ..simulator::Settings::default() };
+    let config = simulator::Config { settings, schema: vec![field.into()], ..simulator::Config::default() };
+    let processing =
+        format!("{QUICK}[platform_events]\npublish_behavior = \"immediate\"\nevent_key = \"EventKey__c\"\n");
+    let mut stage = Stage::on(config, &processing).await;
+    stage.org().arm(Fault::once(FaultKind::CommitThenDrop).on_path("/composite/sobjects"));
+    let first = stage.process();
+    let orders = orders_of("ann", 2);
+    stage.written(&orders[..1]).await;
+    // Another process, and a ledger that has forgotten everything: the third event of the order.
+    drop(first);
+    stage.fleet.forget().await;
+    let writer = stage.writer();
+    stage.written(&orders).await;
+    let keys: Vec<String> = stage.events().iter().map(|event| text(&event.payload, "EventKey__c")).collect();
+    let (one, two) = (orders::order_id("ann", 1), orders::order_id("ann", 2));
+    let key = |order: &str| format!("{order}/NEW_ORDER");
+    assert_eq!(keys, [key(&one), key(&one), key(&one), key(&two)]);
+    assert_eq!(stage.order_records(), [one, two], "folded by the key, each order is there once");
     stage.end(writer).await;
 }

@@ -2,6 +2,7 @@
 
 use nix::sys::signal::Signal;
 use simulator::{Fault, FaultKind};
+use testkit::TcpProxy;
 use testkit::orders::new_order;
 
 use crate::stage::{Process, QUICK, Stage, fault_strikes, id_of, orders_of};
@@ -25,6 +26,48 @@ async fn a_writer_that_is_killed_during_a_call_leaves_every_order_written_once_a
     stage.assert_each_once_and_in_order(&[("ann", 4), ("bob", 4), ("cleo", 4)]);
     assert_eq!(stage.fleet.letters().await.len(), 0);
     drop(second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_was_frozen_beyond_its_lease_wakes_and_neither_writes_nor_settles_anything() {
+    let stage = Stage::for_several(QUICK).await;
+    let mut stage = stage.set("CAUSEWAY_SALESFORCE_DEADLINE", "3s").set("CAUSEWAY_LEASE", "4s");
+    let url = stage.fleet.amqp_url().to_owned();
+    let port = url.split('@').next_back().and_then(|rest| rest.split(':').nth(1)).expect("an address");
+    let port = port.split('/').next().and_then(|port| port.parse().ok()).expect("a port");
+    let proxy = TcpProxy::before(port).await.expect("a proxy");
+    let frozen = stage.process_with(&[(testkit::AMQP_URL, &proxy.url(&url, port))]);
+    frozen.says("started").await;
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path(GRAPH));
+    let orders = [orders_of("ann", 3), orders_of("bob", 3), orders_of("cleo", 3)].concat();
+    stage.hand_on(&orders).await;
+    stage.org().until_held(1).await;
+    frozen.signal(Signal::SIGSTOP);
+    // The broker gives it up at once, and not only when its heartbeats have been missed.
+    proxy.cut();
+    let second = stage.process();
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    let customers = [("ann", 3), ("bob", 3), ("cleo", 3)];
+    stage.assert_each_once_and_in_order(&customers);
+    assert!(stage.queries() >= 1, "what the frozen one had in hand was looked up");
+
+    // Now the org carries out what it had from the frozen one, and that one wakes.
+    stage.org().release_held();
+    frozen.signal(Signal::SIGCONT);
+    proxy.restore();
+    frozen.says("the session with RabbitMQ ended").await;
+    testkit::eventually("the late request to be refused", async || {
+        stage.graph_requests().iter().all(|request| request.status != 0)
+    })
+    .await;
+    stage.assert_each_once_and_in_order(&customers);
+    // What was settled stays settled: delivered again, every order is told with the same words, and costs nothing.
+    let calls = stage.org().api_calls();
+    stage.written(&orders).await;
+    assert_eq!(stage.org().api_calls(), calls);
+    stage.assert_each_once_and_in_order(&customers);
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    drop((frozen, second));
 }
 
 #[tokio::test(flavor = "multi_thread")]

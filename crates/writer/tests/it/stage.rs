@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use causeway_writer::{Args, Config};
 use clap::Parser as _;
+use domain::order::id::{Fingerprint, OrderId};
+use ledger::{Ledger as _, RedisLedger, Settings, Sighting};
 use nix::sys::signal::Signal;
-use queue::message::Message;
+use queue::message::{KNOWN_SINCE, Message};
 use queue::session::Session;
 use serde_json::{Map, Value};
 use service::{Exit, Lifecycle, Problems};
@@ -30,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) told: Outcomes,
     pub(crate) session: Arc<dyn Session>,
     org: Simulator,
+    /// Where the ledger is, past whatever the writers reach it through.
+    redis_url: String,
     settings: Vec<(String, String)>,
     folder: tempfile::TempDir,
 }
@@ -61,7 +65,8 @@ impl Stage {
         let told = fleet.outcomes().await;
         let org = Simulator::start(org).await.expect("an org");
         let folder = tempfile::tempdir().expect("a folder");
-        let stage = Self { settings: fleet.settings(), fleet, told, session, org, folder };
+        let (settings, redis_url) = (fleet.settings(), fleet.redis_url().to_owned());
+        let stage = Self { fleet, told, session, org, redis_url, settings, folder };
         stage.write_order_processing(order_processing);
         let (url, file) = (stage.org.base_url().to_owned(), stage.order_processing().display().to_string());
         stage
@@ -82,6 +87,12 @@ impl Stage {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With a Redis of its own.
+    pub(crate) fn on_redis(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.redis_url);
+        self.set(testkit::REDIS_URL, url)
     }
 
     pub(crate) fn org(&self) -> Control {
@@ -144,8 +155,25 @@ impl Stage {
 
     /// Hands orders on, as `ingest` does.
     pub(crate) async fn hand_on(&self, orders: &[Value]) {
-        let messages: Vec<Message> = orders.iter().map(|order| orders::handed_on(order, &id_of(order))).collect();
+        let known_since = self.known_since().await;
+        let message = |order: &Value| {
+            let mut message = orders::handed_on(order, &id_of(order));
+            message.headers.insert(KNOWN_SINCE.to_owned(), known_since.clone());
+            message
+        };
+        let messages: Vec<Message> = orders.iter().map(message).collect();
         self.fleet.hand_on(&self.session, &messages).await;
+    }
+
+    /// What the ledger says of an order that is new to it.
+    async fn known_since(&self) -> String {
+        let namespace = format!("{}:{}", self.fleet.namespace(), orders::TENANT);
+        let ledger = RedisLedger::connect(&self.redis_url, &namespace, Settings::RECOMMENDED).await;
+        let order = OrderId::parse(&format!("order-{}", uuid::Uuid::new_v4().simple())).expect("a name");
+        let identity = ledger::Identity { order, fingerprint: Fingerprint::of([0; 32]), redelivered: false };
+        let sighting = ledger.expect("Redis answers").sight(&[identity]).await.expect("Redis answers").remove(0);
+        let Sighting::First { known_since: Some(known_since) } = sighting else { panic!("not new: {sighting:?}") };
+        known_since.to_string()
     }
 
     /// Hands orders on and waits until all are told of as written. Returns what was told.
@@ -179,6 +207,11 @@ impl Stage {
     /// The composite graph requests so far.
     pub(crate) fn graph_requests(&self) -> Vec<LoggedRequest> {
         self.org().requests().into_iter().filter(|request| request.path.ends_with("/composite/graph")).collect()
+    }
+
+    /// How often the org was asked what it holds.
+    pub(crate) fn queries(&self) -> usize {
+        self.org().requests().iter().filter(|request| request.path.ends_with("/query")).count()
     }
 
     /// Each of these orders is in the org once, with one event, and the orders of a customer are in the order in which
