@@ -6,4 +6,5 @@ mod operator;
 mod order_reaches_salesforce;
 mod ownership;
 mod stage;
+mod story;
 mod two_fleets;

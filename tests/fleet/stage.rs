@@ -118,7 +118,15 @@ impl Stage {
 
     /// What an operator gets from a verb of `causeway-replayer` with `--json`; the exit tells whether all went well.
     pub(crate) async fn ask(&self, words: &[&str]) -> (Exit, Value) {
-        let connection = ["amqp-url", "namespace", "partitions", "inboxes"];
+        self.ask_if(words).await.expect("an answer")
+    }
+
+    /// The same; `None` where the verb refuses.
+    pub(crate) async fn ask_if(&self, words: &[&str]) -> Option<(Exit, Value)> {
+        let connection: &[&str] = match words.first() {
+            Some(&"story") => &["amqp-url", "namespace", "partitions", "inboxes", "redis-url", "tenant"],
+            _ => &["amqp-url", "namespace", "partitions", "inboxes"],
+        };
         let flags = self.fleet.settings().into_iter().flat_map(|(name, value)| {
             let flag = name.trim_start_matches("CAUSEWAY_").to_lowercase().replace('_', "-");
             if connection.contains(&flag.as_str()) { vec![format!("--{flag}"), value] } else { Vec::new() }
@@ -132,9 +140,10 @@ impl Stage {
             Verb::Replay(replay) => replay.run(&tools).await,
             Verb::List(list) => list.run(&tools).await,
             Verb::Discard(discard) => discard.run(&tools).await,
+            Verb::Story(tell) => tell.run(&tools).await,
         };
-        let report = report.expect("an answer");
-        (report.exit, serde_json::from_slice(&report.answer).expect("one JSON document"))
+        let report = report.ok()?;
+        Some((report.exit, serde_json::from_slice(&report.answer).expect("one JSON document")))
     }
 
     pub(crate) fn records(&self, object: &str) -> Vec<Map<String, Value>> {
@@ -190,6 +199,7 @@ enum Verb {
     Replay(replayer::cli::replay::Replay),
     List(replayer::cli::list::List),
     Discard(replayer::cli::discard::Discard),
+    Story(replayer::cli::story::Tell),
 }
 
 /// A program inside this process; it ends with the test.

@@ -12,6 +12,7 @@
 //! 6. What came of it is an [`outcome::Outcome`]; [`settlement::settle`] decides whether the message is acknowledged,
 //!    waits ([`retry`]), or is given up ([`dead_letter`]). A [`failure::Failure`] says why in words an operator can act on;
 //!    the [`atlas`] holds those words, for our own reasons and for every code of Salesforce's.
+//! 7. Every step of it is one of its [`story`], which tells an operator where the order is and what it waits for.
 //!
 //! # What is not done
 //!
@@ -42,3 +43,4 @@ pub mod quota;
 pub mod retry;
 pub mod secrets;
 pub mod settlement;
+pub mod story;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
-use ledger::settings::LedgerArgs;
+use ledger::settings::{LedgerArgs, StoryArgs};
 use queue::settings::{Fleet, FleetArgs};
 use service::{Address, Problems};
 
@@ -26,6 +26,8 @@ pub struct Args {
     fleet: FleetArgs,
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    story: StoryArgs,
     /// The Limio environment that this fleet serves; messages of others are refused by name.
     #[arg(long, env = "CAUSEWAY_TENANT")]
     tenant: Option<String>,
@@ -46,6 +48,7 @@ pub struct Args {
 pub struct Config {
     pub(crate) fleet: Fleet,
     pub(crate) redis: Address,
+    pub(crate) story_kept: Option<Duration>,
     pub(crate) patience: Duration,
     pub(crate) decode: DecodeSettings,
     pub(crate) prefetch: u16,
@@ -57,6 +60,7 @@ impl Config {
     pub fn read(args: Args, problems: &mut Problems) -> Option<Self> {
         let fleet = args.fleet.read(problems);
         let redis = args.ledger.read(problems);
+        let story_kept = args.story.read(problems);
         let tenant = problems
             .required("CAUSEWAY_TENANT", args.tenant.as_deref(), "name the Limio environment, such as acme")
             .and_then(|tenant| TenantId::parse(&tenant));
@@ -66,6 +70,7 @@ impl Config {
         Some(Self {
             fleet: fleet?,
             redis: redis?,
+            story_kept: story_kept?,
             patience: patience?,
             decode: DecodeSettings { tenant: tenant?, max_body_bytes: max_body_bytes? },
             prefetch: u16::try_from(prefetch?).ok()?,

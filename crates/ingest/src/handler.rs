@@ -1,7 +1,7 @@
 //! A batch of messages: check, strip, fold doubles, hand on, confirmed.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use domain::event::OrderEvent;
 use domain::failure::{Failure, Reason};
 use domain::secrets;
 use domain::settlement::Settlement;
+use domain::story::{Recorder, Unrecorded, What, trace_id};
 use futures::future::join_all;
 use ledger::{Identity, KnownSince, Ledger, Sighting};
 use queue::error::PublishError;
@@ -39,12 +40,53 @@ pub struct OrderIntake {
     topology: Topology,
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
+    stories: Arc<dyn Recorder>,
+    /// Orders whose partition is full: that they wait is told once.
+    full: Mutex<HashSet<String>>,
 }
+
+/// Orders with a full partition that are remembered at most; more than are ever in flight.
+const MOST_FULL: usize = 4_096;
 
 impl OrderIntake {
     /// An intake that works through these.
     pub fn new(decode: DecodeSettings, topology: Topology, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { decode, topology, ledger, metrics }
+        Self { decode, topology, ledger, metrics, stories: Arc::new(Unrecorded), full: Mutex::default() }
+    }
+
+    /// The same intake, which tells what happens to each order.
+    #[must_use]
+    pub fn recorded_by(self, stories: Arc<dyn Recorder>) -> Self {
+        Self { stories, ..self }
+    }
+
+    /// Tells what became of an order.
+    fn tell(&self, event: &OrderEvent, sighting: &Sighting, handed_on: bool) {
+        let order = event.order_id().as_str();
+        let record = |what| self.stories.record(order, what);
+        let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = full.remove(order);
+        match sighting {
+            Sighting::Again => record(What::Folded),
+            Sighting::Conflict => record(What::Conflicted),
+            Sighting::First { .. } => {
+                if !waited {
+                    let trace = event.envelope.trace_parent.as_deref().and_then(trace_id).map(str::to_owned);
+                    record(What::Received { trace });
+                }
+                if handed_on {
+                    let partition = self.topology.partition_of(event.sequence_key().as_str());
+                    record(What::HandedOn { partition });
+                } else {
+                    if !waited {
+                        record(What::PartitionFull);
+                    }
+                    if full.len() < MOST_FULL {
+                        full.insert(order.to_owned());
+                    }
+                }
+            }
+        }
     }
 
     /// Publishes an order to its customer's partition; returns when the broker has it.
@@ -156,6 +198,9 @@ impl Handler for OrderIntake {
         if let Err(error) = self.ledger.handed_on(&handed_on).await {
             return jobs.iter().map(|_| outage(&error)).collect();
         }
+        for ((event, sighting), settled) in orders.iter().zip(&sightings).zip(&settled) {
+            self.tell(event, sighting, settled.is_ok());
+        }
         let verdicts = settled.into_iter().zip(sightings).map(|(settled, sighting)| match settled {
             Ok(settlement) => {
                 match sighting {
@@ -183,6 +228,10 @@ impl Handler for OrderIntake {
     /// Payment secrets stay behind here, also those of an order that is refused.
     fn kept(&self, message: &Message) -> Message {
         Message { body: secrets::strip_body(&message.body).into_owned().into(), ..message.clone() }
+    }
+
+    fn note(&self, order: &str, what: What) {
+        self.stories.record(order, what);
     }
 
     /// Nothing: the letters that are written here belong to nobody, and an announcement is of a customer's order.

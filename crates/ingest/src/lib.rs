@@ -25,6 +25,8 @@ pub mod metrics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::story::Recorder;
+use ledger::stories::{Stories, StoryRecorder};
 use ledger::{Ledger, Presence};
 use queue::lanes::{BatchSettings, InFlight};
 use queue::work::{Letters, Peers, Stop, WorkSettings};
@@ -55,12 +57,16 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
     let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "ingest"))));
+    let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
+    let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
-    let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let topology = config.fleet.topology;
-    let handler = OrderIntake::new(config.decode, topology.clone(), ledger, Arc::clone(&metrics));
+    let mut handler = OrderIntake::new(config.decode, topology.clone(), ledger, Arc::clone(&metrics));
+    if let Some(stories) = &stories {
+        handler = handler.recorded_by(Arc::clone(stories) as Arc<dyn Recorder>);
+    }
     let work = WorkSettings {
         queues: topology.inbox_queues(),
         prefetch: config.prefetch,
@@ -71,7 +77,11 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         patience: config.patience,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
-    queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(|error| match error {
+    let worked = queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await;
+    if let Some(stories) = stories {
+        stories.close(StoryRecorder::CLOSE).await;
+    }
+    worked.map_err(|error| match error {
         queue::error::Error::Topology { .. } => Stopped::settings(error.to_string()),
         queue::error::Error::Unreachable { .. } | queue::error::Error::Lost(_) => {
             Stopped::unavailable(error.to_string())

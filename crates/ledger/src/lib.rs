@@ -15,6 +15,11 @@
 //! Beside the effects it keeps the fleet's sign-in to the org, sealed ([`grant`], [`seal`]), and what the fleet knows of the
 //! org's API calls ([`budget`]): in Redis alone, since a memory that one process has is no fleet's.
 //!
+//! # Stories
+//!
+//! Beside what makes effects happen once, Redis keeps what happened to each order, for an operator ([`stories`]). Nothing
+//! depends on it and nothing waits for it.
+//!
 //! # Two backends, one behaviour
 //!
 //! [`RedisLedger`] is the real one: each transition is one atomic script on the server, on the server's clock.
@@ -50,6 +55,7 @@ pub mod readiness;
 mod redis;
 pub mod seal;
 pub mod settings;
+pub mod stories;
 
 pub use crate::contract::{
     Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,

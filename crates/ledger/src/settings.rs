@@ -30,6 +30,34 @@ impl LedgerArgs {
     }
 }
 
+/// How long an order's story is kept. Flatten it into the arguments of a program that records.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct StoryArgs {
+    /// How long the story of an order (causeway-replayer story) is kept in Redis after its last step, up to 366d; or `off`,
+    /// and nothing is recorded. A story takes about 1 kB.
+    #[arg(long, env = "CAUSEWAY_STORY_KEPT", value_name = "TIME", default_value = "30d")]
+    pub story_kept: String,
+}
+
+impl StoryArgs {
+    /// How long; `None` within for `off`.
+    pub fn read(&self, problems: &mut Problems) -> Option<Option<Duration>> {
+        if self.story_kept.trim().eq_ignore_ascii_case("off") {
+            return Some(None);
+        }
+        let kept = problems.duration("CAUSEWAY_STORY_KEPT", &self.story_kept)?;
+        if kept > LONGEST_KEPT {
+            problems.note("CAUSEWAY_STORY_KEPT", "it is longer than 366d".to_owned(), "write at most 366d, or off");
+            return None;
+        }
+        Some(Some(kept))
+    }
+}
+
+/// The longest time for which a story is kept.
+const LONGEST_KEPT: Duration = Duration::from_hours(366 * 24);
+
 /// Connects to Redis; waits for it no longer than the patience. `None` when the process drains first.
 ///
 /// # Errors

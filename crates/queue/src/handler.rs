@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
 use domain::settlement::Settlement;
+use domain::story::What;
 
 use crate::error::Error;
 use crate::lanes::{Observation, Pace};
@@ -62,6 +63,11 @@ pub trait Handler: Send + Sync + 'static {
     /// What of a message is kept when it is given up: the message, without what must not be kept anywhere.
     fn kept(&self, message: &Message) -> Message {
         message.clone()
+    }
+
+    /// Something happened to an order, for its story. It is only taken in: it neither waits nor fails.
+    fn note(&self, order: &str, what: What) {
+        let _ = (order, what);
     }
 
     /// What is announced when an order becomes a dead letter.
@@ -124,6 +130,13 @@ impl<I> Job<I> {
 
     pub(crate) fn take_delivery(&self) -> Option<Delivery> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Notes what happened to a job's order, where it has an identity.
+pub(crate) fn note<H: Handler>(handler: &H, job: &Job<H::Item>, what: impl FnOnce() -> What) {
+    if let Some(order) = &job.order_id {
+        handler.note(order, what());
     }
 }
 

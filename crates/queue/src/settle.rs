@@ -7,12 +7,13 @@ use std::time::Duration;
 use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 use domain::settlement::Settlement;
+use domain::story::{What, short};
 use rand::RngExt as _;
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, PublishError};
-use crate::handler::{Announcement, Handler, Job, Observer, Verdict};
-use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, letter_of};
+use crate::handler::{Announcement, Handler, Job, Observer, Verdict, note};
+use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, letter_of, now_ms};
 use crate::journal::fold::LetterState;
 use crate::journal::tail::JournalTail;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
@@ -99,6 +100,17 @@ impl Settler {
         self.tail.as_ref().is_some_and(|tail| tail.fold().letter(letter).is_some())
     }
 
+    /// The step of an order whose letter was released.
+    pub(crate) fn released<I>(&self, job: &Job<I>) -> What {
+        let letter = job.letter.as_ref();
+        let fold = self.tail.as_ref().map(JournalTail::fold);
+        let known = fold.as_ref().zip(letter).and_then(|(fold, letter)| fold.letter(letter));
+        What::Released {
+            letter: letter.map(|letter| letter.as_str().to_owned()).unwrap_or_default(),
+            operator: known.and_then(|known| known.released_by.as_deref()).map(short),
+        }
+    }
+
     /// The next messages of a released customer. Few customers at a time: each reading goes over the journal.
     pub(crate) async fn chain(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
         let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(Vec::new()) };
@@ -119,10 +131,12 @@ impl Settler {
             return self.finish_letter(handler, job, failure, &letter).await;
         }
         if known.is_none() {
+            let parked = What::Parked { letter: letter.as_str().to_owned(), behind: behind.as_str().to_owned() };
             let entry = self.letter_entry(job, letter, EntryKind::Held { behind });
             if let Err(error) = tail.append(entry).await {
                 return unpublished(&error);
             }
+            note(handler, job, || parked);
             self.observer.settled("held", age(job));
         }
         self.acknowledge(job).await
@@ -172,6 +186,7 @@ impl Settler {
                     if let Err(error) = self.announce(announcement).await {
                         return unpublished(&error);
                     }
+                    note(handler, job, || What::Announced { told: announcement.routing_key.to_owned() });
                 }
                 if let (Some(letter), Some(tail)) = (&job.letter, &self.tail) {
                     let kind = EntryKind::Resolved { how: verdict.resolution.to_owned() };
@@ -195,7 +210,13 @@ impl Settler {
                     retry_after_ms = milliseconds(after),
                     "an order is tried again later"
                 );
-                Answer::Again(jittered(after))
+                let after = jittered(after);
+                note(handler, job, || What::Waits {
+                    until: in_time(after),
+                    reason: failure.reason,
+                    code: failure.salesforce_code.as_deref().map(short),
+                });
+                Answer::Again(after)
             }
             Settlement::Again { after } => Answer::Again(after),
             Settlement::Pause { after, failure } => Answer::Pause(jittered(after), failure),
@@ -227,10 +248,16 @@ impl Settler {
         failure: &Failure,
         letter: &LetterId,
     ) -> Answer {
-        if let Some(announcement) = handler.letter_announcement(job, failure, letter)
-            && let Err(error) = self.announce(&announcement).await
-        {
-            return unpublished(&error);
+        note(handler, job, || What::Dead {
+            letter: letter.as_str().to_owned(),
+            reason: failure.reason,
+            code: failure.salesforce_code.as_deref().map(short),
+        });
+        if let Some(announcement) = handler.letter_announcement(job, failure, letter) {
+            if let Err(error) = self.announce(&announcement).await {
+                return unpublished(&error);
+            }
+            note(handler, job, || What::Announced { told: announcement.routing_key.to_owned() });
         }
         tracing::warn!(
             order.id = job.order_id.as_deref().unwrap_or("unknown"),
@@ -271,6 +298,7 @@ impl Settler {
         if let Err(error) = self.session.publish(&partition, &message).await {
             return unpublished(&error);
         }
+        note(handler, job, || What::Refused { reason: failure.reason, field: failure.field.as_deref().map(short) });
         self.observer.settled("refused", None);
         self.acknowledge(job).await
     }
@@ -290,6 +318,11 @@ impl Settler {
 /// The same duration, shortened or lengthened by up to a quarter, so that many waits do not end together.
 pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::rng().random_range(0.75..1.25))
+}
+
+/// When so much time will have passed, in milliseconds since 1970.
+pub(crate) fn in_time(wait: Duration) -> u64 {
+    now_ms().saturating_add(milliseconds(wait))
 }
 
 /// As logs and headers tell a length of time.

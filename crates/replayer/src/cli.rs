@@ -6,6 +6,7 @@ pub mod explain;
 pub mod list;
 pub mod replay;
 pub mod show;
+pub mod story;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ use crate::terminal::{self, Terminal};
     after_help = "At 3 a.m.:\n  \
         causeway-replayer list --by reason        what is wrong, the most frequent first\n  \
         causeway-replayer show 3fa2b1c0           one letter: why, what is parked behind it, what to do\n  \
+        causeway-replayer story order-0d3f9c11…   one order: every step it took, and where it is now\n  \
+        causeway-replayer explain UNABLE_TO_LOCK_ROW  what a code means, and what to do\n  \
         causeway-replayer replay --reason salesforce_unavailable --dry-run\n\n\
         Exit codes: 0 ok; 1 failed, nothing has that name, or a letter died again; 64 usage;\n\
         69 RabbitMQ not reachable within --patience; 70 bug; 78 wrong settings or topology."
@@ -51,6 +54,7 @@ pub struct Cli {
 enum Verb {
     List(list::List),
     Show(show::Show),
+    Story(story::Tell),
     Explain(explain::Explain),
     Replay(replay::Replay),
     Discard(discard::Discard),
@@ -178,6 +182,7 @@ async fn run(verb: Verb, tools: &Tools) -> anyhow::Result<Report> {
     match verb {
         Verb::List(list) => list.run(tools).await,
         Verb::Show(show) => show.run(tools).await,
+        Verb::Story(tell) => tell.run(tools).await,
         Verb::Explain(explain) => explain.run(tools),
         Verb::Replay(replay) => replay.run(tools).await,
         Verb::Discard(discard) => discard.run(tools).await,

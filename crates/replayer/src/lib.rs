@@ -33,5 +33,6 @@ pub mod letters;
 pub mod selection;
 pub mod settings;
 pub mod shown;
+pub mod story;
 pub mod table;
 pub mod terminal;

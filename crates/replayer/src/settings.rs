@@ -53,7 +53,7 @@ impl ConnectionArgs {
 /// Takes the default address from the verbs that need a broker: an operator who forgets to name the fleet must not be told
 /// that some other broker has no dead letters.
 pub fn without_default_address(command: clap::Command) -> clap::Command {
-    ["list", "show", "replay", "discard"].into_iter().fold(command, |command, verb| {
+    ["list", "show", "story", "replay", "discard"].into_iter().fold(command, |command, verb| {
         command
             .mut_subcommand(verb, |verb| verb.mut_arg("amqp_url", |arg| arg.default_value("").hide_default_value(true)))
     })

@@ -46,6 +46,12 @@ pub fn moment(at_ms: u64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "an unreadable time".to_owned(), |moment| moment.to_string())
 }
 
+/// A moment given in milliseconds since 1970, as RFC 3339 in UTC with milliseconds.
+pub fn exact_moment(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    at.map_or_else(|| "an unreadable time".to_owned(), |at| format!("{at:.3}"))
+}
+
 /// `1 letter`, `3 letters`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

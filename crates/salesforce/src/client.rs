@@ -99,6 +99,12 @@ impl Client {
         Self { transport: Arc::clone(&self.transport), options: Arc::new(options) }
     }
 
+    /// The same client, whose calls carry this `traceparent` beside their other options.
+    #[must_use]
+    pub fn within(&self, traceparent: &str) -> Self {
+        self.with(CallOptions { traceparent: Some(traceparent.to_owned()), ..(*self.options).clone() })
+    }
+
     /// The org's request allocation as the last answer stated it; `None` before the first one.
     pub fn usage(&self) -> Option<ApiUsage> {
         self.transport.usage()

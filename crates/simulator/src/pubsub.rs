@@ -184,6 +184,7 @@ pub(crate) async fn serve(
         latency_ms,
         rows: Vec::new(),
         fault: fault.map(|fault| fault.name().to_owned()),
+        traceparent: None,
     };
     let mut log = org.log();
     if org.epoch() == epoch {

@@ -33,6 +33,8 @@ pub struct LoggedRequest {
     pub rows: Vec<String>,
     /// Name of the fault that was applied, if any.
     pub fault: Option<String>,
+    /// The W3C trace context that the request carried.
+    pub traceparent: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,11 @@ impl RequestLog {
     pub(crate) fn push(&mut self, mut request: LoggedRequest) {
         self.last += 1;
         request.number = self.last;
-        for text in [&mut request.path, &mut request.method].into_iter().chain(&mut request.rows) {
+        for text in [&mut request.path, &mut request.method]
+            .into_iter()
+            .chain(&mut request.rows)
+            .chain(&mut request.traceparent)
+        {
             text.truncate(text.floor_char_boundary(LONGEST));
         }
         if self.entries.len() == CAPACITY {
@@ -80,6 +86,7 @@ mod tests {
                 latency_ms: 0,
                 rows: vec!["Account/LimioId__c/é".repeat(LONGEST)],
                 fault: None,
+                traceparent: None,
             });
         }
         assert_eq!(log.entries().len(), CAPACITY);

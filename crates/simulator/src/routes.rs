@@ -173,6 +173,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -
     let at = crate::clock::datetime_text(started.ms());
     let path = incoming.uri.path().to_owned();
     let method = incoming.method.to_string();
+    let traceparent = incoming.headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let known = headers::knows_browser(&incoming.headers);
     let trouble = org.faults.request(&method, &path, &incoming.body);
     let mut size = Size::default();
@@ -196,6 +197,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -
         latency_ms: size.latency_ms,
         rows: size.rows,
         fault: fault.map(|fault| fault.name().to_owned()),
+        traceparent,
     };
     let mut log = org.log();
     if org.epoch() == arrival.epoch {

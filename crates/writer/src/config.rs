@@ -7,7 +7,7 @@ use clap::Parser;
 use domain::config::OrderProcessing;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
-use ledger::settings::LedgerArgs;
+use ledger::settings::{LedgerArgs, StoryArgs};
 use queue::lanes::{BatchSettings, InFlight};
 use queue::settings::{Fleet, FleetArgs};
 use salesforce::{ApiVersion, ClientSettings};
@@ -40,6 +40,8 @@ pub struct Args {
     fleet: FleetArgs,
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    story: StoryArgs,
     /// The Limio environment that this fleet serves; messages of others are refused by name.
     #[arg(long, env = "CAUSEWAY_TENANT")]
     tenant: Option<String>,
@@ -96,6 +98,7 @@ pub struct Args {
 pub struct Config {
     pub(crate) fleet: Fleet,
     pub(crate) redis: Address,
+    pub(crate) story_kept: Option<Duration>,
     pub(crate) order_processing: Option<PathBuf>,
     pub(crate) processing: OrderProcessing,
     pub(crate) patience: Duration,
@@ -111,6 +114,7 @@ impl Config {
     pub fn read(args: Args, problems: &mut Problems) -> Option<Self> {
         let fleet = args.fleet.read(problems);
         let redis = args.ledger.read(problems);
+        let story_kept = args.story.read(problems);
         let tenant = problems
             .required("CAUSEWAY_TENANT", args.tenant.as_deref(), "name the Limio environment, such as acme")
             .and_then(|tenant| TenantId::parse(&tenant));
@@ -155,6 +159,7 @@ impl Config {
         Some(Self {
             fleet: fleet?,
             redis: redis?,
+            story_kept: story_kept?,
             order_processing: args.order_processing,
             processing: processing?,
             patience: patience?,

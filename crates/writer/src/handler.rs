@@ -3,12 +3,13 @@
 mod admission;
 mod duplicate;
 mod publish;
+mod record;
 mod send;
 mod suspects;
 mod transfer;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use domain::order::id::{OrderId, RecordId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::quota::Reserve;
 use domain::settlement::{Settlement, settle};
+use domain::story::{Found, Recorder, Unrecorded, What};
 use ledger::{Claim, ClaimTicket, Closed, Closing, KnownSince, Ledger, Owner};
 use queue::handler::{Announcement, Handler, Job, Outage, Sorted, Verdict};
 use queue::lanes::Observation;
@@ -73,6 +75,10 @@ pub struct OrderWriter {
     outages: AtomicU32,
     decided: Decided,
     suspects: Suspects,
+    /// Takes in what happens to each order.
+    stories: Arc<dyn Recorder>,
+    /// Requests that this process has sent with orders.
+    calls: AtomicU64,
 }
 
 impl OrderWriter {
@@ -97,7 +103,15 @@ impl OrderWriter {
             outages: AtomicU32::new(0),
             decided: Decided::default(),
             suspects: Suspects::default(),
+            stories: Arc::new(Unrecorded),
+            calls: AtomicU64::new(0),
         }
+    }
+
+    /// The same writer, which tells what happens to each order.
+    #[must_use]
+    pub fn recorded_by(self, stories: Arc<dyn Recorder>) -> Self {
+        Self { stories, ..self }
     }
 
     fn owner(&self, queue: Queue) -> Owner {
@@ -134,6 +148,9 @@ impl OrderWriter {
         // knowing is an outage, and nothing is claimed before it is known.
         let accounts = self.ledger.accounts(&names).await?;
         let answers = self.ledger.claim(&claims).await?;
+        for ((event, _), answer) in jobs.iter().zip(&answers) {
+            self.note_claim(event, answer);
+        }
         let attempts = jobs.iter().zip(answers).zip(accounts);
         Ok(attempts.map(|(((event, _), answer), account)| Attempt::begin(event, answer, account.as_deref())).collect())
     }
@@ -150,11 +167,17 @@ impl OrderWriter {
             return;
         }
         if processing.external_ids.order_object.is_empty() {
+            for attempt in attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
+                self.note_look_up(attempt, Found::Impossible);
+            }
             Self::cannot_look_up(attempts);
             return;
         }
         let found = resolve::written_orders(&self.client, &processing.external_ids, &unknown).await;
         for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
+            if found.is_err() {
+                self.note_look_up(attempt, Found::Unanswered);
+            }
             match &found {
                 Ok(found) => {
                     let found = found.get(attempt.event.order_id());
@@ -163,14 +186,17 @@ impl OrderWriter {
                         // What the ledger would have said, had it not forgotten.
                         Some(found) if found.fingerprint.is_some_and(|written| written != says) => {
                             self.metrics.resolved("conflict");
+                            self.note_look_up(attempt, Found::Conflict);
                             attempt.end_conflict();
                         }
                         Some(found) => {
                             self.metrics.resolved("done");
+                            self.note_look_up(attempt, Found::Written);
                             attempt.found(found.written.clone(), processing, in_graph);
                         }
                         None => {
                             self.metrics.resolved("not_done");
+                            self.note_look_up(attempt, Found::Nothing);
                             attempt.stage = Stage::Send;
                         }
                     }
@@ -290,6 +316,9 @@ impl OrderWriter {
                 (false, Ending::Rejected(_)) => "rejected",
             };
             self.metrics.settled(verdict.resolution);
+            if !*already {
+                self.note_end(attempt, ending);
+            }
             let event = &attempt.event;
             let told = OutcomeEvent::of_result(
                 self.settings.decode.tenant.clone(),
@@ -360,6 +389,10 @@ impl Handler for OrderWriter {
 
     async fn handle(&self, _session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
         self.admit(jobs).await
+    }
+
+    fn note(&self, order: &str, what: What) {
+        self.stories.record(order, what);
     }
 
     fn letter_announcement(&self, job: &Job<OrderEvent>, failure: &Failure, letter: &LetterId) -> Option<Announcement> {

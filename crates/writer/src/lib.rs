@@ -47,11 +47,14 @@ mod outcome;
 mod reload;
 mod resolve;
 mod sign_in;
+mod trace;
 mod transfers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::story::Recorder;
+use ledger::stories::{Stories, StoryRecorder};
 use ledger::{Ledger, Presence};
 use queue::work::{Letters, Peers, Stop, WorkSettings};
 use salesforce::{Client, TokenSource};
@@ -96,13 +99,17 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let gauges = Gauges::register(lifecycle.registry()).map_err(|error| Stopped::failed(error.to_string()))?;
     let gate = Arc::new(Gate::new(gate, ledger.budget(), client.clone(), gauges, &lifecycle));
     gate.follow(&lifecycle);
+    let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
+    let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
 
-    let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let processing = reload::follow(config.processing, config.order_processing, &lifecycle);
-    let handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics), gate);
+    let mut handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics), gate);
+    if let Some(stories) = &stories {
+        handler = handler.recorded_by(Arc::clone(stories) as Arc<dyn Recorder>);
+    }
     let work = WorkSettings {
         queues: config.fleet.topology.partition_queues(),
         prefetch: config.prefetch,
@@ -113,7 +120,11 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         patience: config.patience,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
-    queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await.map_err(stopped)
+    let worked = queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await;
+    if let Some(stories) = stories {
+        stories.close(StoryRecorder::CLOSE).await;
+    }
+    worked.map_err(stopped)
 }
 
 /// Signs in to Salesforce; waits for it no longer than the patience, and not at all for what waiting does not heal. `None`

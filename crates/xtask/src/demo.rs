@@ -168,7 +168,7 @@ fn where_it_is(fleet: &Fleet, services: &Services) -> String {
          export CAUSEWAY_TENANT={TENANT}\n\
          export CAUSEWAY_SALESFORCE_LOGIN_URL={url}\n\n\
          {replayer} list        # the open dead letters, and what waits behind them\n\
-         {replayer} --help      # show, replay, discard, explain\n\n\
+         {replayer} --help      # show, story, replay, discard, explain\n\n\
          the org, for a browser   {url}/\n",
         services.amqp_url(),
         services.redis_url(),

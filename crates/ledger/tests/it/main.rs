@@ -8,6 +8,7 @@ mod grants;
 mod memories;
 mod outages;
 mod presence;
+mod stories;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -47,6 +47,8 @@ pub struct Letter {
     pub after: Option<LetterId>,
     /// When an operator last released its customer, in milliseconds since 1970.
     pub released_at: Option<u64>,
+    /// Who did, where the release itself is still in the journal.
+    pub released_by: Option<String>,
     /// Entries about it that we appended and have not read back.
     unread: u32,
 }
@@ -117,6 +119,7 @@ impl Fold {
                 for id in chain.into_iter().flatten() {
                     if let Some(letter) = self.letters.get_mut(id) {
                         letter.released_at = Some(entry.at);
+                        letter.released_by = Some(entry.by.clone());
                     }
                 }
             }
@@ -207,6 +210,7 @@ impl Fold {
                 letter.first_dead_at = letter.first_dead_at.or(Some(entry.at));
                 letter.last_dead_at = Some(entry.at);
                 letter.released_at = None;
+                letter.released_by = None;
             }
             // A letter that was given up is not merely held, whatever is appended late.
             if !matches!((&letter.state, &state), (LetterState::Dead(_), LetterState::Held(_))) {
@@ -240,6 +244,7 @@ impl Fold {
             last_dead_at: died.then_some(entry.at),
             after: before.map(|before| before.letter),
             released_at: None,
+            released_by: None,
             unread: u32::from(offset.is_none()),
         };
         self.line_up(letter);
@@ -291,6 +296,7 @@ impl Fold {
             last_dead_at,
             after: Before::of(&entry.message).map(|before| before.letter),
             released_at,
+            released_by: None,
             unread: 0,
         });
     }

@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
+use domain::story::What;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::handler::{Handler, Job, Observer, Outage};
+use crate::handler::{Handler, Job, Observer, Outage, note};
 use crate::hints::Before;
 use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Next, Pace, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
-use crate::settle::{Answer, Settler, jittered, milliseconds};
+use crate::settle::{Answer, Settler, in_time, jittered, milliseconds};
 use crate::topology::Queue;
 use crate::work::company::Company;
 use crate::work::generation::leaving::{Holding, StayingAway};
@@ -366,7 +367,11 @@ impl<H: Handler> Generation<H> {
             }
         } else {
             let message = delivery.message.clone();
-            self.job(message, delivery.queue, None, Some(delivery))
+            let job = self.job(message, delivery.queue, None, Some(delivery));
+            if let Queue::Partition(partition) = job.queue {
+                note(self.handler.as_ref(), &job, || What::TakenUp { partition });
+            }
+            job
         };
         let id = self.next_id();
         // A message of nobody has a lane of its own; the space keeps it apart from every customer's key.
@@ -512,7 +517,22 @@ impl<H: Handler> Generation<H> {
     }
 
     fn answer_all(&mut self, answers: Vec<(ItemId, Answer)>, intake: &mut Intake) -> Result<(), Error> {
+        self.note_pause(&answers);
         answers.into_iter().try_for_each(|(id, answer)| self.answer(id, answer, intake))
+    }
+
+    /// When intake begins to pause, every order here waits for that; a probe that fails is one more step of its order.
+    fn note_pause(&self, answers: &[(ItemId, Answer)]) {
+        let pause = answers.iter().find_map(|(_, answer)| match answer {
+            Answer::Pause(after, failure) => Some((*after, failure.reason)),
+            Answer::Settled | Answer::Again(_) | Answer::ChainStopped | Answer::Lost(_) => None,
+        });
+        let Some((after, reason)) = pause else { return };
+        let (until, begins) = (in_time(after), !self.lanes.is_paused());
+        let tried = |id: &ItemId| answers.iter().any(|(one, answer)| one == id && matches!(answer, Answer::Pause(..)));
+        for (_, job) in self.jobs.iter().filter(|(id, _)| begins || tried(id)) {
+            note(self.handler.as_ref(), job, || What::Paused { until, reason });
+        }
     }
 
     fn answer(&mut self, id: ItemId, answer: Answer, intake: &mut Intake) -> Result<(), Error> {
@@ -557,6 +577,7 @@ impl<H: Handler> Generation<H> {
             let mut job_of_letter = self.job(for_replay(message), job.queue, Some(letter), None);
             // Whatever its body says now, the letter drains in the lane that it blocks.
             job_of_letter.key.clone_from(&job.key);
+            note(self.handler.as_ref(), &job_of_letter, || self.settler.released(&job_of_letter));
             let id = self.next_id();
             let job_of_letter = Arc::new(job_of_letter);
             self.jobs.insert(id, Arc::clone(&job_of_letter));

@@ -45,7 +45,7 @@ async fn who_acts_has_to_be_known_and_how_to_say_it_is_told() {
 
 #[tokio::test]
 async fn help_teaches_and_shows_no_password() {
-    for verb in ["list", "show", "explain", "replay", "discard", "config"] {
+    for verb in ["list", "show", "story", "explain", "replay", "discard", "config"] {
         let mut command = replayer(&[verb, "--help"]);
         command.env("CAUSEWAY_AMQP_URL", "amqp://user:s3cret@host/");
         let ended = run(command).await;
@@ -86,6 +86,32 @@ async fn codes_are_explained_without_a_broker() {
     let unknown = run(replayer(&["explain", "UNABLE_TO_LOCK_ROWS"])).await;
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
     assert!(unknown.err.contains("did you mean UNABLE_TO_LOCK_ROW"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_story_needs_the_tenant_and_says_so_with_everything_else_that_is_wrong() {
+    let mut command = replayer(&["story", "order-1"]);
+    command.env("CAUSEWAY_NAMESPACE", "a b").env("CAUSEWAY_REDIS_URL", "http://127.0.0.1");
+    let ended = run(command).await;
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    for setting in ["CAUSEWAY_AMQP_URL", "CAUSEWAY_NAMESPACE", "CAUSEWAY_REDIS_URL", "CAUSEWAY_TENANT"] {
+        assert!(ended.err.contains(setting), "{setting} in {ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_heard_of_ends_with_1_and_says_what_to_check() {
+    let fleet = crate::fleet::Fleet::new().await;
+    let mut command = fleet.replayer(&["story", "order-unheard-of"]);
+    command.env("CAUSEWAY_TENANT", "acme").env("CAUSEWAY_REDIS_URL", testkit::redis_url());
+    let ended = run(command).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.err.contains("order-unheard-of") && ended.err.contains("namespace"), "{ended:?}");
+    // Without Redis and without a letter there is nothing to tell, and that is Redis's fault.
+    let mut command = fleet.replayer(&["story", "order-unheard-of"]);
+    command.env("CAUSEWAY_TENANT", "acme").env("CAUSEWAY_REDIS_URL", "redis://127.0.0.1:1");
+    let ended = run(command).await;
+    assert_eq!(ended.code, Some(69), "{ended:?}");
 }
 
 #[tokio::test]

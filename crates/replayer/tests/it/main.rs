@@ -5,4 +5,5 @@ mod command_line;
 mod fleet;
 mod forecasts;
 mod letters;
+mod stories;
 mod views;

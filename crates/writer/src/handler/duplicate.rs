@@ -113,8 +113,12 @@ impl OrderWriter {
 
     fn take_decision(&self, processing: &Arc<OrderProcessing>, attempt: &mut Attempt<'_>, decision: Decision) {
         match decision {
-            Decision::Reject(rejected) => attempt.end(Outcome::Settled(Ending::Rejected(rejected))),
+            Decision::Reject(rejected) => {
+                self.note_duplicate(attempt, rejected.explanation.as_ref());
+                attempt.end(Outcome::Settled(Ending::Rejected(rejected)));
+            }
             Decision::Attach { account, explanation } => {
+                self.note_duplicate(attempt, Some(&explanation));
                 let order = attempt.event.order_id().clone();
                 self.decided.keep(order, processing, Match { account, explanation });
                 // Nothing of it was written, and it did not fail: it goes with the next batch.

@@ -9,6 +9,7 @@ use super::{Fields, OrderWriter};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, of_error, of_refusal};
+use crate::trace::Request;
 
 impl OrderWriter {
     /// Publishes the events that the org publishes at once, after their records are safe.
@@ -33,7 +34,11 @@ impl OrderWriter {
         let mut requests: Vec<(String, Vec<(usize, Fields)>)> = by_event.into_iter().collect();
         while let Some((event, mut events)) = requests.pop() {
             let rows: Vec<Fields> = events.iter().map(|(_, fields)| fields.clone()).collect();
-            let answers = self.client.publish_many(&event, &rows).await;
+            let going: Vec<&Attempt<'_>> = events.iter().filter_map(|(index, _)| attempts.get(*index)).collect();
+            let request = Request::of(going.iter().copied());
+            self.note_event_request(&request, &going);
+            let answers = self.client.within(request.trace_parent()).publish_many(&event, &rows).await;
+            self.note_event_answers(&going, &answers);
             if events.len() > 1 && answers.as_ref().is_err_and(lies_in_the_request) {
                 let rest = events.split_off(events.len() / 2);
                 requests.extend([(event.clone(), rest), (event, events)]);

@@ -11,10 +11,12 @@ use queue::lanes::Observation;
 use salesforce::{Error, ErrorKind, GraphAnswer, GraphResult};
 use tokio::time::Instant;
 
+use super::record::attempt_of;
 use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, of_refusal};
+use crate::trace::Request;
 
 impl OrderWriter {
     /// Sends every attempt that may be sent: many orders in one request, halved where a request is refused as a whole.
@@ -49,8 +51,10 @@ impl OrderWriter {
                 continue;
             }
             self.metrics.batch(graphs.len());
+            let request = Request::of(graphs.iter().filter_map(|graph| attempt_of(attempts, &graph.id)));
+            self.note_request(&request, &graphs, attempts);
             let (began, sent) = (self.gate.now(), Instant::now());
-            let answer = client.graph(&graphs).await;
+            let answer = client.within(request.trace_parent()).graph(&graphs).await;
             self.observe(graphs.len(), sent.elapsed(), &answer);
             match answer {
                 Ok(answers) => {
@@ -75,6 +79,7 @@ impl OrderWriter {
                     let first = graphs.first().and_then(|graph| graph.id.parse::<usize>().ok());
                     let first = first.and_then(|index| attempts.get(index)).map(|attempt| attempt.event.order_id());
                     let outcome = self.judge(&error, began, first).await;
+                    self.note_failed_request(&error, &graphs, attempts);
                     for graph in graphs {
                         if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
                             attempt.end(outcome.clone());
@@ -86,6 +91,7 @@ impl OrderWriter {
     }
 
     pub(super) fn take_answer(&self, attempt: &mut Attempt<'_>, plan: WritePlan, result: GraphResult, in_graph: bool) {
+        self.note_answer(attempt, &result);
         match result {
             GraphResult::Written(nodes) => {
                 let written = attempt.written(&nodes, &plan);

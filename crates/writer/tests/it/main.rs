@@ -12,6 +12,7 @@ mod quota;
 mod refusals;
 mod sign_in;
 mod stage;
+mod stories;
 mod suspects;
 mod switches;
 mod transfers;

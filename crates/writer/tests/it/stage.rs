@@ -95,6 +95,12 @@ impl Stage {
         self.set(testkit::REDIS_URL, url)
     }
 
+    /// The tenant that the fleet serves.
+    pub(crate) fn tenant(&self) -> &str {
+        let tenant = self.settings.iter().find(|(name, _)| name == "CAUSEWAY_TENANT");
+        tenant.map(|(_, tenant)| tenant.as_str()).expect("a fleet serves a tenant")
+    }
+
     pub(crate) fn org(&self) -> Control {
         self.org.control()
     }

@@ -1,0 +1,141 @@
+//! Stories in Redis: bounded as the core says, expiring, and without a silent gap when Redis was away.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use causeway_ledger as ledger;
+use domain::failure::Reason;
+use domain::outcome::{Result as Ended, Written};
+use domain::story::{Recorder as _, Step, What, bounded};
+use ledger::stories::{LostSteps, Stories, StoryRecorder};
+use ledger::{Closing, Ledger, RedisLedger};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use testkit::{Redis, eventually, eventually_some};
+
+use crate::{LONG, PATIENT, claim, identity, order, owner, redis, take};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn step(at: u64) -> Step {
+    // A step that looks like the mark of a cut, and is none.
+    let code = Some(r#""s":"cut","steps":7"#.to_owned());
+    Step { at, by: "writer/1".to_owned(), what: What::Waits { until: at, reason: Reason::RecordLocked, code } }
+}
+
+async fn written(stories: &Stories, name: &str) -> Vec<Step> {
+    stories.read(&order(name)).await.expect("Redis answers").steps
+}
+
+#[tokio::test]
+async fn redis_keeps_the_same_steps_of_a_story_as_the_core_says_however_they_come() {
+    let stories = Stories::beside(&redis().await, DAY);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for run in 0..12 {
+        let chunks = proptest::collection::vec(1_usize..40, 1..12).new_tree(&mut runner).expect("chunks").current();
+        let (name, mut kept, mut at) = (format!("order-{run}"), Vec::new(), 0);
+        for chunk in chunks {
+            let steps: Vec<Step> = (at..at + chunk as u64).map(step).collect();
+            at += chunk as u64;
+            kept = bounded([kept, steps.clone()].concat());
+            stories.append(&[(name.clone(), steps)], None).await.expect("kept");
+            assert_eq!(written(&stories, &name).await, kept);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_orders_are_written_at_once_and_each_has_its_own_story() {
+    let stories = Stories::beside(&redis().await, DAY);
+    let batch: Vec<(String, Vec<Step>)> = (0..50).map(|at| (format!("o-{at}"), vec![step(at), step(at + 1)])).collect();
+    stories.append(&batch, None).await.expect("kept");
+    for (name, steps) in &batch {
+        assert_eq!(&written(&stories, name).await, steps);
+    }
+    assert_eq!(written(&stories, "another").await, []);
+}
+
+#[tokio::test]
+async fn a_story_expires_after_its_last_step() {
+    let stories = Stories::beside(&redis().await, Duration::from_millis(300));
+    stories.append(&[("o".to_owned(), vec![step(1)])], None).await.expect("kept");
+    eventually("the story to expire", async || written(&stories, "o").await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_the_ledger_knows_of_an_order_is_read_with_its_story() {
+    let ledger = redis().await;
+    let stories = Stories::beside(&ledger, DAY);
+    let known = stories.read(&order("o")).await.expect("Redis answers");
+    assert_eq!((known.seen, known.effect), (None, None));
+    ledger.sight(&[identity("o", 1)]).await.expect("seen");
+    ledger.handed_on(&[identity("o", 1)]).await.expect("handed on");
+    ledger.own(&owner("a")).await.expect("owned");
+    let (ticket, _) = take(&ledger, claim("a", "o", LONG)).await;
+    let ended = Ended::Written(Written { event_uuid: Some("e".to_owned()), ..Written::default() });
+    let stored = serde_json::to_string(&ended).expect("JSON");
+    ledger.close(&[(ticket, Closing::Settle(stored))]).await.expect("settled");
+    let known = stories.read(&order("o")).await.expect("Redis answers");
+    let effect = known.effect.expect("an effect");
+    assert_eq!((effect.state.as_str(), effect.ended), ("settled", Some(ended)));
+    let (seen_at, handed_on) = known.seen.expect("seen");
+    assert!(handed_on && effect.at.abs_diff(seen_at) < 60_000, "{} {seen_at}", effect.at);
+}
+
+#[tokio::test]
+async fn lost_steps_of_unnamed_orders_are_kept_as_a_time_and_the_latest_of_them() {
+    let stories = Stories::beside(&redis().await, DAY);
+    let lost = |from| LostSteps { from, to: from + 5, steps: 3, by: "writer/1 a b".to_owned() };
+    for from in 0..=ledger::stories::GAPS as u64 {
+        stories.append(&[], Some(&lost(from))).await.expect("kept");
+    }
+    let kept = stories.read(&order("o")).await.expect("Redis answers").lost;
+    assert_eq!((kept.len(), kept.first()), (ledger::stories::GAPS, Some(&lost(ledger::stories::GAPS as u64))));
+}
+
+#[tokio::test]
+async fn steps_that_redis_was_not_there_for_are_written_when_it_is_back_and_those_that_found_no_room_are_a_gap() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(testkit::namespace("stories"));
+    let mut node = Redis::start(&folder).await.expect("Redis starts");
+    let namespace = testkit::namespace("stories");
+    let ledger = RedisLedger::connect(&node.url(), &namespace, PATIENT).await.expect("Redis answers");
+    let stories = Stories::beside(&ledger, DAY);
+    node.kill();
+    let recorder = StoryRecorder::start(stories.clone(), "writer/0123456789");
+    // More than there is room for, beyond what may be on its way already.
+    for _ in 0..20_000 {
+        recorder.record("crowded", What::Folded);
+    }
+    for _ in 0..3 {
+        recorder.record("late", What::Folded);
+    }
+    node.restart().await.expect("Redis starts again");
+    let late = eventually_some("the late order's gap", async || {
+        let steps = stories.read(&order("late")).await.ok()?.steps;
+        (!steps.is_empty()).then_some(steps)
+    })
+    .await;
+    assert_eq!(late.iter().map(|step| &step.what).collect::<Vec<_>>(), [&What::Gap { steps: 3, missing: None }]);
+    recorder.record("late", What::SettledBefore);
+    eventually("the next step", async || written(&stories, "late").await.len() == 2).await;
+    let counted = eventually_some("every step of the crowded order", async || {
+        let steps = written(&stories, "crowded").await;
+        let count = |step: &Step| {
+            if let What::Gap { steps, .. } | What::Cut { steps } = step.what { steps } else { 1 }
+        };
+        let sum: u64 = steps.iter().map(count).sum();
+        steps.iter().any(|step| matches!(step.what, What::Gap { .. })).then_some(sum)
+    })
+    .await;
+    assert!(counted >= 16_384, "{counted} of 20000 steps are told or counted");
+    node.kill();
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test]
+async fn the_last_steps_are_written_when_a_program_ends() {
+    let stories = Stories::beside(&redis().await, DAY);
+    let recorder = StoryRecorder::start(stories.clone(), "writer/1");
+    recorder.record("o", What::Folded);
+    recorder.close(testkit::eventually::PATIENCE).await;
+    assert_eq!(written(&stories, "o").await.len(), 1);
+}
