@@ -179,7 +179,7 @@ async fn calls_per_thousand(matches: usize) -> u64 {
     let customers: Vec<String> = (0..1_000).map(word).collect();
     let twins: Vec<String> = customers.iter().step_by(10).cloned().collect();
     seed_twins(&stage, &twins, matches).await;
-    let before = stage.org().api_calls();
+    let before = stage.calls();
     let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
     stage.hand_on(&orders).await;
     let writer = stage.writer();
@@ -187,7 +187,7 @@ async fn calls_per_thousand(matches: usize) -> u64 {
     let attached = told.iter().filter(|told| told.data()["explanation"]["decision"] == "attached").count();
     assert_eq!(attached, if matches == 0 { 0 } else { twins.len() });
     assert_eq!(stage.records("Account").len(), 1_000 + twins.len() * matches.saturating_sub(1));
-    let calls = stage.org().api_calls() - before;
+    let calls = stage.calls() - before;
     stage.end(writer).await;
     calls
 }

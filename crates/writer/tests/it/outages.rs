@@ -104,7 +104,7 @@ async fn an_order_that_alone_makes_the_org_hang_pays_for_it_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_requests_at_once_are_waited_out() {
     let mut stage = Stage::new(ONE_ATTEMPT).await;
-    stage.org().arm(Fault::once(FaultKind::ConcurrentLimit));
+    stage.org().arm(Fault::once(FaultKind::ConcurrentLimit).on_path("/composite/graph"));
     let writer = stage.writer();
     stage.hand_on(&orders_of("ann", 2)).await;
     assert_eq!(writer.pauses().await, "salesforce_unavailable");

@@ -54,7 +54,7 @@ async fn seventy_five_orders_of_seventy_five_customers_are_one_api_call() {
     stage.told.until("order.written", orders.iter().map(id_of)).await;
     let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
     assert_eq!(graphs, [1, 75]);
-    assert_eq!(stage.org().api_calls(), 2);
+    assert_eq!(stage.calls(), 2);
     assert_eq!((stage.order_records().len(), stage.events().len(), stage.records("Account").len()), (76, 76, 76));
     stage.end(writer).await;
 }

@@ -215,6 +215,13 @@ impl Stage {
         self.org().requests().into_iter().filter(|request| request.path.ends_with("/composite/graph")).collect()
     }
 
+    /// The API calls for orders: all but those of starts, in which a writer looks whether the org has what it needs.
+    pub(crate) fn calls(&self) -> u64 {
+        let requests = self.org().requests();
+        let starts = requests.iter().filter(|request| request.path.ends_with("/describe")).count();
+        self.org().api_calls() - u64::try_from(starts).expect("a few")
+    }
+
     /// How often the org was asked what it holds.
     pub(crate) fn queries(&self) -> usize {
         self.org().requests().iter().filter(|request| request.path.ends_with("/query")).count()

@@ -92,15 +92,11 @@ fn moved(told: &Told) -> usize {
 async fn the_subscription_of_a_matched_order_moves_with_it_and_nobody_elses_does() {
     let mut shop = Shop::open(QUICK).await;
     let writer = shop.stage.writer();
-    let before = shop.stage.org().api_calls();
+    let before = shop.stage.calls();
     let told = shop.stage.written(&[anonymous(1)]).await;
     assert_eq!(told[0].data()["crm_id"], shop.twin.as_str());
     assert_eq!((moved(&told[0]), shop.owned()), (3, (3, 3)), "a subscription with two visits, and another's stay");
-    assert_eq!(
-        shop.stage.org().api_calls() - before,
-        3,
-        "refused, one look-up for both objects, written with what moves"
-    );
+    assert_eq!(shop.stage.calls() - before, 3, "refused, one look-up for both objects, written with what moves");
     shop.stage.end(writer).await;
 }
 
