@@ -59,7 +59,8 @@ impl Stage {
         Self::with(4, org, order_processing).await
     }
 
-    async fn with(partitions: u16, org: simulator::Config, order_processing: &str) -> Self {
+    /// With so many partitions.
+    pub(crate) async fn with(partitions: u16, org: simulator::Config, order_processing: &str) -> Self {
         let fleet = Fleet::with("writer", |topology| topology.partitions = partitions);
         let session = fleet.connect().await;
         let told = fleet.outcomes().await;
