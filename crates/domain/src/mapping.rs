@@ -72,6 +72,32 @@ pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) 
     Ok(plan)
 }
 
+/// By what the Account of a customer can be found in the org, where the plan would name none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AccountTrace {
+    /// The value of its external id: the customer's name, as [`plan`] writes it.
+    pub external_id: Option<String>,
+    /// The names of the subscription, by one of which earlier records of the customer's orders may name it; the best first.
+    pub subscriptions: Vec<String>,
+}
+
+/// What to look for when `plan` names no Account although there may be one: a change order says too little of its customer
+/// to write them anew, and nobody remembers them. `None` where nothing has to be looked for.
+pub fn account_trace(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) -> Option<AccountTrace> {
+    let named = known.crm_id.is_some() || order.crm_id().is_some() || order.has_slipped_crm_id();
+    if named || known.contact_id.is_some() || order.tracking.contact_id.is_some() {
+        return None;
+    }
+    // What the plan would refuse, it refuses by its name; what it would write needs no look.
+    if !matches!(customer::customer_data(order, processing), Ok(None)) {
+        return None;
+    }
+    let external_id = order.customer_name().and_then(|name| customer::external_id(&name));
+    let subscriptions: Vec<String> =
+        [&order.subscription.id, &order.subscription.reference].into_iter().flatten().cloned().collect();
+    (external_id.is_some() || !subscriptions.is_empty()).then_some(AccountTrace { external_id, subscriptions })
+}
+
 /// The event that announces an order, whatever the settings say of it.
 pub const fn event_type(order: &Order) -> Option<EventType> {
     EventType::of(order)

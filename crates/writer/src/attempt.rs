@@ -112,6 +112,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// By what the Account of an order to be sent can be found, where nobody remembers it and the order does not write it.
+    pub(crate) fn account_trace(&self, processing: &OrderProcessing) -> Option<mapping::AccountTrace> {
+        let sends = matches!(self.stage, Stage::Send);
+        sends.then(|| mapping::account_trace(&self.event.order, processing, &self.known)).flatten()
+    }
+
     /// What has to be written.
     pub(crate) fn plan(&self, processing: &OrderProcessing) -> Result<WritePlan, Failure> {
         mapping::plan(&self.event.order, processing, &self.known)

@@ -227,18 +227,41 @@ impl OrderWriter {
             let Some(contact) = attempt.contact_without_account() else { continue };
             match &found {
                 Ok(found) => attempt.belongs_to(found.get(contact).cloned()),
-                // It says nothing of the order: another try may do. It is counted, so it does not go on for ever.
-                Err(error) => {
-                    let mut outcome = not_written(of_error(error, self.probes()));
-                    if let Outcome::Failed(failure) = &mut outcome
-                        && failure.class == FailureClass::Permanent
-                    {
-                        failure.class = FailureClass::Transient;
-                    }
-                    attempt.end(outcome);
-                }
+                Err(error) => attempt.end(self.unasked(error)),
             }
         }
+    }
+
+    /// Orders that say too little of their customer are written to the Account that is there, also when nobody remembers it:
+    /// the ledger was emptied, or the customer was there before the fleet. An API call or two for a batch that holds such
+    /// orders, none for any other; what is found is remembered with the order.
+    async fn find_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let traces: Vec<_> = attempts.iter().map(|attempt| attempt.account_trace(processing)).collect();
+        let sought: Vec<_> = traces.iter().flatten().cloned().collect();
+        if sought.is_empty() {
+            return;
+        }
+        let found = resolve::accounts_of_customers(&self.client, &processing.external_ids, &sought).await;
+        for (attempt, trace) in attempts.iter_mut().zip(traces) {
+            let Some(trace) = trace else { continue };
+            match &found {
+                // Who is in the org under neither name has no Account: the order goes without one.
+                Ok(found) => attempt.known.crm_id = found.get(&trace).cloned(),
+                Err(error) => attempt.end(self.unasked(error)),
+            }
+        }
+    }
+
+    /// A question that the org did not answer says nothing of the order: another try may do. It is counted, so it does not go
+    /// on for ever.
+    fn unasked(&self, error: &salesforce::Error) -> Outcome {
+        let mut outcome = not_written(of_error(error, self.probes()));
+        if let Outcome::Failed(failure) = &mut outcome
+            && failure.class == FailureClass::Permanent
+        {
+            failure.class = FailureClass::Transient;
+        }
+        outcome
     }
 
     /// Without an order record nothing tells whether an order was written. It is not sent again by hope: its attempts are
@@ -430,6 +453,7 @@ impl OrderWriter {
         self.look_up(&processing, &mut attempts).await;
         Self::give_poison_up(&mut attempts);
         self.name_accounts_of_contacts(&mut attempts).await;
+        self.find_accounts(&processing, &mut attempts).await;
         self.find_transfers(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
         self.send_without_lost_accounts(&processing, &mut attempts).await;

@@ -4,9 +4,10 @@
 //! unique by the order's identity. So one query tells for many orders whether they were written, and a request that is
 //! sent again cannot be executed twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use domain::config::ExternalIds;
+use domain::mapping::AccountTrace;
 use domain::order::id::{Fingerprint, OrderId, RecordId};
 use domain::outcome::Written;
 use domain::plan::Reference;
@@ -96,4 +97,69 @@ async fn of_records(
         rows.extend(client.query(&soql).await?);
     }
     Ok(rows)
+}
+
+/// Bytes of values in one query: its address stays below 16 KiB, though each byte may take three.
+const VALUE_BYTES: usize = 4_500;
+
+/// The Accounts of these customers, each by its trace: by the external id first, then by the latest record of an earlier
+/// order of the subscription. Who is nowhere is left out. An API call or two, none for none.
+///
+/// An Account that a duplicate rule or an agent chose has no external id of ours, so only earlier orders tell of it.
+pub(crate) async fn accounts_of_customers(
+    client: &Client,
+    ids: &ExternalIds,
+    customers: &[AccountTrace],
+) -> Result<HashMap<AccountTrace, RecordId>, salesforce::Error> {
+    let names: Vec<&str> = customers.iter().filter_map(|trace| trace.external_id.as_deref()).collect();
+    let by_name = ids_by(client, "Account", "Id", &ids.account, &names).await?;
+    // External ids are compared without regard to case.
+    let found = |trace: &AccountTrace| by_name.get(&trace.external_id.as_ref()?.to_lowercase()).cloned();
+    let rest: Vec<&AccountTrace> = customers.iter().filter(|trace| found(trace).is_none()).collect();
+    let ExternalIds { order_object, order_account, subscription, .. } = ids;
+    let recorded = ![order_object, order_account, subscription].into_iter().any(String::is_empty);
+    let subscriptions: Vec<&str> =
+        rest.iter().flat_map(|trace| trace.subscriptions.iter().map(String::as_str)).collect();
+    let by_subscription = if recorded {
+        ids_by(client, order_object, order_account, subscription, &subscriptions).await?
+    } else {
+        HashMap::new()
+    };
+    let earlier = |trace: &AccountTrace| {
+        trace.subscriptions.iter().find_map(|name| by_subscription.get(&name.to_lowercase())).cloned()
+    };
+    let accounts = customers.iter().filter_map(|trace| Some((trace.clone(), found(trace).or_else(|| earlier(trace))?)));
+    Ok(accounts.collect())
+}
+
+/// The id that stands in `field` of the latest record for each value of `by`, under the value in lower case.
+async fn ids_by(
+    client: &Client,
+    object: &str,
+    field: &str,
+    by: &str,
+    values: &[&str],
+) -> Result<HashMap<String, RecordId>, salesforce::Error> {
+    let values: BTreeSet<&str> = values.iter().copied().collect();
+    let mut values = values.into_iter().map(salesforce::quote).peekable();
+    let mut found = HashMap::new();
+    while values.peek().is_some() {
+        let mut list = String::new();
+        while let Some(value) = values.next_if(|value| list.is_empty() || list.len() + value.len() < VALUE_BYTES) {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(&value);
+        }
+        let soql = format!(
+            "SELECT {field}, {by} FROM {object} WHERE {by} IN ({list}) AND {field} != null ORDER BY CreatedDate"
+        );
+        for row in client.query(&soql).await? {
+            let text = |field: &str| row.get(field).and_then(Value::as_str);
+            if let (Some(value), Some(id)) = (text(by), text(field).and_then(RecordId::parse)) {
+                found.insert(value.to_lowercase(), id);
+            }
+        }
+    }
+    Ok(found)
 }

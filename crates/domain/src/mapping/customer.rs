@@ -124,8 +124,7 @@ pub(crate) fn customer_data<'a>(
             format!("an external id holds at most {EXTERNAL_ID} characters and the customer's name has {found}");
         return Err(Failure::permanent(Reason::InvalidValue, message).at("owner").by("text_length"));
     }
-    // A composite graph would take it for a reference.
-    let external_id = if external_id.contains("@{") { identity::bounded(&external_id) } else { external_id };
+    let external_id = harmless(external_id);
     let (customer, stand_in) = (&order.customer, order.stand_in());
     let either = |own: Option<&'a str>, own_path, theirs: Option<&'a str>, their_path| {
         said(own).map(|text| (text, own_path)).or_else(|| said(theirs).map(|text| (text, their_path)))
@@ -152,6 +151,17 @@ pub(crate) fn customer_data<'a>(
             "billingDetails.company",
         ),
     }))
+}
+
+/// The value of a customer's external id, where it has one that Salesforce can hold.
+pub(crate) fn external_id(name: &str) -> Option<String> {
+    let fits = !name.trim().is_empty() && utf16_length(name) <= EXTERNAL_ID;
+    fits.then(|| harmless(name.to_owned()))
+}
+
+/// A composite graph would take it for a reference.
+fn harmless(external_id: String) -> String {
+    if external_id.contains("@{") { identity::bounded(&external_id) } else { external_id }
 }
 
 fn refused_if<T>(refused: bool, failure: impl FnOnce() -> Failure) -> Result<Option<T>, Failure> {

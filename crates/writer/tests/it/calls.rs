@@ -13,7 +13,8 @@ const ORDERS: u32 = 3_000;
 
 /// The customer of this number, as a word of letters.
 fn customer(number: u32) -> String {
-    let digits = (0..4).map(|place| char::from(b'a' + u8::try_from(number / 26_u32.pow(place) % 26).expect("a letter")));
+    let digits =
+        (0..4).map(|place| char::from(b'a' + u8::try_from(number / 26_u32.pow(place) % 26).expect("a letter")));
     digits.collect()
 }
 

@@ -217,3 +217,61 @@ async fn a_remembered_account_that_is_gone_is_forgotten_and_the_customer_is_made
     assert_eq!(told[0].data()["crm_id"], alive[0]["Id"]);
     stage.end(writer).await;
 }
+
+/// A cancellation of the subscription of the customer's first order. It names the customer, if at all, by identity alone.
+fn cancellation(customer: &str, owner: Option<&str>) -> serde_json::Value {
+    let mut order = golden("05");
+    order["id"] = json!(orders::order_id(customer, 9));
+    order["order_reference"] = json!(orders::reference(customer, 9));
+    order["owner"] = json!(owner);
+    order["subscriptionRef"] = json!(format!("S-{customer}-1"));
+    order
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_says_little_of_its_customer_finds_their_account_also_when_the_ledger_was_emptied() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    let account = text(&stage.records("Account")[0], "Id");
+    stage.fleet.forget().await;
+    let told = stage.written(&[cancellation("ann", Some("id-ann"))]).await;
+    assert_eq!(told.last().expect("it was told").data()["crm_id"], account.as_str());
+    assert_eq!(text(&stage.records("LimioOrder__c")[1], "Account__c"), account);
+    assert_eq!(stage.events()[1].payload["i42as__AccountId__c"], account.as_str());
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_who_was_in_the_org_before_the_fleet_is_found_once_and_remembered() {
+    let mut stage = Stage::new(QUICK).await;
+    let seeded = row(&json!({ "LastName": "Quist", "LimioId__c": "ID-ANN" }));
+    let account = stage.org().seed("Account", &[seeded]).await.expect("seeded").remove(0);
+    let writer = stage.writer();
+    for number in [8, 9] {
+        let mut order = cancellation("ann", Some("id-ann"));
+        order["id"] = json!(orders::order_id("ann", number));
+        order["order_reference"] = json!(orders::reference("ann", number));
+        stage.written(&[order]).await;
+    }
+    assert!(stage.records("LimioOrder__c").iter().all(|record| text(record, "Account__c") == account));
+    let queries = stage.org().requests().into_iter().filter(|request| request.path.contains("/query"));
+    assert_eq!(queries.filter(|request| request.path.contains("Account")).count(), 1, "the second order costs no look");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_without_an_external_id_is_found_by_the_customers_earlier_orders() {
+    let mut stage = Stage::new(QUICK).await;
+    let account = stage.org().seed("Account", &[row(&json!({ "LastName": "Quist" }))]).await.expect("seeded").remove(0);
+    let writer = stage.writer();
+    let mut first = new_order("ann", 1);
+    first["tracking"] = json!({ "accountId": account });
+    stage.written(&[first]).await;
+    stage.fleet.forget().await;
+    let told = stage.written(&[cancellation("ann", None)]).await;
+    assert_eq!(told.last().expect("it was told").data()["crm_id"], account.as_str());
+    assert_eq!(text(&stage.records("LimioOrder__c")[1], "Account__c"), account);
+    assert_eq!(stage.records("Account").len(), 1);
+    stage.end(writer).await;
+}
