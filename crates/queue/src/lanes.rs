@@ -10,7 +10,7 @@
 //!   its being sent, each other lane sends at most one item, however long it is; an item that shares a record waits besides
 //!   only for those that asked for the record before it.
 //! * A batch takes what is ready, up to what [`pace`] allows; it is sent at once while nothing is in flight, and waits for
-//!   company no longer than the linger otherwise.
+//!   company no longer than that otherwise.
 //! * While something is away nothing goes; then one item alone does, as a probe.
 //!
 //! Events come in (delivered, answered, observed, the time), commands come out (send these, wait until then); whoever drives
@@ -98,7 +98,6 @@ struct Pause {
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_field_names, reason = "the lanes' lanes are what they are")]
 pub struct Lanes {
-    linger: Duration,
     pace: Pace,
     lanes: HashMap<Arc<str>, Lane>,
     items: HashMap<ItemId, Item>,
@@ -119,7 +118,6 @@ impl Lanes {
     /// Empty lanes at this pace.
     pub fn new(settings: BatchSettings, pace: Pace) -> Self {
         Self {
-            linger: settings.linger,
             pace,
             lanes: HashMap::new(),
             items: HashMap::new(),
@@ -286,7 +284,7 @@ impl Lanes {
             Some(LaneState::Ready(_, since)) => since,
             Some(LaneState::New | LaneState::Sharing(..) | LaneState::InFlight | LaneState::Waiting(_)) | None => now,
         };
-        let (due, limit) = (since + self.linger, self.pace.orders());
+        let (due, limit) = (since + self.pace.linger(), self.pace.orders());
         if self.batches.is_empty() || self.ready.len() >= limit || now >= due {
             return Command::Send(self.take(limit));
         }

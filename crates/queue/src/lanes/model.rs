@@ -168,8 +168,12 @@ impl World {
             .map(|(key, lane)| {
                 let state = match lane.state {
                     LaneState::New => (0, 0, Time::ZERO),
-                    LaneState::Ready(turn, since) => (1, rank(turn), (since + lanes.linger).saturating_sub(self.now)),
-                    LaneState::Sharing(turn, since) => (2, rank(turn), (since + lanes.linger).saturating_sub(self.now)),
+                    LaneState::Ready(turn, since) => {
+                        (1, rank(turn), (since + lanes.pace.linger()).saturating_sub(self.now))
+                    }
+                    LaneState::Sharing(turn, since) => {
+                        (2, rank(turn), (since + lanes.pace.linger()).saturating_sub(self.now))
+                    }
                     LaneState::InFlight => (3, 0, Time::ZERO),
                     LaneState::Waiting(until) => (4, 0, left(until)),
                 };

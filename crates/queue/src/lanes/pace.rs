@@ -1,12 +1,16 @@
-//! How much at once: how many orders in a request, and how many requests in flight, learned from what requests came to.
+//! How much at once: how many orders in a request, how many requests in flight, and how long an order waits for company,
+//! learned from what requests came to.
 //!
 //! Pure: observations in, limits out. What is known outlasts a session ([`Pace::begins_anew`]).
 
+mod company;
 mod flight;
 mod size;
 
 use std::time::Duration;
 
+use self::company::Company;
+pub use self::company::LONGEST as LONGEST_WAIT_FOR_COMPANY;
 use self::flight::FlightLimit;
 pub use self::flight::InFlight;
 use self::size::SizeLimit;
@@ -40,7 +44,8 @@ pub struct BatchSettings {
     pub orders: usize,
     /// Batches in flight at once.
     pub in_flight: InFlight,
-    /// How long a ready head waits for company while other batches are in flight. None are: it goes at once.
+    /// How long a ready head waits for company at least while other batches are in flight: it becomes a quarter of what a
+    /// request takes, up to [`LONGEST_WAIT_FOR_COMPANY`]. None are in flight: it goes at once.
     pub linger: Duration,
 }
 
@@ -49,6 +54,7 @@ pub struct BatchSettings {
 pub struct Pace {
     size: SizeLimit,
     flight: FlightLimit,
+    company: Company,
 }
 
 impl Pace {
@@ -57,7 +63,11 @@ impl Pace {
     /// A batch that is too large for an org costs one halted or slow request, which uses up no attempt; a small first one
     /// would cost every process that starts as much.
     pub fn new(settings: BatchSettings) -> Self {
-        Self { size: SizeLimit::new(settings.orders), flight: FlightLimit::new(settings.in_flight) }
+        Self {
+            size: SizeLimit::new(settings.orders),
+            flight: FlightLimit::new(settings.in_flight),
+            company: Company::new(settings.linger),
+        }
     }
 
     /// The clock begins at zero again; what was learned stays.
@@ -68,12 +78,18 @@ impl Pace {
     /// Takes in what became of a request. `pressed` says that all slots were taken while more orders were ready.
     pub fn observe(&mut self, now: Time, request: &Observation, pressed: bool) {
         self.size.observe(request);
+        self.company.observe(request);
         self.flight.observe(now, request, pressed);
     }
 
     /// Most orders in the next batch. At least 1.
     pub fn orders(&self) -> usize {
         self.size.limit()
+    }
+
+    /// How long a ready head waits for company while other batches are in flight.
+    pub fn linger(&self) -> Duration {
+        self.company.wait()
     }
 
     /// Most batches in flight at once. At least 1.

@@ -41,6 +41,8 @@ async fn calls_of_a_backlog(duplicates: bool) -> f64 {
     let writer = stage.writer();
     stage.told.until("order.written", (0..ORDERS).map(|number| orders::order_id(&customer(number), 1))).await;
     let calls = stage.org().api_calls() - before;
+    let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
+    eprintln!("{calls} {graphs:?}");
     assert_eq!(stage.records("Account").len(), ORDERS as usize, "a match is no further Account");
     assert_eq!(stage.events().len(), ORDERS as usize);
     stage.end(writer).await;
