@@ -93,8 +93,10 @@ pub fn account_trace(order: &Order, processing: &OrderProcessing, known: &KnownI
         return None;
     }
     let external_id = order.customer_name().and_then(|name| customer::external_id(&name));
+    let either = [&order.subscription.id, &order.subscription.reference].into_iter().flatten();
+    // No record holds a longer one.
     let subscriptions: Vec<String> =
-        [&order.subscription.id, &order.subscription.reference].into_iter().flatten().cloned().collect();
+        either.filter(|name| name.chars().count() <= order_record::TEXT).cloned().collect();
     (external_id.is_some() || !subscriptions.is_empty()).then_some(AccountTrace { external_id, subscriptions })
 }
 

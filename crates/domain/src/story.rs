@@ -2,7 +2,7 @@
 //! for and what to do.
 //!
 //! Programs record steps through a [`Recorder`]; what carries them keeps at most [`FIRST`] and [`LAST`] of an order. A
-//! reader merges them with what the journal and the ledger know for certain ([`tell`]), and marks what is missing: a story
+//! reader merges them with what the journal and the ledger know for certain ([`tell()`]), and marks what is missing: a story
 //! may have gaps, and never silently.
 //!
 //! No step holds personal data: names of codes, rules, letters and records only.

@@ -116,7 +116,7 @@ pub struct Lanes {
 
 impl Lanes {
     /// Empty lanes at this pace.
-    pub fn new(settings: BatchSettings, pace: Pace) -> Self {
+    pub fn new(pace: Pace) -> Self {
         Self {
             pace,
             lanes: HashMap::new(),

@@ -10,19 +10,19 @@ pub use domain::atlas::{SignIn as TokenFault, SignInKind as TokenErrorKind, Sign
 mod client_credentials;
 mod endpoint;
 mod faults;
+mod fleet;
 mod jwt_bearer;
 mod refresh_token;
 mod retry_interval;
-mod shared;
 mod single_flight;
 
 pub use client_credentials::ClientCredentials;
 pub use endpoint::LoginSettings;
 pub use faults::token_faults;
+pub use fleet::AccessTokenStore;
 pub use jwt_bearer::JwtBearer;
 pub use refresh_token::{AccessGrant, GrantRefusal, Lease, RefreshToken, RefreshTokenStore, StoreError, StoredGrant};
 pub use retry_interval::TokenRetry;
-pub use shared::AccessTokenStore;
 
 /// Gives access tokens, and new ones when Salesforce no longer accepts the last.
 ///

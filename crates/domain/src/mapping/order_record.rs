@@ -10,7 +10,7 @@ use crate::order::Order;
 use crate::plan::{Effect, FieldValue, Reference, Write};
 
 /// The longest text field.
-const TEXT: usize = 255;
+pub(super) const TEXT: usize = 255;
 
 /// The record; `None` where the settings name no object for it.
 pub(crate) fn order_record(

@@ -234,7 +234,7 @@ impl Model for Case {
         let in_flight = InFlight::Fixed(self.in_flight);
         let settings = BatchSettings { orders: self.orders, in_flight, linger: self.linger };
         vec![World {
-            lanes: Lanes::new(settings, Pace::new(settings)),
+            lanes: Lanes::new(Pace::new(settings)),
             now: Time::ZERO,
             fates: vec![Fate::ToCome; self.items.len() + self.letters.len()],
             orders: BTreeMap::new(),

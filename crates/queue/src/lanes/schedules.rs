@@ -46,7 +46,7 @@ impl Driver {
         };
         let linger = Duration::from_millis(random.random_range(0..50));
         let settings = BatchSettings { orders: random.random_range(1..20), in_flight, linger };
-        let lanes = Lanes::new(settings, Pace::new(settings));
+        let lanes = Lanes::new(Pace::new(settings));
         Self {
             random,
             lanes,

@@ -8,7 +8,7 @@ const NOBODY: [&str; 0] = [];
 fn lanes(orders: usize, in_flight: usize, linger_ms: u64) -> Lanes {
     let linger = Duration::from_millis(linger_ms);
     let settings = BatchSettings { orders, in_flight: InFlight::Fixed(in_flight), linger };
-    Lanes::new(settings, Pace::new(settings))
+    Lanes::new(Pace::new(settings))
 }
 
 fn ids(numbers: &[u64]) -> Vec<ItemId> {
@@ -238,7 +238,7 @@ fn a_key_with_a_thousand_orders_sends_at_most_one_before_the_only_order_of_anoth
 #[test]
 fn a_batch_holds_what_the_pace_allows_and_as_many_are_in_flight() {
     let settings = BatchSettings { orders: 75, in_flight: InFlight::UpTo(8), linger: Duration::ZERO };
-    let mut lanes = Lanes::new(settings, Pace::new(settings));
+    let mut lanes = Lanes::new(Pace::new(settings));
     for id in 0..1_000 {
         lanes.delivered(Time::ZERO, ItemId(id), &id.to_string(), &NOBODY);
     }

@@ -152,7 +152,7 @@ impl<H: Handler> Generation<H> {
             held_up_since: None,
             staying_away: None,
             started: Instant::now(),
-            lanes: Lanes::new(settings.batches, pace.clone()),
+            lanes: Lanes::new(pace.clone()),
             jobs: HashMap::new(),
             owned: HashMap::new(),
             keyless: 0,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable};
-use super::shared::{self, AccessTokenStore};
+use super::fleet::{self, AccessTokenStore};
 use super::single_flight::{Grant, SingleFlight};
 use super::{Token, TokenError, TokenSource};
 use crate::Error;
@@ -70,7 +70,7 @@ impl Grant for Flow {
             ])
         };
         let ask = self.endpoint.ask(Repeatable::Always, form);
-        shared::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
+        fleet::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
     }
 }
 

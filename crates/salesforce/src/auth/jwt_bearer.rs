@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable};
-use super::shared::{self, AccessTokenStore};
+use super::fleet::{self, AccessTokenStore};
 use super::single_flight::{Grant, SingleFlight};
 use super::{Token, TokenError, TokenSource};
 use crate::Error;
@@ -121,7 +121,7 @@ impl Grant for Flow {
             ])
         };
         let ask = self.endpoint.ask(Repeatable::Always, form);
-        shared::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
+        fleet::obtain(self.store.as_deref(), &self.endpoint, stale, ask).await
     }
 }
 

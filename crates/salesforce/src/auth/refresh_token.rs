@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::endpoint::{Endpoint, Granted, LoginSettings, Repeatable, may_be_spent};
-use super::shared::is_stale;
+use super::fleet::is_stale;
 use super::single_flight::{Grant, SingleFlight};
 use super::{Token, TokenError, TokenErrorKind, TokenSource};
 use crate::Error;

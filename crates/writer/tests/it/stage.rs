@@ -26,9 +26,6 @@ pub(crate) const QUICK: &str = "[retry]\nmax_attempts = 20\ninitial_seconds = 0.
 /// The first failure that counts as an attempt makes a dead letter.
 pub(crate) const ONE_ATTEMPT: &str = "[retry]\nmax_attempts = 1\n";
 
-/// API calls of a writer at its start: it looks once whether the org has the fields of the order's record.
-pub(crate) const LOOKS_AT_START: u64 = 1;
-
 /// Everything around a writer.
 pub(crate) struct Stage {
     pub(crate) fleet: Fleet,

@@ -262,7 +262,7 @@ impl<H: Handler> Generation<H> {
         let Some(away) = self.staying_away.take() else { return };
         tracing::info!(queues = away.queues.len(), "what was away is back: the queues are subscribed to again");
         // Nothing is in them: everything was forgotten or answered before the channels were closed.
-        self.lanes = Lanes::new(self.settings.batches, self.lanes.pace().clone());
+        self.lanes = Lanes::new(self.lanes.pace().clone());
         self.held_up_since = None;
         let (own, rest, after) = self.company.waves(&away.queues);
         self.second_wave = (!rest.is_empty()).then(|| (Instant::now() + after, rest));
