@@ -202,7 +202,8 @@ async fn work_that_never_finishes_is_aborted_when_the_time_is_over() {
 async fn readiness_and_metrics_can_be_read_from_the_admin_port() {
     let running = Running::start(&mut program());
     let body: Value = serde_json::from_str(&running.get_until("/ready", 200).await).expect("JSON");
-    assert_eq!(body, serde_json::json!({ "ready": true, "conditions": { "counting": { "ready": true } } }));
+    let conditions = serde_json::json!({ "counting": { "ready": true } });
+    assert_eq!(body, serde_json::json!({ "ready": true, "conditions": conditions, "notices": {} }));
     let (status, metrics) = running.get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("# TYPE causeway_counted_total counter"), "{metrics}");
