@@ -77,7 +77,27 @@ pub fn tell(recorded: Vec<Step>, known: Vec<(Source, Step)>) -> Vec<Told> {
         }
     }
     told.sort_by_key(|told| told.step.at);
+    intake_first(&mut told);
     with_gaps(told)
+}
+
+/// `ingest` tells what it did once the broker has confirmed it, and by its own clock: the writer may have told of the order
+/// before. What `ingest` did to hand the order on still comes before what followed from it.
+fn intake_first(told: &mut [Told]) {
+    let at = |is: fn(&What) -> bool| told.iter().position(|told| is(&told.step.what));
+    let taken_up = at(|what| matches!(what, What::TakenUp { .. }));
+    let handed_on = at(|what| matches!(what, What::HandedOn { .. }));
+    let (Some(taken_up), Some(handed_on)) = (taken_up, handed_on) else { return };
+    let Some(span) = told.get_mut(taken_up..=handed_on) else { return };
+    let apart = match span {
+        [first, .., last] => last.step.at.abs_diff(first.step.at),
+        _ => return,
+    };
+    // Further apart, it was handed on once more.
+    if apart <= SAME {
+        let intake = |what: &What| matches!(what, What::Received { .. } | What::PartitionFull | What::HandedOn { .. });
+        span.sort_by_key(|told| !intake(&told.step.what));
+    }
 }
 
 /// Whether a recorded step is the one that somebody else knows of.
@@ -271,6 +291,19 @@ mod tests {
         let dead = What::Dead { letter: "l".to_owned(), reason: Reason::MissingField, code: None };
         let steps = vec![step(1, refused), step(2, What::TakenUp { partition: 1 }), step(3, dead)];
         assert!(gaps(&tell(steps, Vec::new())).is_empty());
+    }
+
+    #[test]
+    fn a_writer_that_tells_of_an_order_before_ingest_does_still_took_it_up_after_it_was_handed_on() {
+        let mut steps = whole();
+        (steps[0].at, steps[1].at, steps[6].at) = (40, 41, 50);
+        let names = |told: Vec<Told>| -> Vec<String> { told.iter().map(|told| told.step.what.name()).collect() };
+        assert_eq!(names(tell(steps, Vec::new())), names(tell(whole(), Vec::new())));
+        // What is handed on once more, because Redis forgot it, stays where it is.
+        let mut lost = whole();
+        lost.drain(..2);
+        lost.push(step(SAME + 9, What::HandedOn { partition: 3 }));
+        assert_eq!(names(tell(lost, Vec::new())).last().map(String::as_str), Some("handed_on"));
     }
 
     #[test]
