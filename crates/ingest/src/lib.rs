@@ -19,7 +19,6 @@
 
 pub mod config;
 pub mod handler;
-mod hints;
 pub mod metrics;
 
 use std::sync::Arc;
@@ -34,7 +33,6 @@ use service::{Lifecycle, Stopped};
 
 pub use crate::config::{Args, Config};
 use crate::handler::{BATCH, OrderIntake};
-use crate::hints::RedisHints;
 use crate::metrics::Metrics;
 
 /// Batches in flight at once; each is one round trip to Redis and one round of confirms.
@@ -56,7 +54,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let namespace = format!("{}:{}", config.fleet.topology.namespace, config.decode.tenant);
     let ledger = ledger::settings::open(&config.redis, &namespace, config.patience, &lifecycle).await?;
     let Some(ledger) = ledger else { return Ok(()) };
-    let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "ingest"))));
+    let peers = Peers::new(Arc::new(Presence::new(&ledger, "ingest")));
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
     let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);

@@ -61,5 +61,5 @@ pub use crate::contract::{
     Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
 };
 pub use crate::memory::{Clock, MemoryLedger, Snapshot};
-pub use crate::presence::{Predecessor, Presence};
+pub use crate::presence::Presence;
 pub use crate::redis::{RedisLedger, Settings};

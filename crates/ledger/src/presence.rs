@@ -11,6 +11,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use service::hints::{Away, Before, Hints, Leaving};
+
 use crate::contract::Error;
 use crate::redis::RedisLedger;
 use crate::redis::connection::Connection;
@@ -22,19 +25,6 @@ static GOES_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("pr
 static WENT_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence/went_on.lua")));
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence/take.lua")));
 static LET_GO: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence/let_go.lua")));
-
-/// How the worker that had a queue before let go of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Predecessor {
-    /// Nobody had it, or that is forgotten.
-    Unknown,
-    /// It had finished what it began.
-    Finished,
-    /// It had, and let go because something that it needs was away.
-    Outage,
-    /// It said nothing.
-    Lost,
-}
 
 /// The workers of one kind, such as those that take from partitions.
 #[derive(Debug, Clone)]
@@ -49,60 +39,64 @@ impl Presence {
         Self { connection: ledger.connection.clone(), kind }
     }
 
-    /// Announces a member for so long; returns all that are announced.
-    pub async fn announce(&self, member: &str, lasts: Duration) -> Result<Vec<String>, Error> {
+    async fn run(&self, script: &Script, what: &str, arguments: &[impl AsRef<str>]) -> Result<Vec<String>, Away> {
+        let key = self.connection.key(format_args!("{what}:{}", self.kind));
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let answers = self.connection.invoke(script, &[script.invocation(&[&key], &arguments)]).await;
+        let answers = answers.map_err(|error| away(&error))?;
+        Ok(answers.into_iter().next().unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl Hints for Presence {
+    async fn announce(&self, member: &str, lasts: Duration) -> Result<Vec<String>, Away> {
         self.run(&ANNOUNCE, "members", &[member, &lasts.as_millis().to_string()]).await
     }
 
-    /// Takes an announcement back.
-    pub async fn withdraw(&self, member: &str) -> Result<(), Error> {
+    async fn withdraw(&self, member: &str) -> Result<(), Away> {
         self.run(&WITHDRAW, "members", &[member]).await.map(drop)
     }
 
-    /// Notes that work on these queues goes on.
-    pub async fn goes_on(&self, queues: &[u16]) -> Result<(), Error> {
+    async fn goes_on(&self, queues: &[u16]) -> Result<(), Away> {
         self.run(&GOES_ON, "went_on", &words(queues)).await.map(drop)
     }
 
-    /// How long ago that was noted last for each of these queues; `None` where it never was.
-    pub async fn went_on(&self, queues: &[u16]) -> Result<Vec<Option<Duration>>, Error> {
+    async fn went_on(&self, queues: &[u16]) -> Result<Vec<Option<Duration>>, Away> {
         if queues.is_empty() {
             return Ok(Vec::new());
         }
         let answer = self.run(&WENT_ON, "went_on", &words(queues)).await?;
         if answer.len() != queues.len() {
-            return Err(self.connection.strange(&answer));
+            return Err(away(&self.connection.strange(&answer)));
         }
         Ok(answer.iter().map(|ago| ago.parse().ok().map(Duration::from_millis)).collect())
     }
 
-    /// Notes that a member has a queue; returns how the one before let go of it.
-    pub async fn take(&self, queue: u16, member: &str) -> Result<Predecessor, Error> {
+    async fn take(&self, queue: u16, member: &str) -> Result<Before, Away> {
         let answer = self.run(&TAKE, "tenure", &[&queue.to_string(), member]).await?;
         match answer.first().map(String::as_str) {
-            Some("unknown") => Ok(Predecessor::Unknown),
-            Some("finished") => Ok(Predecessor::Finished),
-            Some("outage") => Ok(Predecessor::Outage),
-            Some("held") => Ok(Predecessor::Lost),
-            Some(_) | None => Err(self.connection.strange(&answer)),
+            Some("unknown") => Ok(Before::Unknown),
+            Some("finished") => Ok(Before::Finished),
+            Some("outage") => Ok(Before::Outage),
+            Some("held") => Ok(Before::Lost),
+            Some(_) | None => Err(away(&self.connection.strange(&answer))),
         }
     }
 
-    /// Notes that a member lets go of queues with everything finished, because of an `outage` or not. Of those that another
-    /// has taken since nothing is noted.
-    pub async fn let_go(&self, queues: &[u16], member: &str, outage: bool) -> Result<(), Error> {
-        let how = if outage { "outage" } else { "finished" };
+    async fn let_go(&self, queues: &[u16], member: &str, how: Leaving) -> Result<(), Away> {
+        let how = match how {
+            Leaving::Finished => "finished",
+            Leaving::Outage => "outage",
+        };
         let queues = words(queues);
         let arguments: Vec<&str> = [member, how].into_iter().chain(queues.iter().map(String::as_str)).collect();
         self.run(&LET_GO, "tenure", &arguments).await.map(drop)
     }
+}
 
-    async fn run(&self, script: &Script, what: &str, arguments: &[impl AsRef<str>]) -> Result<Vec<String>, Error> {
-        let key = self.connection.key(format_args!("{what}:{}", self.kind));
-        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-        let answers = self.connection.invoke(script, &[script.invocation(&[&key], &arguments)]).await?;
-        Ok(answers.into_iter().next().unwrap_or_default())
-    }
+fn away(error: &Error) -> Away {
+    Away(error.to_string())
 }
 
 fn words(queues: &[u16]) -> Vec<String> {

@@ -48,6 +48,7 @@
 mod admin;
 pub mod exit;
 pub mod health;
+pub mod hints;
 pub mod intervals;
 pub mod lifecycle;
 pub mod patience;

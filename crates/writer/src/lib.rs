@@ -40,7 +40,6 @@ mod fleet_tokens;
 mod gate;
 mod grant_file;
 pub mod handler;
-mod hints;
 mod metrics;
 mod org_check;
 mod outcome;
@@ -64,7 +63,6 @@ use service::{Lifecycle, Stopped};
 pub use crate::config::{Args, Config};
 use crate::gate::{Gate, GateSettings, Gauges};
 use crate::handler::OrderWriter;
-use crate::hints::RedisHints;
 use crate::metrics::Metrics;
 use crate::sign_in::SignIn;
 
@@ -89,7 +87,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
     org_check::fields(&client, &config.processing).await?;
-    let peers = Peers::new(Arc::new(RedisHints(Presence::new(&ledger, "writer"))));
+    let peers = Peers::new(Arc::new(Presence::new(&ledger, "writer")));
     let gate = GateSettings {
         reserve: config.handler.reserve,
         quota_probe: config.handler.quota_probe,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{Predecessor, Presence};
+use ledger::Presence;
+use service::hints::{Before, Hints as _, Leaving};
 use testkit::eventually;
 
 use crate::{LONG, redis};
@@ -47,14 +48,14 @@ async fn when_work_on_a_queue_went_on_last_is_told_by_the_servers_clock() {
 #[tokio::test]
 async fn a_successor_learns_how_its_predecessor_let_go_and_a_predecessor_says_nothing_of_its_successor() {
     let [one, two, _] = presence().await;
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Unknown);
-    assert_eq!(two.take(1, "b").await.expect("an answer"), Predecessor::Lost);
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Unknown);
+    assert_eq!(two.take(1, "b").await.expect("an answer"), Before::Lost);
     // A worker that was frozen, and wakes.
-    one.let_go(&[1], "a", false).await.expect("an answer");
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Lost);
-    one.let_go(&[1, 2], "a", false).await.expect("an answer");
-    assert_eq!(two.take(1, "b").await.expect("an answer"), Predecessor::Finished);
-    assert_eq!(two.take(2, "b").await.expect("an answer"), Predecessor::Unknown, "it never had it");
-    two.let_go(&[1], "b", true).await.expect("an answer");
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Predecessor::Outage);
+    one.let_go(&[1], "a", Leaving::Finished).await.expect("an answer");
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Lost);
+    one.let_go(&[1, 2], "a", Leaving::Finished).await.expect("an answer");
+    assert_eq!(two.take(1, "b").await.expect("an answer"), Before::Finished);
+    assert_eq!(two.take(2, "b").await.expect("an answer"), Before::Unknown, "it never had it");
+    two.let_go(&[1], "b", Leaving::Outage).await.expect("an answer");
+    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Outage);
 }

@@ -12,11 +12,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::hints::{Away, Before, Hints, Leaving};
 use crate::session::Session;
 use crate::spread::{Spread, SpreadSettings};
 use crate::topology::Queue;
 use crate::watch::{Step, Watch, WatchSettings};
+use service::hints::{Away, Before, Hints, Leaving};
 
 /// How long a hint may take before the worker goes on without it.
 const HINT: Duration = Duration::from_secs(2);
@@ -212,7 +212,7 @@ impl Company {
         async move {
             match hints {
                 None => Some(Before::Unknown),
-                Some(hints) => within(hints.take(queue, &me)).await.ok(),
+                Some(hints) => within(hints.take(queue.index(), &me)).await.ok(),
             }
         }
     }
@@ -223,7 +223,7 @@ impl Company {
         let me = self.me.clone();
         async move {
             let Some(hints) = hints else { return };
-            if let Err(away) = within(hints.let_go(&queues, &me, how)).await {
+            if let Err(away) = within(hints.let_go(&numbers(&queues), &me, how)).await {
                 tracing::debug!(%away, "a successor will not know that everything was finished");
             }
         }
@@ -252,6 +252,11 @@ impl Drop for Company {
     }
 }
 
+/// As the hints name queues.
+fn numbers(queues: &[Queue]) -> Vec<u16> {
+    queues.iter().copied().map(Queue::index).collect()
+}
+
 impl With {
     /// Says of the queues that are worked on that they are.
     fn mark(&mut self, instant: Instant, view: &View) {
@@ -267,7 +272,7 @@ impl With {
         let (hints, queues) = (Arc::clone(&self.peers.hints), queues.into_iter().collect::<Vec<_>>());
         // It ends by itself, well before the next one.
         tokio::spawn(async move {
-            if let Err(away) = within(hints.goes_on(&queues)).await {
+            if let Err(away) = within(hints.goes_on(&numbers(&queues))).await {
                 tracing::debug!(%away, "the others do not know that work goes on");
             }
         });
@@ -292,7 +297,7 @@ impl With {
             for queue in &queues {
                 ready.push(session.ready(*queue).await.map_err(|error| Away(error.to_string()))?);
             }
-            let went_on = within(hints.went_on(&queues)).await?;
+            let went_on = within(hints.went_on(&numbers(&queues))).await?;
             Ok(queues.into_iter().zip(ready).zip(went_on).map(|((queue, ready), ago)| (queue, ready, ago)).collect())
         });
     }

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::handler::{Handler, Job, Observer, Outage, note};
-use crate::hints::Before;
 use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Next, Pace, Time};
@@ -33,6 +32,7 @@ use crate::work::intake::Intake;
 use crate::work::probing::Probing;
 use crate::work::reading::{read, subscribe, tell_letters};
 use crate::work::{HUNG, Letters, Stop, TURN, WorkSettings, closing};
+use service::hints::Before;
 
 /// How many letters of a customer are fetched from the journal at a time.
 const CHAIN_STEP: usize = 16;

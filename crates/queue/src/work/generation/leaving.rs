@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Done, Generation, Ownership};
 use crate::handler::{Handler, Outage};
-use crate::hints::{Before, Leaving};
 use crate::lanes::{ItemId, Lanes};
 use crate::session::Channel;
 use crate::settle::jittered;
@@ -21,6 +20,7 @@ use crate::work::LONG_OUTAGE;
 use crate::work::company::{Act, View};
 use crate::work::intake::Intake;
 use crate::work::reading::subscribe;
+use service::hints::{Before, Leaving};
 
 /// One subscription of a queue.
 pub(super) struct Holding {

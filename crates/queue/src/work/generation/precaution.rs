@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::Generation;
 use crate::handler::Handler;
-use crate::hints::Before;
 use crate::session::Delivery;
 use crate::settle::milliseconds;
 use crate::topology::Queue;
+use service::hints::Before;
 
 /// The customers of one queue that wait, with what has come of them.
 pub(super) struct Precaution {

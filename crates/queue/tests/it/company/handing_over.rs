@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use queue::error::{Error, PublishError, VisitError};
-use queue::hints::{Away, Before, Hints, Leaving, MemoryHints};
+use queue::hints::MemoryHints;
 use queue::memory::Memory;
 use queue::message::Message;
 use queue::session::{Broker, Channel, JournalItem, JournalStart, Session, Subscription};
 use queue::topology::{Queue, Target, Topology};
+use service::hints::{Away, Before, Hints, Leaving};
 use testkit::eventually::eventually;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -188,19 +189,19 @@ impl Hints for TracedHints {
         self.0.withdraw(member).await
     }
 
-    async fn goes_on(&self, queues: &[Queue]) -> Result<(), Away> {
+    async fn goes_on(&self, queues: &[u16]) -> Result<(), Away> {
         self.0.goes_on(queues).await
     }
 
-    async fn went_on(&self, queues: &[Queue]) -> Result<Vec<Option<Duration>>, Away> {
+    async fn went_on(&self, queues: &[u16]) -> Result<Vec<Option<Duration>>, Away> {
         self.0.went_on(queues).await
     }
 
-    async fn take(&self, queue: Queue, member: &str) -> Result<Before, Away> {
+    async fn take(&self, queue: u16, member: &str) -> Result<Before, Away> {
         self.0.take(queue, member).await
     }
 
-    async fn let_go(&self, queues: &[Queue], member: &str, how: Leaving) -> Result<(), Away> {
+    async fn let_go(&self, queues: &[u16], member: &str, how: Leaving) -> Result<(), Away> {
         self.1.note(format!("clean mark of {} queues", queues.len()));
         self.0.let_go(queues, member, how).await
     }
