@@ -1,12 +1,14 @@
 //! One session's worth of work.
 
+mod answering;
+mod chains;
 mod keeping;
 mod leaving;
 mod precaution;
+mod taking_over;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
@@ -18,30 +20,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::handler::{Handler, Job, Observer, Outage, note};
-use crate::journal::entry::for_replay;
 use crate::journal::tail::JournalTail;
-use crate::lanes::{Command, ItemId, Lanes, Next, Pace, Time};
+use crate::lanes::{Command, ItemId, Lanes, Pace, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
-use crate::settle::{Answer, Settler, in_time, jittered, milliseconds};
+use crate::settle::{Answer, Settler, milliseconds};
 use crate::topology::Queue;
 use crate::work::company::Company;
+use crate::work::generation::chains::{CHAIN_READERS, CHAIN_STEP};
 use crate::work::generation::leaving::{Holding, StayingAway};
 use crate::work::generation::precaution::Precaution;
+use crate::work::generation::taking_over::{Ownership, cause};
 use crate::work::intake::Intake;
 use crate::work::probing::Probing;
 use crate::work::reading::{read, subscribe, tell_letters};
 use crate::work::{HUNG, Letters, Stop, TURN, WorkSettings, closing};
 use service::hints::Before;
-
-/// How many letters of a customer are fetched from the journal at a time.
-const CHAIN_STEP: usize = 16;
-
-/// How many customers' letters are read from the journal at once.
-const CHAIN_READERS: usize = 4;
-
-/// How long a release waits when the journal could not be read for it.
-const CHAIN_WAIT: Duration = Duration::from_secs(5);
 
 /// What a spawned task reports.
 enum Done {
@@ -55,12 +49,6 @@ enum Done {
     Probed(Result<(), Outage>),
     Told,
     Chain(ItemId, Result<Vec<(LetterId, Message)>, Error>),
-}
-
-/// Whether deliveries of a queue may be worked on.
-enum Ownership {
-    Taking(Vec<Delivery>),
-    Owned,
 }
 
 /// One session's worth of work.
@@ -303,48 +291,6 @@ impl<H: Handler> Generation<H> {
         }
     }
 
-    fn take_over(&mut self, queue: Queue) {
-        let Some(holding) = self.holdings.get(&queue) else { return };
-        let (number, known, predecessor) = (holding.number, holding.before, self.company.takes(queue));
-        let (settler, handler, probing) =
-            (Arc::clone(&self.settler), Arc::clone(&self.handler), Arc::clone(&self.probing));
-        self.tasks.spawn(async move {
-            let proven = settler.prove(queue).await;
-            let mut before = known;
-            let taken = async {
-                proven.map_err(soon)?;
-                if before.is_none() {
-                    before = predecessor.await;
-                }
-                let how = before.unwrap_or(Before::Unknown);
-                // All see the same outage: whoever comes next asks first, and takes nothing as long as it lasts.
-                if how == Before::Outage {
-                    probing.ask(handler.as_ref()).await?;
-                }
-                handler.took_over(queue, false).await.map_err(soon)
-            };
-            let taken = taken.await;
-            Done::TookOver(queue, number, before, taken)
-        });
-    }
-
-    fn take_over_again(&mut self) {
-        let now = Instant::now();
-        let due: HashSet<Queue> = self.retake.iter().filter(|(at, _)| *at <= now).map(|(_, queue)| *queue).collect();
-        self.retake.retain(|(at, _)| *at > now);
-        for queue in due {
-            self.take_over(queue);
-        }
-    }
-
-    fn subscribe_to_the_rest(&mut self) {
-        let due = self.second_wave.take_if(|(at, _)| *at <= Instant::now());
-        if let Some((_, queues)) = due {
-            let (session, prefetch) = (Arc::clone(&self.session), self.settings.prefetch);
-            self.tasks.spawn(async move { Done::Subscribed(subscribe(&session, &queues, prefetch).await, false) });
-        }
-    }
-
     fn enqueue(&mut self, delivery: Delivery) {
         // Only a partition has control messages; in an inbox it would be somebody's message, to be judged as any other.
         let control = self.settings.letters == Letters::Block
@@ -486,127 +432,10 @@ impl<H: Handler> Generation<H> {
             Done::Subscribed(Ok(subscriptions), stalled) => self.read_from(subscriptions, stalled),
             Done::Probed(found) => self.probed(found, intake),
             Done::Told => {}
-            Done::Chain(id, Ok(letters)) => self.expand(id, letters),
+            Done::Chain(id, letters) => self.chain_read(id, letters),
             Done::Subscribed(Err(error), _) => return Err(error),
-            Done::Chain(id, Err(error)) => {
-                tracing::warn!(%error, "a released customer's letters were not read; tried again");
-                self.lanes.answered(self.now(), id, Next::At(self.now() + jittered(CHAIN_WAIT)));
-            }
         }
         Ok(())
-    }
-
-    fn took_over(&mut self, queue: Queue, before: Option<Before>, cause: &'static str, intake: &mut Intake) {
-        self.not_taken.remove(&queue);
-        self.resume(intake);
-        self.observer.took_over(queue, cause);
-        let taking = self.owned.insert(queue, Ownership::Owned);
-        self.tell_owned();
-        if let Some(Ownership::Taking(waiting)) = taking {
-            self.begin(queue, before, waiting);
-        }
-    }
-
-    fn not_taken_over(&mut self, queue: Queue, outage: &Outage, intake: &mut Intake) {
-        let Outage { failure, after } = outage;
-        tracing::debug!(?queue, reason = %failure.reason, "a partition cannot be taken over yet: {}", failure.message);
-        let wait = jittered(*after);
-        intake.pauses(failure, wait);
-        self.not_taken.insert(queue);
-        self.retake.push((Instant::now() + wait, queue));
-    }
-
-    fn answer_all(&mut self, answers: Vec<(ItemId, Answer)>, intake: &mut Intake) -> Result<(), Error> {
-        self.note_pause(&answers);
-        answers.into_iter().try_for_each(|(id, answer)| self.answer(id, answer, intake))
-    }
-
-    /// When intake begins to pause, every order here waits for that; a probe that fails is one more step of its order.
-    fn note_pause(&self, answers: &[(ItemId, Answer)]) {
-        let pause = answers.iter().find_map(|(_, answer)| match answer {
-            Answer::Pause(after, failure) => Some((*after, failure.reason)),
-            Answer::Settled | Answer::Again(_) | Answer::ChainStopped | Answer::Lost(_) => None,
-        });
-        let Some((after, reason)) = pause else { return };
-        let (until, begins) = (in_time(after), !self.lanes.is_paused());
-        let tried = |id: &ItemId| answers.iter().any(|(one, answer)| one == id && matches!(answer, Answer::Pause(..)));
-        for (_, job) in self.jobs.iter().filter(|(id, _)| begins || tried(id)) {
-            note(self.handler.as_ref(), job, || What::Paused { until, reason });
-        }
-    }
-
-    fn answer(&mut self, id: ItemId, answer: Answer, intake: &mut Intake) -> Result<(), Error> {
-        let now = self.now();
-        match answer {
-            Answer::Settled => {
-                if let Some(job) = self.jobs.remove(&id) {
-                    self.company.moved(job.queue);
-                }
-                self.lanes.answered(now, id, Next::Done);
-            }
-            Answer::Again(after) => self.lanes.answered(now, id, Next::At(now + after)),
-            Answer::Pause(after, failure) => {
-                intake.pauses(&failure, after);
-                self.lanes.answered(now, id, Next::PauseUntil(now + after));
-                return Ok(());
-            }
-            Answer::ChainStopped => self.stop_chain(id),
-            Answer::Lost(why) => return Err(Error::Lost(why)),
-        }
-        self.resume(intake);
-        Ok(())
-    }
-
-    /// Intake resumes, unless something still holds it up.
-    fn resume(&self, intake: &mut Intake) {
-        if !self.is_held_up() {
-            intake.resumes();
-        }
-    }
-
-    /// Puts a customer's letters before the control message that released them; with none left the control message is done.
-    fn expand(&mut self, control: ItemId, letters: Vec<(LetterId, Message)>) {
-        let Some(job) = self.jobs.get(&control).cloned() else { return };
-        if letters.is_empty() {
-            let settler = Arc::clone(&self.settler);
-            self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
-            return;
-        }
-        let mut chain = Vec::with_capacity(letters.len());
-        for (letter, message) in letters {
-            let mut job_of_letter = self.job(for_replay(message), job.queue, Some(letter), None);
-            // Whatever its body says now, the letter drains in the lane that it blocks.
-            job_of_letter.key.clone_from(&job.key);
-            note(self.handler.as_ref(), &job_of_letter, || self.settler.released(&job_of_letter));
-            let id = self.next_id();
-            let job_of_letter = Arc::new(job_of_letter);
-            self.jobs.insert(id, Arc::clone(&job_of_letter));
-            chain.push((id, job_of_letter));
-        }
-        let chain: Vec<(ItemId, &[String])> = chain.iter().map(|(id, job)| (*id, job.shares.as_slice())).collect();
-        self.lanes.insert_before(control, &chain);
-        self.lanes.answered(self.now(), control, Next::At(Time::ZERO));
-    }
-
-    /// A released letter failed again: its customer stays blocked, the rest of the chain stays in the journal, and the
-    /// control message has done what it could.
-    fn stop_chain(&mut self, failed: ItemId) {
-        let Some(job) = self.jobs.remove(&failed) else { return };
-        let lane = self.lanes.items_of(job.key.as_deref().unwrap_or_default());
-        for id in lane.into_iter().filter(|id| *id != failed) {
-            let Some(other) = self.jobs.get(&id).cloned() else { continue };
-            if other.letter.is_none() && !other.control {
-                break;
-            }
-            self.lanes.forget(self.now(), id);
-            self.jobs.remove(&id);
-            if other.control {
-                let settler = Arc::clone(&self.settler);
-                self.tasks.spawn(async move { Done::Answers(vec![(id, settler.acknowledge(&other).await)]) });
-                break;
-            }
-        }
-        self.lanes.answered(self.now(), failed, Next::Done);
     }
 
     fn next_id(&mut self) -> ItemId {
@@ -616,21 +445,5 @@ impl<H: Handler> Generation<H> {
 
     fn now(&self) -> Time {
         self.started.elapsed()
-    }
-}
-
-/// Tried again a second later.
-fn soon(failure: Failure) -> Outage {
-    Outage { failure, after: Duration::from_secs(1) }
-}
-
-/// Why a queue came to this process.
-fn cause(before: Option<Before>, reopened: bool) -> &'static str {
-    match before {
-        _ if reopened => "stalled",
-        None | Some(Before::Unknown) => "first",
-        Some(Before::Finished) => "handed_over",
-        Some(Before::Outage) => "outage",
-        Some(Before::Lost) => "lost",
     }
 }

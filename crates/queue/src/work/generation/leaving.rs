@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, Generation, Ownership};
+use super::taking_over::Ownership;
+use super::{Done, Generation};
 use crate::handler::{Handler, Outage};
 use crate::lanes::{ItemId, Lanes};
 use crate::session::Channel;

@@ -1,0 +1,82 @@
+//! The letters of a released customer: they go through the customer's lane again, before the control message that released
+//! them, until none is left or one fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::dead_letter::LetterId;
+
+use super::{Done, Generation};
+use crate::error::Error;
+use crate::handler::{Handler, note};
+use crate::journal::entry::for_replay;
+use crate::lanes::{ItemId, Next, Time};
+use crate::message::Message;
+use crate::settle::jittered;
+
+/// How many letters of a customer are fetched from the journal at a time.
+pub(super) const CHAIN_STEP: usize = 16;
+
+/// How many customers' letters are read from the journal at once.
+pub(super) const CHAIN_READERS: usize = 4;
+
+/// How long a release waits when the journal could not be read for it.
+const CHAIN_WAIT: Duration = Duration::from_secs(5);
+
+impl<H: Handler> Generation<H> {
+    /// The next letters of the customer that a control message released, or why they could not be read.
+    pub(super) fn chain_read(&mut self, control: ItemId, letters: Result<Vec<(LetterId, Message)>, Error>) {
+        match letters {
+            Ok(letters) => self.expand(control, letters),
+            Err(error) => {
+                tracing::warn!(%error, "a released customer's letters were not read; tried again");
+                self.lanes.answered(self.now(), control, Next::At(self.now() + jittered(CHAIN_WAIT)));
+            }
+        }
+    }
+
+    /// Puts a customer's letters before the control message that released them; with none left the control message is done.
+    fn expand(&mut self, control: ItemId, letters: Vec<(LetterId, Message)>) {
+        let Some(job) = self.jobs.get(&control).cloned() else { return };
+        if letters.is_empty() {
+            let settler = Arc::clone(&self.settler);
+            self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
+            return;
+        }
+        let mut chain = Vec::with_capacity(letters.len());
+        for (letter, message) in letters {
+            let mut job_of_letter = self.job(for_replay(message), job.queue, Some(letter), None);
+            // Whatever its body says now, the letter drains in the lane that it blocks.
+            job_of_letter.key.clone_from(&job.key);
+            note(self.handler.as_ref(), &job_of_letter, || self.settler.released(&job_of_letter));
+            let id = self.next_id();
+            let job_of_letter = Arc::new(job_of_letter);
+            self.jobs.insert(id, Arc::clone(&job_of_letter));
+            chain.push((id, job_of_letter));
+        }
+        let chain: Vec<(ItemId, &[String])> = chain.iter().map(|(id, job)| (*id, job.shares.as_slice())).collect();
+        self.lanes.insert_before(control, &chain);
+        self.lanes.answered(self.now(), control, Next::At(Time::ZERO));
+    }
+
+    /// A released letter failed again: its customer stays blocked, the rest of the chain stays in the journal, and the
+    /// control message has done what it could.
+    pub(super) fn stop_chain(&mut self, failed: ItemId) {
+        let Some(job) = self.jobs.remove(&failed) else { return };
+        let lane = self.lanes.items_of(job.key.as_deref().unwrap_or_default());
+        for id in lane.into_iter().filter(|id| *id != failed) {
+            let Some(other) = self.jobs.get(&id).cloned() else { continue };
+            if other.letter.is_none() && !other.control {
+                break;
+            }
+            self.lanes.forget(self.now(), id);
+            self.jobs.remove(&id);
+            if other.control {
+                let settler = Arc::clone(&self.settler);
+                self.tasks.spawn(async move { Done::Answers(vec![(id, settler.acknowledge(&other).await)]) });
+                break;
+            }
+        }
+        self.lanes.answered(self.now(), failed, Next::Done);
+    }
+}
