@@ -255,6 +255,30 @@ mod tests {
         assert_eq!(ids(&rest.chain("k")), ["a", "b", "c"]);
     }
 
+    /// Retention has dropped the first entry of each, and not yet the second death of the first.
+    #[test]
+    fn a_letter_that_failed_again_before_it_was_carried_keeps_its_place_and_its_past() {
+        let mut all = Fold::default();
+        all.apply(Some(1), &Entry { by: "writer/0".into(), ..entry(dead(), "a", 10) });
+        all.apply(Some(2), &entry(EntryKind::Held { behind: LetterId::from_text("a") }, "b", 20));
+        let again = entry(dead(), "a", 30);
+        all.apply(Some(12), &again);
+        let mut rest = Fold::default();
+        rest.apply(Some(12), &again);
+        for (offset, name) in [(20, "a"), (21, "b")] {
+            let letter = all.letter(&LetterId::from_text(name)).expect("open").clone();
+            let carried = on(&letter, entry(dead(), name, 0), "writer/2").expect("it has a place");
+            all.apply(Some(offset), &carried);
+            rest.apply(Some(offset), &carried);
+        }
+        assert_eq!(ids(&rest.chain("k")), ["a", "b"], "its successor does not go before it");
+        let [one, other] = [&all, &rest].map(|fold| fold.letter(&LetterId::from_text("a")).expect("open").clone());
+        assert_eq!((one.offset, one.place, one.at, &one.by), (other.offset, other.place, other.at, &other.by));
+        assert_eq!((one.place, one.at, one.by.as_str()), (Some(1), 10, "writer/0"));
+        let past = |letter: &Letter| (letter.times_dead, letter.first_dead_at, letter.last_dead_at);
+        assert_eq!((past(&one), past(&other)), ((2, Some(10), Some(30)), (2, Some(10), Some(30))));
+    }
+
     #[test]
     fn a_letter_that_was_settled_before_the_carrying_entry_stays_settled() {
         let mut fold = Fold::default();

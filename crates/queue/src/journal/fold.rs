@@ -99,7 +99,6 @@ pub enum LetterState {
 pub struct Fold {
     letters: HashMap<LetterId, Letter>,
     chains: HashMap<String, Vec<LetterId>>,
-    keyless: Vec<LetterId>,
     closed: HashMap<LetterId, (u64, ClosedLetter)>,
     /// In the order in which they were closed, numbered. One that was opened and closed once more is in here twice.
     closings: VecDeque<(u64, LetterId)>,
@@ -256,24 +255,43 @@ impl Fold {
     /// Puts a letter at its place among its customer's; one whose place is not known yet is the last.
     fn line_up(&mut self, letter: Letter) {
         let place = |letter: &Letter| letter.place.unwrap_or(u64::MAX);
-        match &letter.key {
-            Some(key) => {
-                let chain = self.chains.entry(key.clone()).or_default();
-                let before = |id: &LetterId| self.letters.get(id).is_some_and(|other| place(other) <= place(&letter));
-                chain.insert(chain.partition_point(before), letter.id.clone());
-            }
-            None => self.keyless.push(letter.id.clone()),
+        if let Some(key) = &letter.key {
+            let chain = self.chains.entry(key.clone()).or_default();
+            let before = |id: &LetterId| self.letters.get(id).is_some_and(|other| place(other) <= place(&letter));
+            chain.insert(chain.partition_point(before), letter.id.clone());
         }
         self.letters.insert(letter.id.clone(), letter);
     }
 
+    /// Takes a letter out of its customer's line.
+    fn take_out(&mut self, id: &LetterId) -> Option<Letter> {
+        let letter = self.letters.remove(id)?;
+        if let Some(key) = &letter.key
+            && let Some(chain) = self.chains.get_mut(key)
+        {
+            chain.retain(|other| other != id);
+            if chain.is_empty() {
+                self.chains.remove(key);
+            }
+        }
+        Some(letter)
+    }
+
     /// A letter was appended again. What we appended ourselves counts when it is read back.
     fn carry(&mut self, offset: Option<u64>, id: &LetterId, entry: &Entry, carried: &Carried) {
-        let Some(place) = offset else { return };
-        if let Some(letter) = self.letters.get_mut(id) {
+        let Some(here) = offset else { return };
+        if let Some(mut letter) = self.take_out(id) {
             if letter.offset < offset {
                 (letter.offset, letter.kept_at, letter.kept_from) = (offset, entry.at, self.read_bytes);
             }
+            // Of a letter that failed again, a reader may know no more than its last death: retention dropped what was before.
+            let first = carried.place.min(here);
+            if letter.place.is_none_or(|place| first < place) {
+                (letter.place, letter.at, letter.by) = (Some(first), carried.at, carried.by.clone());
+            }
+            letter.first_dead_at = letter.first_dead_at.into_iter().chain(carried.first_dead_at).min();
+            letter.times_dead = letter.times_dead.max(carried.times_dead.min(MOST_TIMES_DEAD));
+            self.line_up(letter);
             return;
         }
         // It was settled after whoever carried it had looked.
@@ -291,7 +309,7 @@ impl Fold {
             at,
             by,
             offset,
-            place: Some(first.min(place)),
+            place: Some(first.min(here)),
             kept_at: entry.at,
             kept_from: self.read_bytes,
             times_dead: times_dead.min(MOST_TIMES_DEAD),
@@ -310,7 +328,7 @@ impl Fold {
         if accepted && self.letters.get(id).is_some_and(|letter| letter.key.is_some()) {
             return;
         }
-        let Some(letter) = self.letters.remove(id) else {
+        let Some(letter) = self.take_out(id) else {
             // "Published" was not the last word.
             if let Some((_, closed)) = self.closed.get_mut(id)
                 && closed.ending == Ending::Resolved(PUBLISHED.to_owned())
@@ -319,17 +337,6 @@ impl Fold {
             }
             return;
         };
-        match &letter.key {
-            None => self.keyless.retain(|other| other != id),
-            Some(key) => {
-                if let Some(chain) = self.chains.get_mut(key) {
-                    chain.retain(|other| other != id);
-                    if chain.is_empty() {
-                        self.chains.remove(key);
-                    }
-                }
-            }
-        }
         self.closing += 1;
         self.closings.push_back((self.closing, id.clone()));
         let closed = ClosedLetter { letter, ending, by: entry.by.clone(), at: entry.at };
