@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -96,6 +97,11 @@ impl Memory {
         self.shared.state().neglect(queue);
     }
 
+    /// Takes so long to say how many messages of a queue are ready, for each queue.
+    pub fn delay_depths(&self, by: Duration) {
+        self.shared.faults().delay_depths = by;
+    }
+
     async fn reach(&self) -> Result<(), Error> {
         tokio::task::yield_now().await;
         if take_one(&mut self.shared.faults().refuse_connects) {
@@ -160,6 +166,7 @@ struct Faults {
     refuse_publishes: usize,
     lose_confirms: usize,
     refuse_connects: usize,
+    delay_depths: Duration,
 }
 
 impl Shared {
@@ -305,10 +312,18 @@ impl Session for MemorySession {
         Ok(entries.boxed())
     }
 
-    async fn ready(&self, queue: Queue) -> Result<u32, Error> {
+    async fn ready_of(&self, queues: &[Queue]) -> Result<Vec<u32>, Error> {
+        let delay = self.shared.faults().delay_depths;
+        for _ in queues {
+            tokio::time::sleep(delay).await;
+        }
         self.ensure_open()?;
-        let ready = self.shared.state().ready(queue).ok_or_else(|| missing(&self.shared.topology, queue))?;
-        Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+        let state = self.shared.state();
+        let ready = |queue: &Queue| {
+            let ready = state.ready(*queue).ok_or_else(|| missing(&self.shared.topology, *queue))?;
+            Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+        };
+        queues.iter().map(ready).collect()
     }
 
     fn is_blocked(&self) -> bool {

@@ -248,16 +248,20 @@ impl Session for RabbitSession {
         journal::read(line, from, &self.tasks).await
     }
 
-    async fn ready(&self, queue: Queue) -> Result<u32, Error> {
-        let name = self.topology.queue_name(queue);
-        let ask = async {
-            let channel = self.consuming.create_channel().await?;
+    async fn ready_of(&self, queues: &[Queue]) -> Result<Vec<u32>, Error> {
+        let opening = self.consuming.create_channel();
+        let channel = self.ending.guard("opening a channel to ask for depths", self.deadline, opening).await?;
+        let mut ready = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let name = self.topology.queue_name(*queue);
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let asked = channel.queue_declare(connect::short(&name), options, FieldTable::default()).await?;
-            channel.close(lapin::protocol::constants::REPLY_SUCCESS, connect::short("OK")).await?;
-            Ok(asked.message_count())
-        };
-        self.ending.guard(&format!("asking for the depth of {name}"), self.deadline, ask).await
+            let ask = channel.queue_declare(connect::short(&name), options, FieldTable::default());
+            let asked = self.ending.guard(&format!("asking for the depth of {name}"), self.deadline, ask).await?;
+            ready.push(asked.message_count());
+        }
+        let closing = channel.close(lapin::protocol::constants::REPLY_SUCCESS, connect::short("OK"));
+        self.ending.guard("closing the channel that asked for depths", self.deadline, closing).await?;
+        Ok(ready)
     }
 
     fn is_blocked(&self) -> bool {

@@ -61,8 +61,14 @@ pub trait Session: Send + Sync + 'static {
     /// Reads the journal from a place on, without end, in order.
     async fn read_journal(&self, from: JournalStart) -> Result<BoxStream<'static, JournalItem>, Error>;
 
-    /// How many messages of a queue are ready. Unacknowledged ones are not counted: empty does not mean done.
-    async fn ready(&self, queue: Queue) -> Result<u32, Error>;
+    /// How many messages of each of these queues are ready, asked one after the other. Unacknowledged ones are not counted:
+    /// empty does not mean done.
+    async fn ready_of(&self, queues: &[Queue]) -> Result<Vec<u32>, Error>;
+
+    /// The same of one queue.
+    async fn ready(&self, queue: Queue) -> Result<u32, Error> {
+        Ok(self.ready_of(&[queue]).await?.into_iter().next().unwrap_or_default())
+    }
 
     /// Whether the broker takes no messages for the moment (a memory or disk alarm). Publishing waits until it does again.
     fn is_blocked(&self) -> bool;

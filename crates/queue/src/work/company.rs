@@ -165,8 +165,10 @@ impl Company {
     pub(super) async fn wakes(&mut self) {
         let Some(with) = &mut self.with else { return std::future::pending().await };
         let reopen = with.reopen.iter().map(|(at, _)| *at).min();
-        let at = [with.tend_at, with.look_at, with.mark_at];
-        let at = at.into_iter().chain(reopen).min().unwrap_or_else(Instant::now);
+        // A look that takes longer than it should is not followed by another before it has ended.
+        let look_at = with.looking.is_empty().then_some(with.look_at);
+        let at = [with.tend_at, with.mark_at].into_iter().chain(look_at).chain(reopen).min();
+        let at = at.unwrap_or_else(Instant::now);
         tokio::select! {
             () = tokio::time::sleep_until(at) => {}
             Some(looked) = with.looking.join_next(), if !with.looking.is_empty() => with.looked = looked.ok(),
@@ -293,10 +295,7 @@ impl With {
         }
         let (session, hints) = (Arc::clone(session), Arc::clone(&self.peers.hints));
         self.looking.spawn(async move {
-            let mut ready = Vec::with_capacity(queues.len());
-            for queue in &queues {
-                ready.push(session.ready(*queue).await.map_err(|error| Away(error.to_string()))?);
-            }
+            let ready = session.ready_of(&queues).await.map_err(|error| Away(error.to_string()))?;
             let went_on = within(hints.went_on(&numbers(&queues))).await?;
             Ok(queues.into_iter().zip(ready).zip(went_on).map(|((queue, ready), ago)| (queue, ready, ago)).collect())
         });

@@ -27,6 +27,7 @@ use queue::work::{Letters, Peers, Stop, WorkSettings, run};
 use service::hints::Hints;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::within;
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) away: AtomicBool,
     pub(crate) probes: Mutex<Vec<String>>,
     tries: Mutex<Vec<String>>,
+    /// How often loops turned at the same instant.
+    turns: Mutex<Option<(Instant, usize)>>,
 }
 
 impl World {
@@ -175,6 +178,16 @@ fn away() -> Failure {
 struct Told(Arc<World>, String);
 
 impl Observer for Told {
+    /// Under virtual time a loop that never waits would stand still for ever.
+    fn turned(&self) {
+        const MOST_AT_ONCE: usize = 50_000;
+        let mut turns = self.0.turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Instant::now();
+        let at_once = turns.filter(|(at, _)| *at == now).map_or(1, |(_, times)| times + 1);
+        *turns = Some((now, at_once));
+        assert!(at_once < MOST_AT_ONCE, "{} turns and does not wait", self.1);
+    }
+
     fn took_over(&self, queue: Queue, cause: &'static str) {
         self.0.owners.lock().expect("no panic").insert(queue, self.1.clone());
         self.0.causes.lock().expect("no panic").push(cause);

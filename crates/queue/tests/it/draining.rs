@@ -158,8 +158,8 @@ impl Session for LongSession {
         Ok(Box::pin(entries))
     }
 
-    async fn ready(&self, queue: Queue) -> Result<u32, Error> {
-        self.session.ready(queue).await
+    async fn ready_of(&self, queues: &[Queue]) -> Result<Vec<u32>, Error> {
+        self.session.ready_of(queues).await
     }
 
     fn is_blocked(&self) -> bool {

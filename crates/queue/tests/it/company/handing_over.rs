@@ -139,8 +139,8 @@ impl Session for TracedSession {
         self.0.read_journal(from).await
     }
 
-    async fn ready(&self, queue: Queue) -> Result<u32, Error> {
-        self.0.ready(queue).await
+    async fn ready_of(&self, queues: &[Queue]) -> Result<Vec<u32>, Error> {
+        self.0.ready_of(queues).await
     }
 
     fn is_blocked(&self) -> bool {

@@ -85,6 +85,23 @@ async fn a_ghost_is_told_of_after_another_minute_and_what_it_held_up_goes_on_whe
     worker.drain().await;
 }
 
+/// Each look takes longer than the time between two looks.
+#[tokio::test(start_paused = true)]
+async fn orders_are_taken_and_stalls_noticed_while_the_broker_is_slow_to_say_what_is_ready() {
+    let (memory, world, worker) = one_worker().await;
+    memory.delay_depths(Duration::from_secs(25));
+    for number in 2..=120 {
+        order(&memory, number).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.count(), 2 * number as usize, "handled within a second");
+    }
+    memory.neglect(ONLY);
+    order(&memory, 121).await;
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    assert_eq!((world.count(), world.causes.lock().expect("no panic").last()), (242, Some(&"stalled")));
+    worker.drain().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_queue_whose_owner_is_slow_is_not_taken_for_stalled() {
     let memory = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));
