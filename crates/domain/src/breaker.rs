@@ -99,6 +99,25 @@ impl Breaker {
     }
 }
 
+/// Whether the org answers questions, which change nothing. It may answer them and take no writes, or the other way round.
+#[derive(Debug, Default)]
+pub struct Questions {
+    answered_at: Option<Time>,
+}
+
+impl Questions {
+    /// The org answered a question.
+    pub fn answered(&mut self, now: Time) {
+        self.answered_at = Some(now);
+    }
+
+    /// The answer to a question that was asked at this time was lost. [`Judgement::Ask`] where no other was answered since:
+    /// the cheapest question then tells whether the org is away.
+    pub fn lost(&self, asked: Time) -> Judgement {
+        if self.answered_at.is_some_and(|at| at >= asked) { Judgement::Own } else { Judgement::Ask }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -129,6 +148,15 @@ mod tests {
         breaker.answered(2 * SECOND);
         assert_eq!(breaker.lost(SECOND, 1), Judgement::Own, "another request was answered meanwhile");
         assert_eq!(breaker.lost(3 * SECOND, 1), Judgement::Ask, "nothing was answered since it was sent");
+    }
+
+    #[test]
+    fn a_lost_question_tells_nothing_of_the_org_once_another_was_answered_after_it_was_asked() {
+        let mut questions = Questions::default();
+        assert_eq!(questions.lost(SECOND), Judgement::Ask, "none was answered yet");
+        questions.answered(2 * SECOND);
+        assert_eq!((questions.lost(SECOND), questions.lost(2 * SECOND)), (Judgement::Own, Judgement::Own));
+        assert_eq!(questions.lost(3 * SECOND), Judgement::Ask, "none since");
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct CallOptions {
     pub traceparent: Option<String>,
     /// How duplicate rules treat the records.
     pub duplicate_rule: Option<DuplicateRuleHeader>,
+    /// How long the call may take, where that is less than [`ClientSettings::deadline`].
+    pub deadline: Option<Duration>,
 }
 
 /// A record that was written.
@@ -397,7 +399,8 @@ impl Client {
         {
             headers.insert(HeaderName::from_static("sforce-duplicate-rule-header"), value);
         }
-        self.transport.send(Request { operation, method, address, body, headers }).await
+        let deadline = self.options.deadline;
+        self.transport.send(Request { operation, method, address, body, headers, deadline }).await
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) body: Option<Value>,
     /// Headers of this request alone.
     pub(crate) headers: HeaderMap,
+    /// A shorter deadline than that of the settings.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// A success.
@@ -96,7 +98,8 @@ impl Transport {
     /// Dropping the future after it was polled leaves open whether the request was executed.
     pub(crate) async fn send(&self, request: Request) -> Result<Reply, Error> {
         let started = Instant::now();
-        let deadline = started + self.settings.deadline;
+        let longest = self.settings.deadline;
+        let deadline = started + request.deadline.map_or(longest, |shorter| shorter.min(longest));
         if request.address.len() > limits::ADDRESS {
             let found = request.address.len();
             return Err(Error::TooLarge { limit: "bytes of address", max: limits::ADDRESS, found });

@@ -136,6 +136,19 @@ impl<'a> Attempt<'a> {
         forgets
     }
 
+    /// It goes again, by itself and without an attempt.
+    pub(crate) fn goes_alone(&mut self) {
+        self.end(Outcome::Halted);
+        self.alone = true;
+    }
+
+    /// Ends the attempt because a question about the order failed. Where the question was whether it was written before, not
+    /// knowing stays not knowing: it is given up no sooner than its attempts are spent, and as one that may be written.
+    pub(crate) fn end_unasked(&mut self, failure: Failure) {
+        let class = if matches!(self.stage, Stage::LookUp) { FailureClass::Ambiguous } else { failure.class };
+        self.end(Outcome::Failed(Failure { class, ..failure }));
+    }
+
     /// Ends the attempt.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.stage = Stage::over(outcome);
@@ -206,6 +219,8 @@ impl<'a> Attempt<'a> {
                 _ if given_up => Closing::GiveUp { unknown: self.owes_event },
                 FailureClass::Transient | FailureClass::Throttled { .. } | FailureClass::Permanent => Closing::Failed,
             },
+            // Its records are written: whoever comes next looks.
+            Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } if self.owes_event => Closing::Doubt,
             // It may have been carried out behind an answer that was not Salesforce's own.
             Outcome::Outage { failure, .. } if failure.class == FailureClass::Ambiguous => Closing::Doubt,
             Outcome::Halted | Outcome::Busy { .. } | Outcome::Outage { .. } => Closing::Release,

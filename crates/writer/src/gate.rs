@@ -13,7 +13,7 @@ mod settings;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use domain::breaker::{Breaker, Judgement, State};
+use domain::breaker::{Breaker, Judgement, Questions, State};
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
 use domain::quota::{Class, Decision, Reserve, Spending, Time, Usage};
@@ -78,6 +78,7 @@ pub struct Gate {
     gauges: Gauges,
     started: Instant,
     breaker: Mutex<Breaker>,
+    questions: Mutex<Questions>,
     own: Mutex<Own>,
 }
 
@@ -108,6 +109,7 @@ impl Gate {
             gauges,
             started: Instant::now(),
             breaker: Mutex::default(),
+            questions: Mutex::default(),
             own: Mutex::default(),
         }
     }
@@ -364,6 +366,17 @@ impl Gate {
     /// Whether the org answered a cheap question after that.
     pub(crate) fn asked(&self, answered: bool) -> Judgement {
         self.breaker().asked(answered)
+    }
+
+    /// The org answered a question, which changes nothing.
+    pub(crate) fn answered_question(&self) {
+        let now = self.now();
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner).answered(now);
+    }
+
+    /// The answer to a question that was asked then was lost; what that means.
+    pub(crate) fn lost_question(&self, asked: domain::breaker::Time) -> Judgement {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner).lost(asked)
     }
 
     /// How long to leave an org alone that is away.

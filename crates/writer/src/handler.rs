@@ -4,13 +4,14 @@ mod admission;
 mod duplicate;
 mod look_up;
 mod publish;
+mod question;
 mod record;
 mod send;
 mod suspects;
 mod transfer;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use queue::topology::Queue;
 use salesforce::Client;
 use tokio::sync::watch;
 
+use self::question::Unanswered;
 use self::suspects::Suspects;
 use crate::attempt::{Attempt, Stage};
 use crate::duplicates::decided::Decided;
@@ -75,6 +77,9 @@ pub struct OrderWriter {
     outages: AtomicU32,
     decided: Decided,
     suspects: Suspects,
+    unanswered: Unanswered,
+    /// Whether the answer to an event was lost, and none has come since.
+    events_lost: AtomicBool,
     /// Takes in what happens to each order.
     stories: Arc<dyn Recorder>,
     /// Requests that this process has sent with orders.
@@ -103,6 +108,8 @@ impl OrderWriter {
             outages: AtomicU32::new(0),
             decided: Decided::default(),
             suspects: Suspects::default(),
+            unanswered: Unanswered::default(),
+            events_lost: AtomicBool::new(false),
             stories: Arc::new(Unrecorded),
             calls: AtomicU64::new(0),
         }

@@ -14,14 +14,17 @@
 //!   absent in a ledger that has not known the order since it was handed on, such as one that was emptied or restored.
 //! * What can be looked up is what lies in one all-or-none unit with the order's record: records, and an event that is
 //!   published after commit. An event that the org publishes at once cannot: after a lost answer it goes out once more, under
-//!   the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is folded.
+//!   the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is folded;
+//!   until an event is answered one goes at a time.
 //!   Without an order record nothing can: such an order is not sent again by hope, it becomes a letter. What was rejected
 //!   leaves no trace in the org, and is decided anew. A look-up tells the Account and the order's record, no Contact.
 //! * The order's record is unique and lies in the same all-or-none unit as the event, so an order that is sent twice all
 //!   the same, as after the ledger was emptied, is refused the second time. Then its record is read: the same fingerprint
 //!   is the same order, written before; another one is a conflict.
-//! * An attempt is a request about the order that failed or whose answer was lost. A replayed order has all its attempts
-//!   again; what the operator reads counts on.
+//! * An attempt is a request that writes the order and failed or whose answer was lost. A question about it whose answer is
+//!   lost is none: it is an outage, or is asked again; only an order about which the org stays silent three times, the last
+//!   time by itself and while it answers others, pays from then on. A replayed order has all its attempts again; what the
+//!   operator reads counts on.
 //! * Duplicates of a batch are decided together. An order that belongs to a matched Account goes with the next batch, so it
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.

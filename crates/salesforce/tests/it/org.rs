@@ -175,7 +175,7 @@ async fn a_duplicate_names_its_rule_and_its_match_in_either_spelling() {
         assert_eq!(detail.matches[0].id.as_deref(), Some(existing.as_str()));
 
         let insist = DuplicateRuleHeader { allow_save: true, ..DuplicateRuleHeader::default() };
-        let insisting = client.with(CallOptions { duplicate_rule: Some(insist), traceparent: None });
+        let insisting = client.with(CallOptions { duplicate_rule: Some(insist), ..CallOptions::default() });
         let result = insisting.create("Account", &name).await;
         assert_eq!(result.is_ok(), allow, "{result:?}");
     }

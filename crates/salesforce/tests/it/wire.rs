@@ -153,7 +153,8 @@ async fn a_request_carries_the_trace_the_client_name_and_the_duplicate_rule() {
     let client = org.client();
     let rule = DuplicateRuleHeader { include_record_details: true, ..DuplicateRuleHeader::default() };
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let options = CallOptions { traceparent: Some(trace.to_owned()), duplicate_rule: Some(rule) };
+    let options =
+        CallOptions { traceparent: Some(trace.to_owned()), duplicate_rule: Some(rule), ..CallOptions::default() };
     client.with(options).create("Account", &fields(json!({}))).await.expect("written");
     client.create("Account", &fields(json!({}))).await.expect("written");
     let [first, second] = <[_; 2]>::try_from(org.calls()).expect("two calls");
@@ -170,7 +171,7 @@ async fn a_request_carries_the_trace_the_client_name_and_the_duplicate_rule() {
 #[tokio::test]
 async fn a_trace_that_no_header_can_hold_is_left_out() {
     let org = Server::scripted([Step::created(ID)]).await;
-    let options = CallOptions { traceparent: Some("00\r\nevil: 1".to_owned()), duplicate_rule: None };
+    let options = CallOptions { traceparent: Some("00\r\nevil: 1".to_owned()), ..CallOptions::default() };
     org.client().with(options).create("Account", &fields(json!({}))).await.expect("written");
     assert_eq!((org.calls()[0].header("traceparent"), org.calls()[0].header("evil")), ("", ""));
 }

@@ -2,11 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::breaker::{Judgement, Time};
 use domain::event::OrderEvent;
-use domain::failure::{Failure, FailureClass, Reason};
+use domain::failure::FailureClass;
 use domain::order::id::OrderId;
 use domain::outcome::Outcome;
 use domain::retry::RetryPolicy;
@@ -15,10 +14,8 @@ use queue::handler::{Job, Verdict};
 use salesforce::Error;
 
 use super::OrderWriter;
+use super::question::is_answer;
 use crate::outcome::of_error;
-
-/// How long the org may take for the question whether it is there.
-const QUESTION: Duration = Duration::from_secs(5);
 
 impl OrderWriter {
     /// Works on what of a batch may go, and lets the rest wait without an attempt.
@@ -57,24 +54,12 @@ impl OrderWriter {
         first.map(OrderId::as_str).hash(&mut subject);
         let mut judgement = self.gate.lost(sent, subject.finish());
         if judgement == Judgement::Ask {
-            judgement = self.gate.asked(self.org_answers().await);
+            let answer = self.asking().limits().await.map(drop);
+            judgement = self.gate.asked(is_answer(&answer));
         }
         match judgement {
             Judgement::Own | Judgement::Ask => outcome,
-            Judgement::Away => {
-                let message = format!("Salesforce takes requests and does not answer them: {error}");
-                let failure = Failure::new(FailureClass::Ambiguous, Reason::AnswerLost, message);
-                Outcome::Outage { failure, retry_after: self.probes().unavailable }
-            }
-        }
-    }
-
-    /// One cheap API call: any answer of Salesforce's own shows that it is there, a refusal too.
-    async fn org_answers(&self) -> bool {
-        match tokio::time::timeout(QUESTION, self.client.limits()).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => matches!(error, Error::Refused { status, .. } if status < 500),
-            Err(_) => false,
+            Judgement::Away => self.silence(error, FailureClass::Ambiguous),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::attempt::{Attempt, Stage};
 use crate::batch;
 use crate::duplicates::decided::Match;
 use crate::duplicates::{self, Decision, Question, Weighed};
-use crate::outcome::{not_written, of_error, of_refusal};
+use crate::outcome::{not_written, of_refusal};
 use crate::resolve;
 
 /// The first of a customer's records.
@@ -47,11 +47,12 @@ impl OrderWriter {
         }
     }
 
-    /// What was decided about orders that are settled is forgotten.
+    /// What was decided about orders that are settled is forgotten, and what was not answered about them.
     pub(super) fn forget_matches(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) {
         for (attempt, settlement) in attempts.iter().zip(settlements) {
             if matches!(settlement, Settlement::Ack | Settlement::DeadLetter(_)) {
                 self.decided.forget(attempt.event.order_id());
+                self.unanswered.forget(attempt.event.order_id());
             }
         }
     }
@@ -91,10 +92,12 @@ impl OrderWriter {
                 Err(outcome) => attempt.end(*outcome),
             }
         }
+        questions.retain(|(index, _)| attempts[*index].is_open());
         if questions.is_empty() {
             return;
         }
-        match self.look_up_matches(processing, &mut questions).await {
+        let (asked, ages) = self.ask(self.look_up_matches(processing, &mut questions)).await;
+        match ages {
             Ok(ages) => {
                 for (index, question) in questions {
                     let plan = attempts[index].plan(processing).ok();
@@ -103,10 +106,8 @@ impl OrderWriter {
                 }
             }
             Err(error) => {
-                for (index, _) in questions {
-                    // Only reads were sent: nothing about the order is in doubt.
-                    attempts[index].end(not_written(of_error(&error, self.probes())));
-                }
+                let about: Vec<usize> = questions.iter().map(|(index, _)| *index).collect();
+                self.question_failed(&error, asked, &about, attempts).await;
             }
         }
     }
@@ -155,7 +156,7 @@ impl OrderWriter {
     async fn ask_alone(
         &self,
         processing: &OrderProcessing,
-        attempts: &[Attempt<'_>],
+        attempts: &mut [Attempt<'_>],
         indices: &[usize],
     ) -> Vec<(usize, Result<Option<ApiError>, Box<Outcome>>)> {
         let mut answers = Vec::new();
@@ -174,25 +175,31 @@ impl OrderWriter {
         }
         let client = self.client_for(processing);
         for chunk in accounts.chunks(salesforce::limits::SUBREQUESTS) {
+            let about: Vec<usize> =
+                chunk.iter().map(|(index, _)| *index).filter(|index| attempts[*index].is_open()).collect();
+            if about.is_empty() {
+                continue;
+            }
             let parts: Vec<Part> = chunk.iter().map(|(_, part)| part.clone()).collect();
-            match client.composite(false, &parts).await {
+            let (asked, told) = self.ask(client.composite(false, &parts)).await;
+            match told {
                 Ok(told) => {
                     let told = chunk.iter().zip(&told).map(|((index, _), answer)| (*index, self.told(&[answer])));
                     answers.extend(told);
                 }
                 // Upserts by external id may be repeated: nothing about the orders is in doubt.
-                Err(error) => {
-                    let outcome = Box::new(not_written(of_error(&error, self.probes())));
-                    answers.extend(chunk.iter().map(|(index, _)| (*index, Err(outcome.clone()))));
-                }
+                Err(error) => self.question_failed(&error, asked, &about, attempts).await,
             }
         }
         for (index, parts) in pairs {
-            let told = match client.composite(true, &parts).await {
-                Ok(told) => self.told(&told.iter().collect::<Vec<_>>()),
-                Err(error) => Err(Box::new(not_written(of_error(&error, self.probes())))),
-            };
-            answers.push((index, told));
+            if !attempts[index].is_open() {
+                continue;
+            }
+            let (asked, told) = self.ask(client.composite(true, &parts)).await;
+            match told {
+                Ok(told) => answers.push((index, self.told(&told.iter().collect::<Vec<_>>()))),
+                Err(error) => self.question_failed(&error, asked, &[index], attempts).await,
+            }
         }
         answers
     }

@@ -8,7 +8,6 @@ use domain::story::Found;
 
 use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
-use crate::outcome::{not_written, of_error};
 use crate::resolve;
 
 impl OrderWriter {
@@ -30,44 +29,36 @@ impl OrderWriter {
             Self::cannot_look_up(attempts);
             return;
         }
-        let found = resolve::written_orders(&self.client, &processing.external_ids, &unknown).await;
-        for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
-            if found.is_err() {
-                self.note_look_up(attempt, Found::Unanswered);
-            }
-            match &found {
-                Ok(found) => {
-                    let found = found.get(attempt.event.order_id());
-                    let says = attempt.event.fingerprint();
-                    match found {
-                        // What the ledger would have said, had it not forgotten.
-                        Some(found) if found.fingerprint.is_some_and(|written| written != says) => {
-                            self.metrics.resolved("conflict");
-                            self.note_look_up(attempt, Found::Conflict);
-                            attempt.end_conflict();
-                        }
-                        Some(found) => {
-                            self.metrics.resolved("done");
-                            self.note_look_up(attempt, Found::Written);
-                            attempt.found(found.written.clone(), processing, in_graph);
-                        }
-                        None => {
-                            self.metrics.resolved("not_done");
-                            self.note_look_up(attempt, Found::Nothing);
-                            attempt.stage = Stage::Send;
-                        }
-                    }
+        let (asked, found) = self.ask(resolve::written_orders(&self.client, &processing.external_ids, &unknown)).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let about = indices(attempts, |attempt| matches!(attempt.stage, Stage::LookUp));
+                for index in &about {
+                    self.note_look_up(&attempts[*index], Found::Unanswered);
                 }
-                // Not knowing stays not knowing: the claim goes back as unknown. Only an org that refuses to be asked costs
-                // attempts, so that it ends as a dead letter that says so.
-                Err(error) => attempt.end(match not_written(of_error(error, self.probes())) {
-                    Outcome::Failed(failure) if failure.class == FailureClass::Permanent => {
-                        Outcome::Failed(Failure { class: FailureClass::Ambiguous, ..failure })
-                    }
-                    Outcome::Outage { failure, retry_after } => Outcome::Outage { failure, retry_after },
-                    Outcome::Failed(failure) => Outcome::Outage { failure, retry_after: self.probes().unavailable },
-                    Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => Outcome::Halted,
-                }),
+                return self.question_failed(&error, asked, &about, attempts).await;
+            }
+        };
+        for attempt in attempts.iter_mut().filter(|attempt| matches!(attempt.stage, Stage::LookUp)) {
+            let says = attempt.event.fingerprint();
+            match found.get(attempt.event.order_id()) {
+                // What the ledger would have said, had it not forgotten.
+                Some(found) if found.fingerprint.is_some_and(|written| written != says) => {
+                    self.metrics.resolved("conflict");
+                    self.note_look_up(attempt, Found::Conflict);
+                    attempt.end_conflict();
+                }
+                Some(found) => {
+                    self.metrics.resolved("done");
+                    self.note_look_up(attempt, Found::Written);
+                    attempt.found(found.written.clone(), processing, in_graph);
+                }
+                None => {
+                    self.metrics.resolved("not_done");
+                    self.note_look_up(attempt, Found::Nothing);
+                    attempt.stage = Stage::Send;
+                }
             }
         }
     }
@@ -79,12 +70,17 @@ impl OrderWriter {
         if named.is_empty() {
             return;
         }
-        let found = resolve::accounts_of_contacts(&self.client, &named).await;
-        for attempt in attempts {
-            let Some(contact) = attempt.contact_without_account() else { continue };
-            match &found {
-                Ok(found) => attempt.belongs_to(found.get(contact).cloned()),
-                Err(error) => attempt.end(self.unasked(error)),
+        let (asked, found) = self.ask(resolve::accounts_of_contacts(&self.client, &named)).await;
+        match found {
+            Ok(found) => {
+                for attempt in attempts {
+                    let Some(contact) = attempt.contact_without_account() else { continue };
+                    attempt.belongs_to(found.get(contact).cloned());
+                }
+            }
+            Err(error) => {
+                let about = indices(attempts, |attempt| attempt.contact_without_account().is_some());
+                self.question_failed(&error, asked, &about, attempts).await;
             }
         }
     }
@@ -98,27 +94,21 @@ impl OrderWriter {
         if sought.is_empty() {
             return;
         }
-        let found = resolve::accounts_of_customers(&self.client, &processing.external_ids, &sought).await;
-        for (attempt, trace) in attempts.iter_mut().zip(traces) {
-            let Some(trace) = trace else { continue };
-            match &found {
-                // Who is in the org under neither name has no Account: the order goes without one.
-                Ok(found) => attempt.known.crm_id = found.get(&trace).cloned(),
-                Err(error) => attempt.end(self.unasked(error)),
+        let (asked, found) =
+            self.ask(resolve::accounts_of_customers(&self.client, &processing.external_ids, &sought)).await;
+        match found {
+            Ok(found) => {
+                for (attempt, trace) in attempts.iter_mut().zip(traces) {
+                    // Who is in the org under neither name has no Account: the order goes without one.
+                    let Some(trace) = trace else { continue };
+                    attempt.known.crm_id = found.get(&trace).cloned();
+                }
+            }
+            Err(error) => {
+                let about: Vec<usize> = (0..traces.len()).filter(|index| traces[*index].is_some()).collect();
+                self.question_failed(&error, asked, &about, attempts).await;
             }
         }
-    }
-
-    /// A question that the org did not answer says nothing of the order: another try may do. It is counted, so it does not go
-    /// on for ever.
-    fn unasked(&self, error: &salesforce::Error) -> Outcome {
-        let mut outcome = not_written(of_error(error, self.probes()));
-        if let Outcome::Failed(failure) = &mut outcome
-            && failure.class == FailureClass::Permanent
-        {
-            failure.class = FailureClass::Transient;
-        }
-        outcome
     }
 
     /// Without an order record nothing tells whether an order was written. It is not sent again by hope: its attempts are
@@ -136,4 +126,9 @@ impl OrderWriter {
             )));
         }
     }
+}
+
+/// The places of these attempts in their batch.
+fn indices(attempts: &[Attempt<'_>], which: impl Fn(&Attempt<'_>) -> bool) -> Vec<usize> {
+    attempts.iter().enumerate().filter(|(_, attempt)| which(attempt)).map(|(index, _)| index).collect()
 }

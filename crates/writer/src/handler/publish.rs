@@ -1,6 +1,7 @@
 //! Events that the org publishes at once, and that so cannot travel with their records.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
@@ -14,9 +15,10 @@ use crate::trace::Request;
 impl OrderWriter {
     /// Publishes the events that the org publishes at once, after their records are safe.
     ///
-    /// Such an event cannot be looked up. When its answer is lost, the next attempt finds the order's record and publishes
-    /// the event once more: consumers fold the double by order number and type. An org whose event is published after
-    /// commit has no such case.
+    /// Such an event cannot be looked up. When its answer is lost, whoever takes the order up next finds its record and
+    /// publishes the event once more: consumers fold the double by its key, or by order number and type. So that an org
+    /// that publishes and does not answer makes few doubles, one event goes by itself from then on until one is answered,
+    /// and the others wait without being published. An org whose event is published after commit has no such case.
     pub(super) async fn publish(&self, attempts: &mut [Attempt<'_>]) {
         let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
         for (index, attempt) in attempts.iter_mut().enumerate() {
@@ -33,16 +35,33 @@ impl OrderWriter {
         // Halved where a request is refused as a whole: one event must not take the others of its request down.
         let mut requests: Vec<(String, Vec<(usize, Fields)>)> = by_event.into_iter().collect();
         while let Some((event, mut events)) = requests.pop() {
+            if self.events_lost.load(Ordering::Relaxed) && events.len() > 1 {
+                let rest = events.split_off(1);
+                requests.push((event.clone(), rest));
+            }
             let rows: Vec<Fields> = events.iter().map(|(_, fields)| fields.clone()).collect();
             let going: Vec<&Attempt<'_>> = events.iter().filter_map(|(index, _)| attempts.get(*index)).collect();
             let request = Request::of(going.iter().copied());
             self.note_event_request(&request, &going);
-            let answers = self.client.within(request.trace_parent()).publish_many(&event, &rows).await;
+            let client = self.client.within(request.trace_parent());
+            let sent = self.gate.now();
+            let answers = client.publish_many(&event, &rows).await;
             self.note_event_answers(&going, &answers);
             if events.len() > 1 && answers.as_ref().is_err_and(lies_in_the_request) {
                 let rest = events.split_off(events.len() / 2);
                 requests.extend([(event.clone(), rest), (event, events)]);
                 continue;
+            }
+            match &answers {
+                Ok(_) => self.events_lost.store(false, Ordering::Relaxed),
+                Err(error) if error.is_ambiguous() => {
+                    self.events_lost.store(true, Ordering::Relaxed);
+                    let about: Vec<usize> = events.iter().map(|(index, _)| *index).collect();
+                    self.event_lost(error, sent, &about, attempts).await;
+                    Self::hold_back(attempts, &self.silence(error, FailureClass::Ambiguous));
+                    return;
+                }
+                Err(_) => {}
             }
             for (place, (index, _)) in events.into_iter().enumerate() {
                 let attempt = &mut attempts[index];

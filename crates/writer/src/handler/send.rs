@@ -15,7 +15,7 @@ use super::record::attempt_of;
 use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
-use crate::outcome::{lies_in_the_request, of_refusal};
+use crate::outcome::{lies_in_the_request, not_written, of_refusal};
 use crate::trace::Request;
 
 impl OrderWriter {
@@ -84,6 +84,9 @@ impl OrderWriter {
                         if let Some(attempt) = graph.id.parse().ok().and_then(|index: usize| attempts.get_mut(index)) {
                             attempt.end(outcome.clone());
                         }
+                    }
+                    if matches!(outcome, Outcome::Outage { .. }) {
+                        return Self::hold_back(attempts, &not_written(outcome));
                     }
                 }
             }

@@ -7,13 +7,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use domain::config::OrderProcessing;
-use domain::failure::{Failure, FailureClass, Reason};
+use domain::failure::{Failure, Reason};
 use domain::mapping::transfer::subscription_names;
 use domain::outcome::Outcome;
 
 use super::OrderWriter;
 use crate::attempt::{Attempt, Stage};
-use crate::outcome::{not_written, of_error, of_refusal};
+use crate::outcome::of_refusal;
 use crate::transfers::{self, Unknown};
 
 impl OrderWriter {
@@ -28,12 +28,15 @@ impl OrderWriter {
         // Halved where there are too many records: those of one order must not hold up another's.
         let mut groups = vec![wanted];
         while let Some(mut group) = groups.pop() {
+            // The org may have gone away meanwhile.
+            group.retain(|index| attempts[*index].is_open());
             let names: BTreeSet<&str> =
                 group.iter().flat_map(|index| subscription_names(&attempts[*index].event.order, processing)).collect();
             if names.is_empty() {
                 continue;
             }
-            match transfers::held(&self.client, &processing.transfers, &names).await {
+            let (asked, held) = self.ask(transfers::held(&self.client, &processing.transfers, &names)).await;
+            match held {
                 Ok(held) => {
                     for index in group {
                         let attempt = &mut attempts[index];
@@ -54,29 +57,19 @@ impl OrderWriter {
                     let rest = group.split_off(group.len() / 2);
                     groups.extend([rest, group]);
                 }
-                Err(unknown) => {
-                    let outcome = self.of_unknown(&unknown);
+                Err(Unknown::Failed(error)) => self.question_failed(&error, asked, &group, attempts).await,
+                Err(Unknown::Refused(error)) => {
+                    Self::question_refused(of_refusal(&error, self.probes()), &group, attempts);
+                }
+                Err(Unknown::TooMany) => {
+                    let too_many =
+                        "2,000 records or more of the order's subscription would move to the matched Account";
+                    let failure = Failure::permanent(Reason::SalesforceMisconfigured, too_many).by("transferOwnership");
                     for index in group {
-                        attempts[index].end(outcome.clone());
+                        attempts[index].end(Outcome::Failed(failure.clone()));
                     }
                 }
             }
-        }
-    }
-
-    /// Only reads were sent: nothing about the orders is in doubt.
-    fn of_unknown(&self, unknown: &Unknown) -> Outcome {
-        match unknown {
-            Unknown::Failed(error) => not_written(of_error(error, self.probes())),
-            Unknown::Refused(error) => not_written(of_refusal(error, self.probes())),
-            Unknown::TooMany => Outcome::Failed(
-                Failure::new(
-                    FailureClass::Permanent,
-                    Reason::SalesforceMisconfigured,
-                    "2,000 records or more of the order's subscription would move to the matched Account",
-                )
-                .by("transferOwnership"),
-            ),
         }
     }
 }

@@ -219,7 +219,7 @@ async fn a_remembered_account_that_is_gone_is_forgotten_and_the_customer_is_made
 }
 
 /// A cancellation of the subscription of the customer's first order. It names the customer, if at all, by identity alone.
-fn cancellation(customer: &str, owner: Option<&str>) -> serde_json::Value {
+pub(crate) fn cancellation(customer: &str, owner: Option<&str>) -> serde_json::Value {
     let mut order = golden("05");
     order["id"] = json!(orders::order_id(customer, 9));
     order["order_reference"] = json!(orders::reference(customer, 9));

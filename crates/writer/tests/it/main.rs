@@ -9,6 +9,7 @@ mod memories;
 mod org_check;
 mod outages;
 mod processes;
+mod questions;
 mod quota;
 mod refusals;
 mod sign_in;

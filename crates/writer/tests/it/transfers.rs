@@ -5,7 +5,7 @@ use simulator::{DuplicateRule, Fault, FaultKind, RuleResponse};
 use testkit::fleet::Told;
 use testkit::orders;
 
-use crate::stage::{ONE_ATTEMPT, QUICK, Stage, text};
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, orders_of, text};
 
 const SCHEMA: &str = r#"
 [[object]]
@@ -163,5 +163,30 @@ async fn an_answer_that_is_lost_after_the_records_moved_moves_them_once_and_the_
     let told = shop.stage.written(&[anonymous(1)]).await;
     assert_eq!((told[0].data()["crm_id"].as_str(), shop.owned()), (Some(shop.twin.as_str()), (3, 3)));
     assert_eq!((shop.stage.order_records().len(), shop.stage.events().len()), (1, 1));
+    shop.stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_org_that_is_silent_about_what_moves_costs_no_attempt() {
+    for kind in [FaultKind::Hold, FaultKind::DropBefore] {
+        let Shop { stage, twin, other } = Shop::open(ONE_ATTEMPT).await;
+        // The first request is the graph, which is refused as a duplicate.
+        let stage = crate::questions::costs_no_attempt(stage, kind, 2, &[anonymous(1)]).await;
+        let shop = Shop { stage, twin, other };
+        assert_eq!(shop.owned(), (3, 3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_question_alone_is_never_answered_pays_in_the_end_and_nobody_waits_for_it() {
+    let mut shop = Shop::open(ONE_ATTEMPT).await;
+    shop.stage.org().arm(Fault::always(FaultKind::DropBefore).on_path("/composite").containing("q=SELECT"));
+    let writer = shop.stage.writer();
+    shop.stage.hand_on(&[anonymous(1)]).await;
+    let dead = shop.stage.told.until("order.dead_lettered", [orders::order_id("ann", 1)]).await;
+    assert_eq!(dead[0].data()["failure"]["reason"], "answer_lost");
+    assert_eq!(shop.stage.org().faults()[0].applied, 3, "asked three times in vain before it pays");
+    shop.stage.written(&orders_of("bob", 1)).await;
+    assert_eq!(writer.paused_by(), None);
     shop.stage.end(writer).await;
 }
