@@ -19,11 +19,16 @@ use crate::redis::script::{GRANT, LEASE, PUT};
 use crate::seal::digest;
 
 /// How many notes a generation may have.
-const STEPS: u64 = 1 << 20;
+const STEPS: u64 = 1 << 14;
 
-/// Which of two texts is younger: a generation for each renewal, and a step for each note about it.
+/// How many versions an era has: a million generations. Half a million eras fit into what is exact as a double.
+const ERA: u64 = STEPS << 20;
+
+/// Which of two texts is younger: an era for each grant that an operator gives, a generation for each renewal, and a step for
+/// each note about it.
 ///
-/// A renewal that took long beats the notes that others made about its predecessor meanwhile.
+/// A renewal that took long beats the notes that others made about its predecessor meanwhile, and never a grant that an
+/// operator gave meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(u64);
 
@@ -38,13 +43,19 @@ impl Version {
         self.0
     }
 
+    /// Of a grant that an operator gives: younger than every renewal of the one before, also those that are under way.
+    #[must_use]
+    pub const fn next_era(self) -> Self {
+        Self((self.0 / ERA + 1) * ERA)
+    }
+
     /// Of the next renewal.
     #[must_use]
     pub const fn next_generation(self) -> Self {
         Self((self.0 / STEPS + 1) * STEPS)
     }
 
-    /// Of the next note; after a million of them the last one stays.
+    /// Of the next note; after 16,383 of them the last one stays.
     #[must_use]
     pub const fn next_step(self) -> Self {
         if self.0 % STEPS == STEPS - 1 { self } else { Self(self.0 + 1) }
@@ -180,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_renewal_is_younger_than_every_note_about_its_predecessor() {
-        let first = Version::default().next_generation();
+        let first = Version::default().next_era().next_generation();
         let mut noted = first;
         for _ in 0..100 {
             let next = noted.next_step();
@@ -191,5 +202,22 @@ mod tests {
         assert_eq!(first.next_generation(), noted.next_generation());
         let last = Version::new(first.number() + STEPS - 1);
         assert_eq!(last.next_step(), last, "notes never make a generation");
+    }
+
+    #[test]
+    fn a_grant_of_an_operator_is_younger_than_every_renewal_of_the_one_before() {
+        let before = Version::default().next_era();
+        let mut renewed = before;
+        for _ in 0..100 {
+            renewed = renewed.next_generation().next_step();
+        }
+        assert!(before.next_era() > renewed.next_generation());
+        assert_eq!(before.next_era(), renewed.next_era());
+        let last = Version::new((1 << 53) - 1);
+        assert_eq!(
+            Version::new(last.number() / ERA * ERA).next_era().number(),
+            1 << 53,
+            "an era ends where doubles do"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Secrets at rest: sealed with a key from the settings, bound to the place where they lie.
 //!
 //! AES-256-GCM with a nonce drawn for each sealing (NIST SP 800-38D §8.2.2). A sealed text names its key by a digest, so that
-//! keys are changed without a gap: the first key seals, all of them open.
+//! keys are changed without a gap: the first key seals, all of them open. A new one goes second everywhere before it goes first.
 
 use std::fmt::{self, Write as _};
 

@@ -7,8 +7,9 @@
 //! emptied at any time. After that nobody presents a refresh token for [`SETTLE`], in which every living process offers what
 //! it has: a spent token that an old file brought would revoke the connection.
 //!
-//! A refresh token in clear in the file is the operator's. One that was never seen is a new grant, younger than all: it is
-//! taken within a second, and work that waited for it goes on. The file then holds the sealed grant instead.
+//! A refresh token in clear in the file is the operator's. One that was never seen is a new grant of a new era, younger than
+//! every renewal of the one before, also those under way: it is taken within a second, and work that waited for it goes on.
+//! The file then holds the sealed grant instead; until it was taken nothing replaces it.
 //!
 //! # Presenting a refresh token
 //!
@@ -16,6 +17,13 @@
 //! it does: the note proves that the store can take the successor. The answer is written to the file, then to Redis, and only
 //! then used. When the answer is lost, or its receiver dies, nobody knows whether the token is spent; whoever needs one next,
 //! after the lease, presents it once more. If it was spent, its successor is lost and the grant is dead either way.
+//!
+//! A lease says nothing where Redis was away or emptied meanwhile: whoever presented the token may be alive, with the answer
+//! under way or with the successor in its memory. So a token that another process presented is presented again after
+//! [`SETTLE`] at the earliest, and where Redis was emptied since, after all the time that an answer may take.
+
+mod content;
+mod held;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,14 +31,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use ledger::grant::{Grants, Leased, Put, Version};
-use ledger::seal::{Keys, digest};
+use ledger::seal::Keys;
 use salesforce::{AccessGrant, AccessTokenStore, GrantRefusal, Lease, RefreshTokenStore, StoreError, StoredGrant};
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use secrecy::ExposeSecret as _;
 use service::Lifecycle;
 use tokio::time::Instant;
 
 use crate::grant_file::{Found, GrantFile};
+
+use self::content::Content;
+use self::held::HeldLease;
 
 /// How often a process looks at all places.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,75 +48,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a grant lies in an emptied Redis before its refresh token is presented.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
-/// How long a process waits for another one's renewal, beyond the lease.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many of the operator's grants are remembered, so that a file that nobody may write is not taken for a new grant.
-const REMEMBERED: usize = 16;
-
-/// The grant, as it is sealed.
-#[derive(Debug, Clone, Default)]
-struct Content {
-    refresh_token: Option<SecretString>,
-    access: Option<AccessGrant>,
-    refusal: Option<GrantRefusal>,
-    /// When the refresh token was presented without its answer being kept, in milliseconds since 1970.
-    presented_at: Option<u64>,
-    /// Digests of the refresh tokens that operators put into files.
-    given: Vec<String>,
-}
-
-impl Content {
-    fn to_text(&self) -> String {
-        let access = self.access.as_ref().map(|access| {
-            json!({ "instance_url": access.instance_url, "access_token": access.access_token.expose_secret() })
-        });
-        let refusal =
-            self.refusal.as_ref().map(|refusal| json!({ "error": refusal.error, "description": refusal.description }));
-        json!({
-            "refresh_token": self.refresh_token.as_ref().map(ExposeSecret::expose_secret),
-            "access": access,
-            "refusal": refusal,
-            "presented_at": self.presented_at,
-            "given": self.given,
-        })
-        .to_string()
-    }
-
-    fn read(text: &SecretString) -> Option<Self> {
-        let value: Value = serde_json::from_str(text.expose_secret()).ok()?;
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        let access = value.get("access").and_then(|access| {
-            let access_token = text(access, "access_token")?.into();
-            Some(AccessGrant { instance_url: text(access, "instance_url")?, access_token })
-        });
-        let refusal = value.get("refusal").and_then(|refusal| {
-            Some(GrantRefusal { error: text(refusal, "error")?, description: text(refusal, "description")? })
-        });
-        let given = value.get("given").and_then(Value::as_array).into_iter().flatten();
-        Some(Self {
-            refresh_token: text(&value, "refresh_token").map(SecretString::from),
-            access,
-            refusal,
-            presented_at: value.get("presented_at").and_then(Value::as_u64),
-            given: given.filter_map(Value::as_str).map(str::to_owned).collect(),
-        })
-    }
-
-    /// Whether an operator's refresh token has been here before.
-    fn knows(&self, token: &SecretString) -> bool {
-        let current = self.refresh_token.as_ref().map(ExposeSecret::expose_secret);
-        current == Some(token.expose_secret()) || self.given.contains(&digest(&[token.expose_secret()]))
-    }
-
-    /// The operator's grant in the place of this one.
-    fn replaced_by(&self, grant: StoredGrant) -> Self {
-        let mut given = self.given.clone();
-        given.push(digest(&[grant.refresh_token.expose_secret()]));
-        given.drain(..given.len().saturating_sub(REMEMBERED));
-        Self { refresh_token: Some(grant.refresh_token), access: grant.access, given, ..Self::default() }
-    }
-}
+/// How long a process waits for another one's renewal, beyond the lease: more than one that waits for a third one's answer.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The fleet's grant, seen from one process.
 #[derive(Debug)]
@@ -115,6 +58,10 @@ pub(crate) struct FleetTokens {
     keys: Arc<Keys>,
     file: Option<GrantFile>,
     lease: Duration,
+    /// How long a token endpoint may take to answer.
+    answer: Duration,
+    /// This process, in notes.
+    name: String,
     /// The youngest grant that this process has seen.
     youngest: Mutex<Option<(Version, Content)>>,
     /// The grant that is being renewed here.
@@ -134,13 +81,21 @@ struct Seen {
 
 impl FleetTokens {
     /// The grant of a connection, and the file that an operator gives it in. `lease` is how long a renewal that a dead or
-    /// frozen process began holds the others back.
-    pub(crate) fn new(grants: Grants, keys: Arc<Keys>, file: Option<GrantFile>, lease: Duration) -> Self {
+    /// frozen process began holds the others back; `answer` is how long the token endpoint may take to answer.
+    pub(crate) fn new(
+        grants: Grants,
+        keys: Arc<Keys>,
+        file: Option<GrantFile>,
+        lease: Duration,
+        answer: Duration,
+    ) -> Self {
         Self {
             grants,
             keys,
             file,
             lease,
+            answer,
+            name: uuid::Uuid::new_v4().simple().to_string(),
             youngest: Mutex::default(),
             renewing: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
@@ -198,9 +153,9 @@ impl FleetTokens {
     /// Finds the youngest grant and puts it where an older one is. `None` where there is none at all.
     async fn look(&self) -> Result<Option<Seen>, StoreError> {
         let _one = self.looking.lock().await;
-        let file = self.file.as_ref().map(GrantFile::read).transpose();
         // Another process may put a younger one in between; then all is looked at anew.
         for _ in 0..3 {
+            let file = self.file.as_ref().map(GrantFile::read).transpose();
             let kept = self.grants.load().await.map_err(|error| StoreError(error.to_string()))?;
             let in_redis = match &kept {
                 Some(kept) => Some((kept.version, self.open(kept.version, &kept.sealed, "in Redis")?)),
@@ -222,7 +177,8 @@ impl FleetTokens {
             };
             let file_version = in_file.as_ref().map(|(version, _)| *version);
             let here = self.youngest().clone();
-            let best = [in_redis, in_file, here].into_iter().flatten().max_by_key(|(version, _)| *version);
+            // Of the same version the last one is taken, which is what the whole fleet sees.
+            let best = [in_file, here, in_redis].into_iter().flatten().max_by_key(|(version, _)| *version);
             let (best, given) = match (best, &file) {
                 (best, Ok(Some(Found::Plain(grant)))) => {
                     let known = best.as_ref().is_some_and(|(_, content)| content.knows(&grant.refresh_token));
@@ -230,7 +186,7 @@ impl FleetTokens {
                     if known {
                         (Some((version, content)), false)
                     } else {
-                        (Some((version.next_generation(), content.replaced_by(grant.clone()))), true)
+                        (Some((version.next_era(), content.replaced_by(grant.clone()))), true)
                     }
                 }
                 // Nothing anywhere, and the file is the reason.
@@ -255,7 +211,7 @@ impl FleetTokens {
             }
             *self.youngest() = Some((version, content.clone()));
             if file_version.is_none_or(|written| written < version) && content.refresh_token.is_some() {
-                self.write_file(version, &content);
+                self.write_file(version, &content).await;
             }
             let seeded = kept.map_or(Duration::ZERO, |kept| kept.seeded);
             return Ok(Some(Seen { version, content, seeded }));
@@ -264,9 +220,12 @@ impl FleetTokens {
     }
 
     /// Keeps a copy beside Redis. A file that cannot be written is told of once: Redis alone holds the grant then.
-    fn write_file(&self, version: Version, content: &Content) {
+    async fn write_file(&self, version: Version, content: &Content) {
         let Some(file) = &self.file else { return };
-        let written = self.seal(version, content).and_then(|sealed| file.write_sealed(version.number(), &sealed));
+        let written = match self.seal(version, content) {
+            Ok(sealed) => file.write_sealed(version.number(), sealed, |token| content.knows(token)).await,
+            Err(error) => Err(error),
+        };
         match written {
             Ok(_) => self.file_failed.store(false, Ordering::Relaxed),
             Err(error) => {
@@ -275,6 +234,10 @@ impl FleetTokens {
                 }
             }
         }
+    }
+
+    fn presented(&self, content: Content) -> Content {
+        Content { presented_at: Some(now_ms()), presented_by: Some(self.name.clone()), ..content }
     }
 
     fn youngest(&self) -> MutexGuard<'_, Option<(Version, Content)>> {
@@ -291,7 +254,7 @@ impl FleetTokens {
         let patient_until = Instant::now() + self.lease + PATIENCE;
         loop {
             match self.grants.lease(&holder, self.lease).await.map_err(|error| StoreError(error.to_string()))? {
-                Leased::Held => return Ok(Lease::new(Held::new(self.grants.clone(), holder, self.lease))),
+                Leased::Held => return Ok(Lease::new(HeldLease::new(self.grants.clone(), holder, self.lease))),
                 Leased::Busy(_) if Instant::now() >= patient_until => {
                     return Err(StoreError("another writer renews the sign-in and does not come to an end".to_owned()));
                 }
@@ -304,56 +267,30 @@ impl FleetTokens {
     async fn keep(&self, version: Version, content: Content) -> Result<(), StoreError> {
         *self.youngest() = Some((version, content.clone()));
         if content.refresh_token.is_some() {
-            self.write_file(version, &content);
+            self.write_file(version, &content).await;
         }
         if self.put(version, &content).await? == Put::Older {
             // A new grant of the operator, or another process that renewed after this one's lease had ended.
             tracing::warn!("a younger grant is in Redis; the one that came just now is not kept");
             *self.youngest() = None;
+            // What the file holds since is older than what the fleet uses.
+            self.look().await?;
         }
         Ok(())
     }
-}
 
-/// A lease that is lengthened while it is held, and given back when it is dropped.
-struct Held {
-    grants: Grants,
-    holder: String,
-    lengthening: tokio::task::JoinHandle<()>,
-}
-
-impl Held {
-    fn new(grants: Grants, holder: String, time: Duration) -> Self {
-        let lengthening = tokio::spawn({
-            let (grants, holder) = (grants.clone(), holder.clone());
-            async move {
-                loop {
-                    tokio::time::sleep(time / 4).await;
-                    match grants.lease(&holder, time).await {
-                        Ok(Leased::Held) => {}
-                        Ok(Leased::Busy(_)) => {
-                            tracing::warn!(
-                                "another writer took over a renewal of the sign-in that is still under way here"
-                            );
-                            break;
-                        }
-                        Err(error) => tracing::debug!(%error, "the lease of a renewal is not lengthened"),
-                    }
-                }
-            }
-        });
-        Self { grants, holder, lengthening }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.lengthening.abort();
-        let (grants, holder) = (self.grants.clone(), std::mem::take(&mut self.holder));
-        // It ends by itself when this does not arrive.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { grants.release(&holder).await });
+    /// How long a refresh token that another process presented may still be answered there, or its successor be on the way
+    /// from that process's memory into a Redis that is back. `since` is when this process began to wait.
+    fn in_doubt(&self, seen: &Seen, since: Instant) -> Duration {
+        let Some(at) = seen.content.presented_at else { return Duration::ZERO };
+        if seen.content.presented_by.as_deref() == Some(&self.name) {
+            return Duration::ZERO;
         }
+        let ago = Duration::from_millis(now_ms().saturating_sub(at));
+        let offered = SETTLE.saturating_sub(since.elapsed());
+        // Unless Redis was emptied, the lease has lasted as long as the process that presented it.
+        let answered = if seen.seeded < ago { (self.answer + SETTLE).saturating_sub(ago) } else { Duration::ZERO };
+        offered.max(answered)
     }
 }
 
@@ -377,17 +314,31 @@ impl RefreshTokenStore for FleetTokens {
 
     async fn presents(&self) -> Result<(), StoreError> {
         let (version, content) = self.renewing().clone();
-        let seen = self.look().await?;
-        if let Some(left) = seen.and_then(|seen| SETTLE.checked_sub(seen.seeded)).filter(|left| !left.is_zero()) {
-            tracing::info!("Redis was empty; every writer offers its grant before one is presented");
-            tokio::time::sleep(left).await;
-            self.look().await?;
-        }
-        let (now, current) = self.youngest().clone().unwrap_or_default();
         let token = |content: &Content| content.refresh_token.as_ref().map(|token| token.expose_secret().to_owned());
-        if now > version && token(&current) != token(&content) {
-            return Err(StoreError("a younger grant came meanwhile; it is used next".to_owned()));
-        }
+        let since = Instant::now();
+        let (mut told_empty, mut told_doubt) = (false, false);
+        let (now, current) = loop {
+            let Some(seen) = self.look().await? else {
+                return Err(StoreError("there is no grant any more".to_owned()));
+            };
+            if seen.version > version && token(&seen.content) != token(&content) {
+                return Err(StoreError("a younger grant came meanwhile; it is used next".to_owned()));
+            }
+            let empty = SETTLE.saturating_sub(seen.seeded);
+            let doubt = self.in_doubt(&seen, since);
+            if !empty.is_zero() && !std::mem::replace(&mut told_empty, true) {
+                tracing::info!("Redis was empty; every writer offers its grant before one is presented");
+            }
+            if !doubt.is_zero() && !std::mem::replace(&mut told_doubt, true) {
+                let (at_most_s, lost) = (doubt.as_secs(), "the answer to another writer's renewal may still come");
+                tracing::info!(at_most_s, "{lost}; the refresh token is not presented again before");
+            }
+            let left = empty.max(doubt);
+            if left.is_zero() {
+                break (seen.version, seen.content);
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
+        };
         if let Some(at) = current.presented_at {
             let ago_s = now_ms().saturating_sub(at) / 1000;
             tracing::warn!(
@@ -395,11 +346,13 @@ impl RefreshTokenStore for FleetTokens {
                 "the answer to an earlier renewal was lost; its refresh token is presented once more"
             );
         }
-        let (noted, content) = (now.next_step(), Content { presented_at: Some(now_ms()), ..current });
+        let (noted, content) = (now.next_step(), self.presented(current));
         match self.put(noted, &content).await? {
             // Without room for a step the note is there already.
             Put::Older if noted != now => Err(StoreError("a younger grant came meanwhile; it is used next".to_owned())),
             Put::Kept | Put::Older => {
+                // A Redis that is emptied now gets the note back, too.
+                *self.youngest() = Some((noted, content.clone()));
                 *self.renewing() = (noted, content);
                 Ok(())
             }
@@ -413,6 +366,7 @@ impl RefreshTokenStore for FleetTokens {
             access: grant.access.clone(),
             refusal: None,
             presented_at: None,
+            presented_by: None,
             given: content.given,
         };
         self.keep(version.next_generation(), renewed).await
@@ -420,8 +374,8 @@ impl RefreshTokenStore for FleetTokens {
 
     async fn unspent(&self) {
         let (version, content) = self.renewing().clone();
-        let unspent = Content { presented_at: None, ..content };
-        // It only keeps the next renewal from saying that an answer was lost.
+        let unspent = Content { presented_at: None, presented_by: None, ..content };
+        // It only keeps the next renewal from waiting for an answer that was lost.
         if matches!(self.put(version.next_step(), &unspent).await, Ok(Put::Kept)) {
             *self.renewing() = (version.next_step(), unspent);
         }
@@ -476,39 +430,4 @@ impl AccessTokenStore for FleetTokens {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grant_is_read_back_as_it_was_written() {
-        let content = Content {
-            refresh_token: Some("r1".into()),
-            access: Some(AccessGrant { instance_url: "https://x.my.salesforce.com".into(), access_token: "a1".into() }),
-            refusal: Some(GrantRefusal { error: "invalid_grant".into(), description: "expired".into() }),
-            presented_at: Some(7),
-            given: vec!["d".into()],
-        };
-        for content in [content, Content::default()] {
-            let read = Content::read(&content.to_text().into()).expect("a grant");
-            assert_eq!(read.to_text(), content.to_text());
-        }
-        assert!(Content::read(&"not JSON".into()).is_none());
-    }
-
-    #[test]
-    fn a_grant_that_was_given_before_is_known_although_it_was_rotated_since_and_few_are_remembered() {
-        let plain = |token: &str| StoredGrant { refresh_token: token.into(), access: None, refusal: None };
-        let mut content = Content::default().replaced_by(plain("first"));
-        content.refresh_token = Some("rotated".into());
-        assert!(content.knows(&"first".into()) && content.knows(&"rotated".into()) && !content.knows(&"second".into()));
-        for number in 0..100 {
-            content = content.replaced_by(plain(&number.to_string()));
-        }
-        assert_eq!(content.given.len(), REMEMBERED);
-        assert!(content.knows(&"99".into()) && !content.knows(&"first".into()));
-        assert!(!content.given.iter().any(|given| given.contains("99") && given.len() < 32), "digests only");
-    }
 }

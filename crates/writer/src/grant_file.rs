@@ -4,15 +4,22 @@
 //! refreshing at the same time; writers on several machines share a grant by [`crate::fleet_tokens`], which keeps a sealed copy
 //! here.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use salesforce::{AccessGrant, Lease, RefreshTokenStore, StoreError, StoredGrant};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+
+/// How long another process may be at the file while a sealed grant is written.
+const LOCKED: Duration = Duration::from_secs(5);
+
+/// How long another process of this machine may take to renew a grant that is not sealed.
+const RENEWED: Duration = Duration::from_mins(1);
 
 /// What a file holds.
 #[derive(Debug)]
@@ -83,16 +90,41 @@ impl GrantFile {
         self.replace(&stored)
     }
 
-    /// Keeps a sealed grant, unless another process of this machine is at the file: that one keeps its own, and what is
-    /// missing then comes with the next look at Redis. `false` in that case.
-    pub(crate) fn write_sealed(&self, version: u64, sealed: &str) -> Result<bool, StoreError> {
-        let lock = self.lock_file()?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(false),
-            Err(TryLockError::Error(error)) => return Err(self.failed("locked", &error)),
+    /// Keeps a sealed grant, and waits for at most [`LOCKED`] while another process of this machine is at the file. What is
+    /// younger stays, and so does a refresh token in clear that is not `known`: an operator has just put it there, and
+    /// nobody has read it yet. `false` in these cases.
+    pub(crate) async fn write_sealed(
+        &self,
+        version: u64,
+        sealed: String,
+        known: impl Fn(&SecretString) -> bool + Send,
+    ) -> Result<bool, StoreError> {
+        let _lock = self.locked(LOCKED).await?;
+        match self.read() {
+            Ok(Found::Sealed { version: there, .. }) if there >= version => return Ok(false),
+            Ok(Found::Plain(grant)) if !known(&grant.refresh_token) => return Ok(false),
+            // What cannot be read holds nothing that could be lost.
+            Ok(Found::Sealed { .. } | Found::Plain(_)) | Err(_) => {}
         }
         self.replace(&json!({ "version": version, "sealed": sealed })).map(|()| true)
+    }
+
+    /// Waits for the lock file; the lock ends when it is dropped.
+    async fn locked(&self, patience: Duration) -> Result<File, StoreError> {
+        let this = self.clone();
+        let lock = move || {
+            let file = this.lock_file()?;
+            file.lock().map_err(|error| this.failed("locked", &error))?;
+            Ok(file)
+        };
+        match tokio::time::timeout(patience, tokio::task::spawn_blocking(lock)).await {
+            Ok(Ok(locked)) => locked,
+            Ok(Err(_)) => Err(StoreError("the lock was not taken".to_owned())),
+            Err(_) => {
+                let path = self.path.display();
+                Err(StoreError(format!("another process has held {path} for over {} s", patience.as_secs())))
+            }
+        }
     }
 
     fn lock_file(&self) -> Result<File, StoreError> {
@@ -125,18 +157,7 @@ impl GrantFile {
 #[async_trait]
 impl RefreshTokenStore for GrantFile {
     async fn lease(&self) -> Result<Lease, StoreError> {
-        let this = self.clone();
-        let lock = move || {
-            let file = this.lock_file()?;
-            file.lock().map_err(|error| this.failed("locked", &error))?;
-            Ok(Lease::new(file))
-        };
-        let waited = tokio::time::timeout(std::time::Duration::from_mins(1), tokio::task::spawn_blocking(lock)).await;
-        match waited {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(_)) => Err(StoreError("the lock was not taken".to_owned())),
-            Err(_) => Err(StoreError(format!("another process holds {} for over a minute", self.path.display()))),
-        }
+        self.locked(RENEWED).await.map(Lease::new)
     }
 
     async fn load(&self) -> Result<StoredGrant, StoreError> {
@@ -191,11 +212,32 @@ mod tests {
     #[tokio::test]
     async fn a_sealed_grant_is_read_back_and_a_writer_without_a_key_says_what_it_needs() {
         let (_folder, store) = store("first");
-        assert!(store.write_sealed(7, "v1.k.n.c").expect("written"));
+        let known = |token: &SecretString| token.expose_secret() == "first";
+        assert!(store.write_sealed(7, "v1.k.n.c".to_owned(), known).await.expect("written"));
         assert!(matches!(store.read().expect("a grant"), Found::Sealed { version: 7, sealed } if sealed == "v1.k.n.c"));
         assert!(store.load().await.expect_err("sealed").0.contains("CAUSEWAY_SALESFORCE_TOKEN_KEY"));
-        let _lease = store.lease().await.expect("a lease");
-        assert!(!store.write_sealed(8, "v1.k.n.c").expect("not now"), "somebody else is at the file");
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_that_nobody_has_read_yet_and_a_younger_grant_are_not_overwritten() {
+        let (_folder, store) = store("an operator's");
+        assert!(!store.write_sealed(7, "v1.k.n.c".to_owned(), |_| false).await.expect("read"));
+        assert!(matches!(store.read().expect("a grant"), Found::Plain(_)));
+        assert!(store.write_sealed(7, "v1.k.n.c".to_owned(), |_| true).await.expect("written"));
+        for older in [6, 7] {
+            assert!(!store.write_sealed(older, "v1.k.n.d".to_owned(), |_| true).await.expect("read"));
+        }
+        assert!(matches!(store.read().expect("a grant"), Found::Sealed { version: 7, sealed } if sealed == "v1.k.n.c"));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_too_long_for_another_process_at_the_file_says_so() {
+        let (_folder, store) = store("first");
+        let lease = store.lease().await.expect("a lease");
+        let error = store.locked(Duration::from_millis(1)).await.expect_err("held");
+        assert!(error.0.contains("another process has held"), "{error}");
+        drop(lease);
+        assert!(store.write_sealed(8, "v1.k.n.c".to_owned(), |_| true).await.expect("written"));
     }
 
     #[tokio::test]

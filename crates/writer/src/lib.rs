@@ -59,7 +59,7 @@ use domain::story::Recorder;
 use ledger::stories::{Stories, StoryRecorder};
 use ledger::{Ledger, Presence};
 use queue::work::{Letters, Peers, Stop, WorkSettings};
-use salesforce::{Client, TokenSource};
+use salesforce::{Client, TokenErrorKind, TokenSource};
 use service::patience::{Attempt, patiently};
 use service::{Lifecycle, Stopped};
 
@@ -138,7 +138,8 @@ async fn sign_in(
 ) -> Result<Option<()>, Stopped> {
     patiently(patience, lifecycle.draining(), || async {
         tokens.token().await.map(|_| ()).map_err(|error| {
-            if error.is_final() {
+            // A grant that the fleet shares comes back without a restart, from whichever machine an operator gives it on.
+            if error.is_final() && !(sign_in.is_given_to_the_fleet() && error.kind() == TokenErrorKind::Dead) {
                 let setting = sign_in.variable(error.setting());
                 Attempt::Never(Stopped::settings(format!("{setting} is refused: {error}")))
             } else {

@@ -26,6 +26,9 @@ const TOKEN_KEY: &str = "CAUSEWAY_SALESFORCE_TOKEN_KEY";
 const TOKEN_LEASE: &str = "CAUSEWAY_SALESFORCE_TOKEN_LEASE";
 const TRUSTED_HOSTS: &str = "CAUSEWAY_SALESFORCE_TRUSTED_HOSTS";
 
+/// A lease is lengthened four times while it lasts; a shorter one would ask Redis all the time.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// The sign-in, as it is written.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
@@ -59,7 +62,7 @@ pub(crate) struct SignInArgs {
     #[arg(long, env = "CAUSEWAY_SALESFORCE_GRANT_FILE", value_name = "FILE", help_heading = "Salesforce")]
     salesforce_grant_file: Option<PathBuf>,
     /// How long a renewal of the shared sign-in that a dead or frozen writer began holds the others back, with
-    /// `CAUSEWAY_SALESFORCE_TOKEN_KEY`.
+    /// `CAUSEWAY_SALESFORCE_TOKEN_KEY`; 1s or more. An answer may take 30s: a shorter lease may end before it.
     #[arg(
         long,
         env = "CAUSEWAY_SALESFORCE_TOKEN_LEASE",
@@ -110,7 +113,13 @@ impl SignInArgs {
             ],
         );
         let login = self.login(problems);
-        let lease = problems.duration(TOKEN_LEASE, &self.salesforce_token_lease);
+        let lease = problems.duration(TOKEN_LEASE, &self.salesforce_token_lease).filter(|lease| {
+            let long_enough = *lease >= SHORTEST_LEASE;
+            if !long_enough {
+                problems.note(TOKEN_LEASE, "is shorter than a second", "write 1s or more; 30s outlasts every answer");
+            }
+            long_enough
+        });
         let keys = match problems.optional_secret(TOKEN_KEY) {
             Some(Some(text)) => match Keys::read(&text) {
                 Ok(keys) => Some(Some(Arc::new(keys))),
@@ -194,6 +203,11 @@ impl SignInArgs {
 }
 
 impl SignIn {
+    /// Whether an operator's new grant reaches every writer, so that one whose grant is dead waits for it.
+    pub(crate) const fn is_given_to_the_fleet(&self) -> bool {
+        self.keys.is_some() && matches!(self.flow, Flow::RefreshToken { .. })
+    }
+
     /// The variable to look at when a sign-in fails because of this.
     pub(crate) const fn variable(&self, setting: SignInSetting) -> &'static str {
         match (setting, &self.flow) {
@@ -221,7 +235,8 @@ impl SignIn {
             let keys = Arc::clone(keys.as_ref()?);
             let kind = flow.name();
             let grants = ledger.grants(&[&login.login_url, &login.client_id, kind, user]);
-            let tokens = Arc::new(FleetTokens::new(grants, keys, file.cloned().map(GrantFile::new), *lease));
+            let file = file.cloned().map(GrantFile::new);
+            let tokens = Arc::new(FleetTokens::new(grants, keys, file, *lease, login.answer_timeout));
             tokens.follow(lifecycle);
             Some(tokens)
         };

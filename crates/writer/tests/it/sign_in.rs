@@ -26,8 +26,13 @@ fn rotating(grace_s: u64) -> simulator::Config {
 
 /// Authorises the connection, as an operator does with a browser; returns the refresh token.
 async fn authorise(stage: &Stage) -> String {
+    authorise_for(stage, "api%20refresh_token").await
+}
+
+/// As [`authorise`], for this scope.
+async fn authorise_for(stage: &Stage, scope: &str) -> String {
     let query = format!(
-        "response_type=code&client_id=causeway-dev&redirect_uri={CALLBACK}&scope=api%20refresh_token\
+        "response_type=code&client_id=causeway-dev&redirect_uri={CALLBACK}&scope={scope}\
          &code_challenge={CHALLENGE}&code_challenge_method=S256"
     );
     let answer = http(stage, &format!("GET /services/oauth2/authorize?{query}"), "").await;
@@ -73,6 +78,11 @@ impl Machine {
 
     fn holds(&self) -> String {
         std::fs::read_to_string(self.0.path().join("grant")).expect("read")
+    }
+
+    /// The version of the sealed grant; `None` while an operator's lies there.
+    fn version(&self) -> Option<u64> {
+        serde_json::from_str::<serde_json::Value>(&self.holds()).ok()?["version"].as_u64()
     }
 
     fn writer(&self, stage: &Stage, more: &[(&str, &str)]) -> Process {
@@ -187,6 +197,112 @@ async fn a_lost_answer_that_spent_the_grant_stops_the_fleet_until_an_operator_gi
     let audit = stage.org().oauth_audit();
     let refused = audit.iter().filter(|event| event.action == OauthAction::Refused).count();
     assert!(actions(&stage, OauthAction::ReuseDetected) == 1 && refused <= 1, "{audit:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_comes_late_never_replaces_the_grant_that_an_operator_gave_meanwhile() {
+    let mut stage = Stage::on_several(rotating(0), QUICK).await;
+    let machines = [Machine::given(&authorise(&stage).await), Machine::given("")];
+    let late = machines[0].writer(&stage, &[(KEY_VARIABLE, KEY)]);
+    late.says("started").await;
+    stage.written(&orders_of("ann", 1)).await;
+    stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path(TOKEN));
+    stage.org().expire_sessions();
+    stage.hand_on(&orders_of("ann", 2)[1..]).await;
+    stage.org().until_held(1).await;
+
+    let other = machines[1].writer(&stage, &[(KEY_VARIABLE, KEY)]);
+    machines[1].give(&authorise_for(&stage, "api%20refresh_token%20openid").await);
+    other.says("a new grant was taken from the grant file").await;
+    testkit::eventually("the new grant on both machines", async || {
+        machines[1].version().is_some_and(|version| machines[0].version() == Some(version))
+    })
+    .await;
+    stage.org().release_held();
+    late.says("a younger grant is in Redis; the one that came just now is not kept").await;
+    stage.told.until("order.written", orders_of("ann", 2)[1..].iter().map(id_of)).await;
+
+    stage.org().expire_sessions();
+    stage.written(&[orders_of("bob", 1), orders_of("cleo", 1)].concat()).await;
+    let audit = stage.org().oauth_audit();
+    let renewed = audit.iter().rfind(|event| event.action == OauthAction::Refreshed).expect("a renewal");
+    assert!(renewed.scope.contains("openid"), "the fleet went back to the old grant: {audit:#?}");
+    assert_eq!(actions(&stage, OauthAction::ReuseDetected), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_emptied_during_a_renewal_lets_nobody_present_its_refresh_token_again() {
+    let mut stage = Stage::on_several(rotating(0), QUICK).await;
+    let machine = Machine::given(&authorise(&stage).await);
+    let writers = [(); 2].map(|()| machine.writer(&stage, &[(KEY_VARIABLE, KEY)]));
+    for writer in &writers {
+        writer.says("started").await;
+    }
+    let customers = ["ann", "bob", "cleo", "dora"];
+    stage.written(&customers.map(|customer| testkit::orders::new_order(customer, 1))).await;
+    stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path(TOKEN));
+    stage.org().expire_sessions();
+    let orders = customers.map(|customer| testkit::orders::new_order(customer, 2));
+    stage.hand_on(&orders).await;
+    stage.org().until_held(1).await;
+    stage.fleet.forget().await;
+    let waits = "the answer to another writer's renewal may still come";
+    testkit::eventually("one to wait for the other", async || {
+        writers.iter().any(|writer| writer.said().contains(waits))
+    })
+    .await;
+    stage.org().release_held();
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&customers.map(|customer| (customer, 2)));
+    assert_eq!(actions(&stage, OauthAction::ReuseDetected), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_was_away_for_longer_than_the_lease_gets_the_successor_before_anybody_presents_again() {
+    let (mut stage, proxy) = Stage::on_several(rotating(0), QUICK).await.with_proxy_before_redis().await;
+    let machines = [Machine::given(&authorise(&stage).await), Machine::given("")];
+    let writers = machines.each_ref().map(|machine| machine.writer(&stage, &[(KEY_VARIABLE, KEY)]));
+    for writer in &writers {
+        writer.says("started").await;
+    }
+    let customers = ["ann", "bob", "cleo", "dora"];
+    stage.written(&customers.map(|customer| testkit::orders::new_order(customer, 1))).await;
+    stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path(TOKEN));
+    stage.org().expire_sessions();
+    let orders = customers.map(|customer| testkit::orders::new_order(customer, 2));
+    stage.hand_on(&orders).await;
+    stage.org().until_held(1).await;
+    proxy.cut();
+    stage.org().release_held();
+    testkit::eventually("the successor to lie in memory alone", async || {
+        writers.iter().any(|writer| writer.said().contains("it is kept in memory until the store takes it"))
+    })
+    .await;
+    proxy.restore();
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    stage.assert_each_once_and_in_order(&customers.map(|customer| (customer, 2)));
+    assert_eq!(actions(&stage, OauthAction::ReuseDetected), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_of_a_fleet_that_starts_with_a_dead_grant_waits_for_the_operators_new_one() {
+    let mut stage = Stage::on_several(rotating(0), ONE_ATTEMPT).await;
+    let machine = Machine::given(&authorise(&stage).await);
+    stage.org().revoke_tokens(None, None).expect("revoked");
+    let writer = machine.writer(&stage, &[(KEY_VARIABLE, KEY)]);
+    writer.says("Salesforce no longer accepts the grant").await;
+    machine.give(&authorise(&stage).await);
+    stage.written(&orders_of("ann", 1)).await;
+    let refused = actions(&stage, OauthAction::Refused);
+    assert_eq!(refused, 1, "a grant that is known to be dead is not presented: {:#?}", stage.org().oauth_audit());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_under_a_second_is_refused_at_the_start() {
+    let stage = Stage::new(QUICK).await;
+    let mut writer = stage.process_with(&[("CAUSEWAY_SALESFORCE_TOKEN_LEASE", "0s")]);
+    assert_eq!(writer.code().await, 78);
+    assert!(writer.said().contains("CAUSEWAY_SALESFORCE_TOKEN_LEASE"), "{}", writer.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use service::{Exit, Lifecycle, Problems};
 use simulator::{Control, Fault, FaultKind, LoggedRequest, PublishedEvent, Simulator};
 use testkit::fleet::{Outcomes, Told};
 use testkit::process::Identity;
+use testkit::proxy::TcpProxy;
 use testkit::{Fleet, eventually_some, orders};
 
 const SECRET: &str = "CAUSEWAY_SALESFORCE_CLIENT_SECRET";
@@ -158,6 +159,14 @@ impl Stage {
         // Of two values the later one holds.
         let settings = settings.chain([(SECRET, "causeway-dev-secret")]).chain(others.iter().copied());
         Process::start(self.folder.path(), settings)
+    }
+
+    /// With a proxy between the writers and Redis.
+    pub(crate) async fn with_proxy_before_redis(self) -> (Self, TcpProxy) {
+        let url = self.fleet.redis_url().to_owned();
+        let port = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let proxy = TcpProxy::before(port).await.expect("a proxy");
+        (self.set(testkit::REDIS_URL, &proxy.url(&url, port)), proxy)
     }
 
     /// Hands orders on, as `ingest` does.
