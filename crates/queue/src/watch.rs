@@ -47,7 +47,7 @@ pub enum Step {
 }
 
 /// What one worker has seen of the queues.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Watch {
     settings: WatchSettings,
     stalls: HashMap<Queue, Stall>,
@@ -95,6 +95,12 @@ impl Watch {
     /// Only these are looked at now: the others are worked on by this worker itself.
     pub fn looks_at(&mut self, queues: &[Queue]) {
         self.stalls.retain(|queue, stall| stall.told || queues.contains(queue));
+    }
+
+    /// Another session begins, with another clock: what an operator was told of is watched until it is over, the rest anew.
+    pub fn begins_anew(&mut self) {
+        self.is_blind();
+        self.stalls.values_mut().for_each(|stall| stall.since = Time::ZERO);
     }
 
     /// Nothing can be told for the moment: what was not reported yet is watched anew from the next look on.

@@ -21,6 +21,7 @@ use crate::reconnect;
 use crate::session::Broker;
 use crate::settle::jittered;
 use crate::topology::Queue;
+use crate::watch::{Watch, WatchSettings};
 pub use crate::work::company::Peers;
 use crate::work::generation::Generation;
 use crate::work::intake::Intake;
@@ -65,6 +66,14 @@ pub struct Stop {
     pub aborting: CancellationToken,
 }
 
+/// What outlasts a session.
+struct Lasting {
+    /// What was learned of the org.
+    pace: Pace,
+    /// Of which queues an operator was told.
+    watch: Watch,
+}
+
 /// How long channels may take to close, together, and the session after them.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -96,7 +105,8 @@ pub async fn run<H: Handler>(
 ) -> Result<(), Error> {
     let mut patience = Some(settings.patience);
     let mut intake = Intake::new(Arc::clone(&observer));
-    let mut pace = Pace::new(settings.batches);
+    let watch = settings.peers.as_ref().map_or(WatchSettings::STANDARD, |peers| peers.watch);
+    let mut lasting = Lasting { pace: Pace::new(settings.batches), watch: Watch::new(watch) };
     loop {
         let away = |error: &Error| observer.connected(Err(error));
         let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining, away);
@@ -109,8 +119,9 @@ pub async fn run<H: Handler>(
             }
         };
         patience = None;
-        pace.begins_anew();
-        let starting = Generation::start(&session, &broker, &handler, &settings, &observer, &pace);
+        lasting.pace.begins_anew();
+        lasting.watch.begins_anew();
+        let starting = Generation::start(&session, &broker, &handler, &settings, &observer, &lasting);
         let generation = tokio::select! {
             biased;
             // Reading a long journal may take longer than draining; nothing is in flight yet.
@@ -123,7 +134,7 @@ pub async fn run<H: Handler>(
         let lost = match generation {
             Ok(generation) => {
                 observer.connected(Ok(()));
-                generation.work(&stop, &mut intake, &mut pace).await
+                generation.work(&stop, &mut intake, &mut lasting).await
             }
             Err(error) => Err(error),
         };

@@ -64,7 +64,7 @@ pub(super) struct View {
     pub(super) subscribed: Vec<Queue>,
     /// Those that it owns and is not giving up.
     pub(super) active: Vec<Queue>,
-    /// Those with orders in hand.
+    /// Those of which this worker has something in hand, at work or not.
     pub(super) in_hand: HashSet<Queue>,
     /// Something is away.
     pub(super) held_up: bool,
@@ -97,8 +97,8 @@ struct With {
 }
 
 impl Company {
-    /// Announces the worker, and looks who else is there.
-    pub(super) async fn join(peers: Option<Peers>, me: &str) -> Self {
+    /// Announces the worker, and looks who else is there. The watch is that of the session before.
+    pub(super) async fn join(peers: Option<Peers>, me: &str, watch: Watch) -> Self {
         let me = me.to_owned();
         let Some(peers) = peers else { return Self { me, with: None } };
         let lasts = peers.spread.announcement_lasts;
@@ -114,7 +114,6 @@ impl Company {
         let (sender, announced) = watch::channel(Vec::new());
         let over = CancellationToken::new();
         let announcing = tokio::spawn(announce(peers.clone(), me.clone(), sender, over.clone()));
-        let watch = Watch::new(peers.watch);
         let with = With {
             started,
             spread,
@@ -152,6 +151,11 @@ impl Company {
     /// How long the lanes of a queue may take to run empty.
     pub(super) fn run_empty(&self) -> Duration {
         self.with.as_ref().map_or(SpreadSettings::STANDARD.run_empty, |with| with.peers.spread.run_empty)
+    }
+
+    /// What was seen of the queues.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.with.as_ref().map(|with| &with.watch)
     }
 
     /// Something came by this queue, or was settled.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::handler::{Handler, Job, Observer, Outage, note};
 use crate::journal::tail::JournalTail;
-use crate::lanes::{Command, ItemId, Lanes, Pace, Time};
+use crate::lanes::{Command, ItemId, Lanes, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
 use crate::settle::{Answer, Settler, milliseconds};
@@ -34,7 +34,7 @@ use crate::work::generation::taking_over::{Ownership, cause};
 use crate::work::intake::Intake;
 use crate::work::probing::Probing;
 use crate::work::reading::{read, subscribe, tell_letters};
-use crate::work::{HUNG, Letters, Stop, TURN, WorkSettings, closing};
+use crate::work::{HUNG, Lasting, Letters, Stop, TURN, WorkSettings, closing};
 use service::hints::Before;
 
 /// What a spawned task reports.
@@ -95,7 +95,7 @@ impl<H: Handler> Generation<H> {
         handler: &Arc<H>,
         settings: &WorkSettings,
         observer: &Arc<dyn Observer>,
-        pace: &Pace,
+        lasting: &Lasting,
     ) -> Result<Self, Error> {
         if let Some(queue) = settings.queues.first() {
             session.agree_on_prefetch(*queue, settings.prefetch).await?;
@@ -108,7 +108,7 @@ impl<H: Handler> Generation<H> {
             tokio::spawn(tell_letters(tail, Arc::clone(observer), session.ended()));
         }
         let (sender, incoming) = mpsc::channel(64);
-        let company = Company::join(settings.peers.clone(), &settings.by).await;
+        let company = Company::join(settings.peers.clone(), &settings.by, lasting.watch.clone()).await;
         let (own, rest, after) = company.waves(&settings.queues);
         let subscriptions = subscribe(session, &own, settings.prefetch).await?;
         let settler = Settler {
@@ -140,7 +140,7 @@ impl<H: Handler> Generation<H> {
             held_up_since: None,
             staying_away: None,
             started: Instant::now(),
-            lanes: Lanes::new(pace.clone()),
+            lanes: Lanes::new(lasting.pace.clone()),
             jobs: HashMap::new(),
             owned: HashMap::new(),
             keyless: 0,
@@ -163,15 +163,18 @@ impl<H: Handler> Generation<H> {
             self.settler.add_channel(queue, Arc::clone(&channel));
             self.subscriptions += 1;
             let (stop, close) = (self.stop_reading.child_token(), CancellationToken::new());
-            let number = self.subscriptions;
-            let reader = tokio::spawn(read(subscription, number, self.sender.clone(), stop.clone(), close.clone()));
-            let holding = Holding { number, channel, stop, close, reader, before: None, reopened, giving_up: None };
+            let (number, came) = (self.subscriptions, Arc::default());
+            let sender = self.sender.clone();
+            let reader =
+                tokio::spawn(read(subscription, number, sender, Arc::clone(&came), stop.clone(), close.clone()));
+            let holding =
+                Holding { number, channel, came, stop, close, reader, before: None, reopened, giving_up: None };
             self.holdings.insert(queue, holding);
         }
     }
 
     /// Works until drained (`Ok`) or lost (`Err`).
-    pub(super) async fn work(mut self, stop: &Stop, intake: &mut Intake, pace: &mut Pace) -> Result<(), Error> {
+    pub(super) async fn work(mut self, stop: &Stop, intake: &mut Intake, lasting: &mut Lasting) -> Result<(), Error> {
         let ended = self.session.ended();
         // What waited came from the session before; whether something is still away shows with the next order.
         intake.resumes();
@@ -247,8 +250,10 @@ impl<H: Handler> Generation<H> {
         self.observer.owned(0);
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
-        // What was learned of the org outlasts the session.
-        pace.clone_from(self.lanes.pace());
+        lasting.pace.clone_from(self.lanes.pace());
+        if let Some(watch) = self.company.watch() {
+            lasting.watch.clone_from(watch);
+        }
         result
     }
 

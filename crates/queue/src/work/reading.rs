@@ -1,6 +1,7 @@
 //! What one session's worth of work reads: the deliveries of its queues, and how much the journal holds open.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -50,11 +51,13 @@ pub(super) async fn tell_letters(tail: JournalTail, observer: Arc<dyn Observer>,
 }
 
 /// Hands on the deliveries of one queue with the number of its subscription, until told to stop; closes the channel before
-/// the deliveries are dropped.
+/// the deliveries are dropped. `came` tells from the first delivery on that the queue is this process's, whether or not the
+/// loop takes anything for the moment.
 pub(super) async fn read(
     mut subscription: Subscription,
     number: u64,
     sender: mpsc::Sender<(u64, Delivery)>,
+    came: Arc<AtomicBool>,
     stop: CancellationToken,
     close: CancellationToken,
 ) {
@@ -65,6 +68,7 @@ pub(super) async fn read(
             delivery = subscription.deliveries.next() => delivery,
         };
         let Some(delivery) = delivery else { break };
+        came.store(true, Ordering::Relaxed);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,

@@ -4,7 +4,9 @@
 //! broker has read the last acknowledgements, says that it has finished, and closes the channel; what was not begun goes back
 //! in order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -28,6 +30,8 @@ pub(super) struct Holding {
     /// Which of the session's subscriptions it is: what still comes by an earlier one has gone back.
     pub(super) number: u64,
     pub(super) channel: Arc<dyn Channel>,
+    /// Something came by it: the broker made it the active one, and it stays that until its channel closes.
+    pub(super) came: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
     pub(super) close: CancellationToken,
     pub(super) reader: JoinHandle<()>,
@@ -74,11 +78,21 @@ impl<H: Handler> Generation<H> {
     pub(super) fn view(&self) -> View {
         let owned = |queue: &Queue| matches!(self.owned.get(queue), Some(Ownership::Owned));
         let active = self.holdings.iter().filter(|(queue, holding)| owned(queue) && holding.giving_up.is_none());
+        let held_up = self.is_held_up();
+        let mut in_hand: HashSet<Queue> = self.jobs.values().map(|job| job.queue).collect();
+        in_hand.extend(self.precautions.keys());
+        let taking = self.owned.iter().filter(|(_, ownership)| matches!(ownership, Ownership::Taking(_)));
+        in_hand.extend(taking.map(|(queue, _)| queue));
+        if held_up {
+            // Nothing is read for the moment: what came meanwhile is in no lane yet.
+            let came = self.holdings.iter().filter(|(_, holding)| holding.came.load(Ordering::Relaxed));
+            in_hand.extend(came.map(|(queue, _)| queue));
+        }
         View {
             subscribed: self.holdings.keys().copied().collect(),
             active: active.map(|(queue, _)| *queue).collect(),
-            in_hand: self.jobs.values().map(|job| job.queue).chain(self.precautions.keys().copied()).collect(),
-            held_up: self.is_held_up(),
+            in_hand,
+            held_up,
         }
     }
 
