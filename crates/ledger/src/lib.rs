@@ -26,7 +26,8 @@
 //! [`MemoryLedger`] holds the same rules ([`effect`]) in this process, with a clock that tests may set; it serves the
 //! simulation of schedules. Both pass one suite, and generated sequences give equal answers on both.
 //!
-//! Beside all that the workers tell each other where they are ([`Presence`]): hints, of which nothing depends.
+//! Beside all that the workers tell each other where they are ([`Presence`]): hints, on which nothing depends but how evenly
+//! queues are spread, and how long orders wait for the last call of a worker that died.
 //!
 //! # Invariants
 //!

@@ -4,20 +4,21 @@
 //! |---|---|---|
 //! | `{ns}:members:<kind>` | sorted set: member, by when its announcement ends | as long as an announcement |
 //! | `{ns}:went_on:<kind>` | hash: queue, when work on it was said to go on last | a day |
-//! | `{ns}:tenure:<kind>` | hash: queue, `held`, `finished` or `outage`, and by whom | for ever; one field a queue |
+//! | `{ns}:tenure:<kind>` | hash: queue, `held`, `finished` or `outage`, and by whom; the memory's name | as long as that memory |
 //!
-//! Times are the server's. Nothing is decided by what is kept here: it may be flushed at any time.
+//! Times are the server's. All of it may be flushed at any time. A tenure is believed only by the memory that was told it: in
+//! a copy of another one it is forgotten, and whoever takes a queue learns how long this memory has been one.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use service::hints::{Away, Before, Hints, Leaving};
+use service::hints::{Away, Before, Hints, Leaving, Taken};
 
 use crate::contract::Error;
 use crate::redis::RedisLedger;
 use crate::redis::connection::Connection;
-use crate::redis::script::Script;
+use crate::redis::script::{Script, memory};
 
 static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence/announce.lua")));
 static WITHDRAW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("presence/withdraw.lua")));
@@ -73,15 +74,23 @@ impl Hints for Presence {
         Ok(answer.iter().map(|ago| ago.parse().ok().map(Duration::from_millis)).collect())
     }
 
-    async fn take(&self, queue: u16, member: &str) -> Result<Before, Away> {
-        let answer = self.run(&TAKE, "tenure", &[&queue.to_string(), member]).await?;
-        match answer.first().map(String::as_str) {
-            Some("unknown") => Ok(Before::Unknown),
-            Some("finished") => Ok(Before::Finished),
-            Some("outage") => Ok(Before::Outage),
-            Some("held") => Ok(Before::Lost),
-            Some(_) | None => Err(away(&self.connection.strange(&answer))),
-        }
+    async fn take(&self, queue: u16, member: &str) -> Result<Taken, Away> {
+        let (named, tenures) =
+            (self.connection.key(format_args!("memory")), self.connection.key(format_args!("tenure:{}", self.kind)));
+        let invocation = TAKE.invocation(&[&named, &tenures], &[&queue.to_string(), member]);
+        let answers = self.connection.invoke_after(Some(&memory(&named)), &TAKE, &[invocation]).await;
+        let answer = answers.map_err(|error| away(&error))?.1.into_iter().next().unwrap_or_default();
+        let strange = || away(&self.connection.strange(&answer));
+        let [before, remembers] = answer.as_slice() else { return Err(strange()) };
+        let before = match before.as_str() {
+            "unknown" => Before::Unknown,
+            "finished" => Before::Finished,
+            "outage" => Before::Outage,
+            "held" => Before::Lost,
+            _ => return Err(strange()),
+        };
+        let remembers = remembers.parse().map(Duration::from_millis).map_err(|_| strange())?;
+        Ok(Taken { before, remembers })
     }
 
     async fn let_go(&self, queues: &[u16], member: &str, how: Leaving) -> Result<(), Away> {

@@ -7,7 +7,7 @@
 //! next; [`work`] carries that out; a [`handler::Handler`] does the program's own part and returns what `domain` decided;
 //! [`journal`] keeps what was given up, and [`dead_letters`] is the operator's way into it.
 //!
-//! The workers of a fleet share the queues among themselves ([`spread`]), tell each other who is there ([`hints`]), and watch
+//! The workers of a fleet share the queues among themselves ([`spread`]), tell each other who is there ([`service::hints`]), and watch
 //! for queues that a broker has forgotten ([`watch`]).
 //!
 //! # The contract
@@ -56,7 +56,6 @@
 pub mod dead_letters;
 pub mod error;
 pub mod handler;
-pub mod hints;
 pub mod journal;
 pub mod lanes;
 pub mod memory;

@@ -23,7 +23,7 @@ pub(crate) static SPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include
 pub(crate) static SPENT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spent.lua")));
 
 /// Names the memory, and returns its name. Sent whole: a server that was just started knows no digest.
-pub(super) fn memory(key: &str) -> Cmd {
+pub(crate) fn memory(key: &str) -> Cmd {
     let mut command = Cmd::new();
     command.arg("EVAL").arg(include_str!("memory.lua")).arg(1).arg(key);
     command

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::Presence;
-use service::hints::{Before, Hints as _, Leaving};
+use ledger::{Presence, RedisLedger};
+use service::hints::{Before, Hints as _, Leaving, Taken};
 use testkit::eventually;
 
-use crate::{LONG, redis};
+use crate::copied::Copied;
+use crate::{LONG, PATIENT, redis};
 
 /// Two workers of one fleet, and one of another kind.
 async fn presence() -> [Presence; 3] {
@@ -45,17 +46,52 @@ async fn when_work_on_a_queue_went_on_last_is_told_by_the_servers_clock() {
     .await;
 }
 
+/// How the one before let go. No memory of a test is as old as that.
+async fn take(presence: &Presence, queue: u16, member: &str) -> Before {
+    let Taken { before, remembers } = presence.take(queue, member).await.expect("an answer");
+    assert!(remembers < Duration::from_mins(5), "{remembers:?}");
+    before
+}
+
 #[tokio::test]
 async fn a_successor_learns_how_its_predecessor_let_go_and_a_predecessor_says_nothing_of_its_successor() {
     let [one, two, _] = presence().await;
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Unknown);
-    assert_eq!(two.take(1, "b").await.expect("an answer"), Before::Lost);
+    assert_eq!(take(&one, 1, "a").await, Before::Unknown);
+    assert_eq!(take(&two, 1, "b").await, Before::Lost);
     // A worker that was frozen, and wakes.
     one.let_go(&[1], "a", Leaving::Finished).await.expect("an answer");
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Lost);
+    assert_eq!(take(&one, 1, "a").await, Before::Lost);
     one.let_go(&[1, 2], "a", Leaving::Finished).await.expect("an answer");
-    assert_eq!(two.take(1, "b").await.expect("an answer"), Before::Finished);
-    assert_eq!(two.take(2, "b").await.expect("an answer"), Before::Unknown, "it never had it");
+    assert_eq!(take(&two, 1, "b").await, Before::Finished);
+    assert_eq!(take(&two, 2, "b").await, Before::Unknown, "it never had it");
     two.let_go(&[1], "b", Leaving::Outage).await.expect("an answer");
-    assert_eq!(one.take(1, "a").await.expect("an answer"), Before::Outage);
+    assert_eq!(take(&one, 1, "a").await, Before::Outage);
+}
+
+#[tokio::test]
+async fn how_a_queue_was_let_go_is_believed_only_from_the_memory_that_was_told() {
+    let (url, namespace) = (testkit::redis_url(), testkit::namespace("ledger"));
+    let ledger = RedisLedger::connect(&url, &namespace, PATIENT).await.expect("Redis answers");
+    let presence = Presence::new(&ledger, "writer");
+    let mut copied = Copied::of(&url, &namespace).await;
+    for (queue, member) in [(1, "a"), (2, "b")] {
+        take(&presence, queue, member).await;
+    }
+    presence.let_go(&[1], "a", Leaving::Finished).await.expect("an answer");
+    eventually("the memory to be some seconds old", async || {
+        presence.take(3, "c").await.expect("an answer").remembers >= Duration::from_secs(2)
+    })
+    .await;
+    copied.save().await;
+    // Since then another took the first queue, and claimed much.
+    take(&presence, 1, "b").await;
+    copied.restore().await;
+    // A worker that had its queue all the while lets go of it.
+    presence.let_go(&[2], "b", Leaving::Finished).await.expect("an answer");
+    for queue in [1, 2] {
+        let Taken { before, remembers } = presence.take(queue, "c").await.expect("an answer");
+        assert_eq!(before, Before::Unknown, "of queue {queue}");
+        assert!(remembers < Duration::from_secs(2), "{remembers:?}");
+    }
+    assert_eq!(take(&presence, 1, "d").await, Before::Lost, "this is known again");
 }

@@ -16,7 +16,7 @@ use crate::session::Session;
 use crate::spread::{Spread, SpreadSettings};
 use crate::topology::Queue;
 use crate::watch::{Step, Watch, WatchSettings};
-use service::hints::{Away, Before, Hints, Leaving};
+use service::hints::{Away, Before, Hints, Leaving, Taken};
 
 /// How long a hint may take before the worker goes on without it.
 const HINT: Duration = Duration::from_secs(2);
@@ -205,19 +205,14 @@ impl Company {
         acts
     }
 
-    /// Whether it works as if there were no others.
-    pub(super) fn is_alone(&self) -> bool {
-        self.with.is_none()
-    }
-
     /// How whoever had this queue before let go of it, and notes that this worker has it now; `None` when that cannot be
-    /// asked.
-    pub(super) fn takes(&self, queue: Queue) -> impl Future<Output = Option<Before>> + Send + 'static {
+    /// asked. Whoever works as if there were no others has nobody to wait for.
+    pub(super) fn takes(&self, queue: Queue) -> impl Future<Output = Option<Taken>> + Send + 'static {
         let hints = self.with.as_ref().map(|with| Arc::clone(&with.peers.hints));
         let me = self.me.clone();
         async move {
             match hints {
-                None => Some(Before::Unknown),
+                None => Some(Taken { before: Before::Unknown, remembers: Duration::MAX }),
                 Some(hints) => within(hints.take(queue.index(), &me)).await.ok(),
             }
         }

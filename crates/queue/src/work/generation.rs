@@ -35,7 +35,7 @@ use crate::work::intake::Intake;
 use crate::work::probing::Probing;
 use crate::work::reading::{read, subscribe, tell_letters};
 use crate::work::{HUNG, Lasting, Letters, Stop, TURN, WorkSettings, closing};
-use service::hints::Before;
+use service::hints::Taken;
 
 /// What a spawned task reports.
 enum Done {
@@ -43,7 +43,7 @@ enum Done {
     /// The batch of this number, and which of its items go alone the next time.
     Batch(u64, Vec<(ItemId, Answer)>, Vec<ItemId>),
     /// A queue, the number of its subscription, how the one before let go of it, and what came of the take-over.
-    TookOver(Queue, u64, Option<Before>, Result<(), Outage>),
+    TookOver(Queue, u64, Option<Taken>, Result<(), Outage>),
     /// And whether it was because they were stalled.
     Subscribed(Result<Vec<Subscription>, Error>, bool),
     Probed(Result<(), Outage>),
@@ -168,7 +168,7 @@ impl<H: Handler> Generation<H> {
             let reader =
                 tokio::spawn(read(subscription, number, sender, Arc::clone(&came), stop.clone(), close.clone()));
             let holding =
-                Holding { number, channel, came, stop, close, reader, before: None, reopened, giving_up: None };
+                Holding { number, channel, came, stop, close, reader, taken: None, reopened, giving_up: None };
             self.holdings.insert(queue, holding);
         }
     }
@@ -423,14 +423,14 @@ impl<H: Handler> Generation<H> {
                 }
                 self.answer_all(answers, intake)?;
             }
-            Done::TookOver(queue, number, before, taken) => {
+            Done::TookOver(queue, number, taken, result) => {
                 let Some(holding) = self.holdings.get_mut(&queue).filter(|holding| holding.number == number) else {
                     return Ok(());
                 };
-                holding.before = before;
-                let reopened = holding.reopened;
-                match taken {
-                    Ok(()) => self.took_over(queue, before, cause(before, reopened), intake),
+                holding.taken = taken;
+                let cause = cause(taken.map(|taken| taken.before), holding.reopened);
+                match result {
+                    Ok(()) => self.took_over(queue, taken, cause, intake),
                     Err(outage) => self.not_taken_over(queue, &outage, intake),
                 }
             }

@@ -1,6 +1,7 @@
 //! Several workers: they spread the queues, hand over to each other, and notice a queue that delivers to nobody.
 
 mod handing_over;
+mod hints;
 mod keeping;
 mod outage;
 mod spreading;
@@ -16,7 +17,6 @@ use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 use domain::settlement::Settlement;
 use queue::handler::{Announcement, Handler, Job, Observer, Outage, Sorted, Verdict};
-use queue::hints::MemoryHints;
 use queue::lanes::{BatchSettings, InFlight};
 use queue::message::{Message, SEQUENCE_KEY};
 use queue::session::{Broker, Session};
@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::hints::MemoryHints;
 use crate::stage::within;
 
 /// One order as it was handled: by which worker, of which customer, which of the customer's.

@@ -23,7 +23,7 @@ use crate::work::LONG_OUTAGE;
 use crate::work::company::{Act, View};
 use crate::work::intake::Intake;
 use crate::work::reading::subscribe;
-use service::hints::{Before, Leaving};
+use service::hints::{Before, Leaving, Taken};
 
 /// One subscription of a queue.
 pub(super) struct Holding {
@@ -36,7 +36,7 @@ pub(super) struct Holding {
     pub(super) close: CancellationToken,
     pub(super) reader: JoinHandle<()>,
     /// How the one before let go of it, once that was asked.
-    pub(super) before: Option<Before>,
+    pub(super) taken: Option<Taken>,
     /// It was subscribed to again because it was stalled.
     pub(super) reopened: bool,
     pub(super) giving_up: Option<GivingUp>,
@@ -177,21 +177,36 @@ impl<H: Handler> Generation<H> {
         again
     }
 
+    /// What a successor is told of a queue of which nothing is in flight any more. A queue that was not taken over yet is left
+    /// as it was found; and nothing is finished while customers wait for what a worker before may have in flight.
+    fn leaves(&self, queue: Queue, holding: &Holding, outage: bool) -> Option<Leaving> {
+        let found = holding.taken.map(|taken| taken.before);
+        match self.owned.get(&queue)? {
+            _ if outage => Some(Leaving::Outage),
+            Ownership::Owned => (!self.precautions.contains_key(&queue)).then_some(Leaving::Finished),
+            Ownership::Taking(_) if found == Some(Before::Finished) => Some(Leaving::Finished),
+            Ownership::Taking(_) if found == Some(Before::Outage) => Some(Leaving::Outage),
+            Ownership::Taking(_) => None,
+        }
+    }
+
     fn close(&mut self, queue: Queue, then: Then, intake: &mut Intake) {
         let Some(holding) = self.holdings.remove(&queue) else { return };
-        let was_owned = matches!(self.owned.remove(&queue), Some(Ownership::Owned));
+        let how = self.leaves(queue, &holding, then == Then::StayAway);
+        self.owned.remove(&queue);
         self.not_taken.remove(&queue);
         self.precautions.remove(&queue);
         self.retake.retain(|(_, other)| *other != queue);
         self.resume(intake);
         self.tell_owned();
-        let how = if then == Then::StayAway { Leaving::Outage } else { Leaving::Finished };
-        let lets_go = self.company.lets_go(if was_owned { vec![queue] } else { Vec::new() }, how);
+        let lets_go = how.map(|how| self.company.lets_go(vec![queue], how));
         let (session, prefetch) = (Arc::clone(&self.session), self.settings.prefetch);
         let (over, stalled) = (self.stop_reading.clone(), then == Then::Wait { stalled: true });
         self.tasks.spawn(async move {
             // On a lost channel it fails, and nothing is owed.
-            if holding.channel.flush().await.is_ok() {
+            if holding.channel.flush().await.is_ok()
+                && let Some(lets_go) = lets_go
+            {
                 lets_go.await;
             }
             holding.end().await;
@@ -207,12 +222,14 @@ impl<H: Handler> Generation<H> {
         let holdings: Vec<(Queue, Holding)> = self.holdings.drain().collect();
         if in_order {
             let flushed = futures::future::join_all(holdings.iter().map(async |(queue, holding)| {
-                let owned = matches!(self.owned.get(queue), Some(Ownership::Owned));
-                let flushed = holding.channel.flush().await.is_ok();
-                (owned && flushed).then_some(*queue)
+                let how = self.leaves(*queue, holding, false)?;
+                holding.channel.flush().await.is_ok().then_some((*queue, how))
             }));
-            let finished: Vec<Queue> = flushed.await.into_iter().flatten().collect();
-            self.company.lets_go(finished, Leaving::Finished).await;
+            let flushed: Vec<(Queue, Leaving)> = flushed.await.into_iter().flatten().collect();
+            for how in [Leaving::Finished, Leaving::Outage] {
+                let queues = flushed.iter().filter(|(_, each)| *each == how).map(|(queue, _)| *queue).collect();
+                self.company.lets_go(queues, how).await;
+            }
         }
         futures::future::join_all(holdings.into_iter().map(|(_, holding)| holding.end())).await;
     }

@@ -1,10 +1,12 @@
 //! What a predecessor may still have in flight when nobody knows.
 //!
-//! A successor that finds the predecessor's claims waits for exactly those that are open. When the fleet's memory was emptied
-//! in between there is nothing to find: then the customers of whom something came again wait until any call of the predecessor
-//! must be over. Others go on.
+//! A successor that finds the predecessor's claims waits for exactly those that are open. But a memory that was emptied,
+//! started again or restored from a copy may know nothing of a call that began before: as long as one may still be under way,
+//! the customers of whom something came again wait, unless whoever had the queue before said that all was finished. Others go
+//! on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,7 +15,7 @@ use crate::handler::Handler;
 use crate::session::Delivery;
 use crate::settle::milliseconds;
 use crate::topology::Queue;
-use service::hints::Before;
+use service::hints::{Before, Taken};
 
 /// The customers of one queue that wait, with what has come of them.
 pub(super) struct Precaution {
@@ -23,19 +25,20 @@ pub(super) struct Precaution {
 
 impl<H: Handler> Generation<H> {
     /// A queue was taken over, and these came meanwhile.
-    pub(super) fn begin(&mut self, queue: Queue, before: Option<Before>, waiting: Vec<Delivery>) {
+    pub(super) fn begin(&mut self, queue: Queue, taken: Option<Taken>, waiting: Vec<Delivery>) {
         let longest = self.handler.longest_call();
-        let is_known = match before {
-            Some(Before::Finished | Before::Outage | Before::Lost) => true,
-            Some(Before::Unknown) | None => self.company.is_alone(),
+        let wait = match taken {
+            Some(Taken { before: Before::Finished, .. }) => Duration::ZERO,
+            Some(Taken { remembers, .. }) => longest.saturating_sub(remembers),
+            None => longest,
         };
-        if !is_known && !longest.is_zero() && waiting.iter().any(|delivery| delivery.redelivered) {
+        if !wait.is_zero() && waiting.iter().any(|delivery| delivery.redelivered) {
             tracing::info!(
                 ?queue,
-                wait_ms = milliseconds(longest),
+                wait_ms = milliseconds(wait),
                 "nobody knows what the predecessor had in flight: its customers wait until that must be over"
             );
-            let precaution = Precaution { until: Instant::now() + longest, customers: HashMap::new() };
+            let precaution = Precaution { until: Instant::now() + wait, customers: HashMap::new() };
             self.precautions.insert(queue, precaution);
         }
         for delivery in waiting {

@@ -15,7 +15,7 @@ use crate::settle::jittered;
 use crate::topology::Queue;
 use crate::work::intake::Intake;
 use crate::work::reading::subscribe;
-use service::hints::Before;
+use service::hints::{Before, Taken};
 
 /// Whether deliveries of a queue may be worked on.
 pub(super) enum Ownership {
@@ -26,26 +26,27 @@ pub(super) enum Ownership {
 impl<H: Handler> Generation<H> {
     pub(super) fn take_over(&mut self, queue: Queue) {
         let Some(holding) = self.holdings.get(&queue) else { return };
-        let (number, known, predecessor) = (holding.number, holding.before, self.company.takes(queue));
+        let (number, known, predecessor) = (holding.number, holding.taken, self.company.takes(queue));
         let (settler, handler, probing) =
             (Arc::clone(&self.settler), Arc::clone(&self.handler), Arc::clone(&self.probing));
         self.tasks.spawn(async move {
             let proven = settler.prove(queue).await;
-            let mut before = known;
-            let taken = async {
+            let mut taken = known;
+            let result = async {
                 proven.map_err(soon)?;
-                if before.is_none() {
-                    before = predecessor.await;
+                // Asked again at each try, because the memory may be another by then. How the one before let go was told once.
+                if let Some(now) = predecessor.await {
+                    taken = Some(Taken { before: known.map_or(now.before, |known| known.before), ..now });
                 }
-                let how = before.unwrap_or(Before::Unknown);
+                let how = taken.map_or(Before::Unknown, |taken| taken.before);
                 // All see the same outage: whoever comes next asks first, and takes nothing as long as it lasts.
                 if how == Before::Outage {
                     probing.ask(handler.as_ref()).await?;
                 }
                 handler.took_over(queue, false).await.map_err(soon)
             };
-            let taken = taken.await;
-            Done::TookOver(queue, number, before, taken)
+            let result = result.await;
+            Done::TookOver(queue, number, taken, result)
         });
     }
 
@@ -66,14 +67,14 @@ impl<H: Handler> Generation<H> {
         }
     }
 
-    pub(super) fn took_over(&mut self, queue: Queue, before: Option<Before>, cause: &'static str, intake: &mut Intake) {
+    pub(super) fn took_over(&mut self, queue: Queue, taken: Option<Taken>, cause: &'static str, intake: &mut Intake) {
         self.not_taken.remove(&queue);
         self.resume(intake);
         self.observer.took_over(queue, cause);
-        let taking = self.owned.insert(queue, Ownership::Owned);
+        let waited = self.owned.insert(queue, Ownership::Owned);
         self.tell_owned();
-        if let Some(Ownership::Taking(waiting)) = taking {
-            self.begin(queue, before, waiting);
+        if let Some(Ownership::Taking(waiting)) = waited {
+            self.begin(queue, taken, waiting);
         }
     }
 

@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use queue::error::{Error, PublishError, VisitError};
-use queue::hints::MemoryHints;
 use queue::memory::Memory;
 use queue::message::Message;
 use queue::session::{Broker, Channel, JournalItem, JournalStart, Session, Subscription};
 use queue::topology::{Queue, Target, Topology};
-use service::hints::{Away, Before, Hints, Leaving};
+use service::hints::{Away, Hints, Leaving, Taken};
 use testkit::eventually::eventually;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::hints::MemoryHints;
 use super::{Start, Worker, World, customers, publish};
 use crate::conformance::on_both_backends;
 use crate::stage::{Stage, topology, within};
@@ -197,7 +197,7 @@ impl Hints for TracedHints {
         self.0.went_on(queues).await
     }
 
-    async fn take(&self, queue: u16, member: &str) -> Result<Before, Away> {
+    async fn take(&self, queue: u16, member: &str) -> Result<Taken, Away> {
         self.0.take(queue, member).await
     }
 
@@ -269,40 +269,115 @@ async fn a_worker_that_aborts_leaves_no_clean_mark() {
     next.drain().await;
 }
 
-/// A worker dies in the middle of a customer's order, and another takes over. Returns which orders are handled within some
-/// seconds, and which by the time at which the dead one's call must be over.
-async fn handled_after_a_death(remembered: bool) -> [usize; 2] {
-    let memory = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));
-    let broker = Arc::clone(&memory) as Arc<dyn Broker>;
-    let (world, customers) = (World::new(), customers(&broker));
-    let session = broker.connect().await.expect("a session");
-    let gate = Some(Arc::new(Semaphore::new(0)));
-    let first = Worker::start(&broker, &world, "writer/1", &Start { gate, ..Start::standard() });
-    publish(&session, &customers[..1], 1).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(world.tries("writer/1"), 1);
-    first.task.abort();
-    memory.lose_sessions();
-    let session = broker.connect().await.expect("a session");
-    if !remembered {
-        world.hints.forget();
+/// How long a call of a worker may take.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A worker with an order of the first customer in its hands.
+struct Dying {
+    memory: Arc<Memory>,
+    broker: Arc<dyn Broker>,
+    world: Arc<World>,
+    customers: Vec<(String, Target)>,
+    first: Worker,
+}
+
+impl Dying {
+    /// The fleet's memory is as old as that.
+    async fn start(remembers: Duration) -> Self {
+        let memory = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));
+        let broker = Arc::clone(&memory) as Arc<dyn Broker>;
+        let (world, customers) = (World::new(), customers(&broker));
+        tokio::time::sleep(remembers).await;
+        let session = broker.connect().await.expect("a session");
+        let gate = Some(Arc::new(Semaphore::new(0)));
+        let first = Worker::start(&broker, &world, "writer/1", &Start { gate, ..Start::standard() });
+        publish(&session, &customers[..1], 1).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(world.tries("writer/1"), 1);
+        Self { memory, broker, world, customers, first }
     }
-    let next = Start { longest_call: Duration::from_secs(30), ..Start::standard() };
-    let second = Worker::start(&broker, &world, "writer/2", &next);
-    publish(&session, &customers[..1], 2).await;
-    publish(&session, &customers[1..], 1).await;
-    let mut handled = [0; 2];
-    for (handled, seconds) in handled.iter_mut().zip([10, 22]) {
+
+    /// It dies, and another takes over. More orders come: the customer's next, and one of another customer.
+    async fn dies(&self) -> Worker {
+        self.first.task.abort();
+        self.memory.lose_sessions();
+        let next = self.next("writer/2");
+        let session = self.broker.connect().await.expect("a session");
+        publish(&session, &self.customers[..1], 2).await;
+        publish(&session, &self.customers[1..], 1).await;
+        next
+    }
+
+    fn next(&self, name: &str) -> Worker {
+        let start = Start { longest_call: LONGEST, ..Start::standard() };
+        Worker::start(&self.broker, &self.world, name, &start)
+    }
+
+    /// How many orders are handled in so many seconds more.
+    async fn handled_in(&self, seconds: u64) -> usize {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        *handled = world.count();
+        self.world.count()
     }
-    world.assert_in_order();
-    second.drain().await;
-    handled
 }
 
 #[tokio::test(start_paused = true)]
 async fn customers_of_a_lost_worker_wait_for_its_last_call_only_when_nobody_remembers_it() {
-    assert_eq!(handled_after_a_death(true).await, [3, 3]);
-    assert_eq!(handled_after_a_death(false).await, [1, 3], "the other customer's order does not wait");
+    let remembered = Dying::start(LONGEST).await;
+    let next = remembered.dies().await;
+    assert_eq!(remembered.handled_in(10).await, 3);
+    remembered.world.assert_in_order();
+    next.drain().await;
+
+    let forgotten = Dying::start(LONGEST).await;
+    forgotten.world.hints.forget();
+    let next = forgotten.dies().await;
+    assert_eq!(forgotten.handled_in(10).await, 1, "the other customer's order does not wait");
+    assert_eq!(forgotten.handled_in(18).await, 1, "as long as a call may take since it was forgotten");
+    assert_eq!(forgotten.handled_in(4).await, 3);
+    forgotten.world.assert_in_order();
+    next.drain().await;
+}
+
+/// The worker that waits dies as well, or ends: whoever comes next finds a memory that was told of it, and waits on.
+#[tokio::test(start_paused = true)]
+async fn a_last_call_that_nobody_remembers_is_waited_for_by_every_successor() {
+    for drained in [false, true] {
+        let dying = Dying::start(LONGEST).await;
+        dying.world.hints.forget();
+        let second = dying.dies().await;
+        assert_eq!(dying.handled_in(8).await, 1);
+        if drained {
+            second.drain().await;
+        } else {
+            second.task.abort();
+            dying.memory.lose_sessions();
+        }
+        let third = dying.next("writer/3");
+        assert_eq!(dying.handled_in(18).await, 1, "drained: {drained}");
+        assert_eq!(dying.handled_in(6).await, 3, "drained: {drained}");
+        dying.world.assert_in_order();
+        third.drain().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_told_that_all_was_finished_waits_for_nobody_however_young_the_memory_is() {
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));
+    let (world, customers) = (World::new(), customers(&broker));
+    let session = broker.connect().await.expect("a session");
+    let start = Start { longest_call: LONGEST, prefetch: 4, ..Start::standard() };
+    let slow = Start { time: Duration::from_secs(3), ..start.clone() };
+    let first = Worker::start(&broker, &world, "writer/1", &slow);
+    for number in 1..=5 {
+        publish(&session, &customers, number).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    first.drain().await;
+    let next = Worker::start(&broker, &world, "writer/2", &start);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.count(), 10, "what comes again was not begun");
+    assert_eq!(*world.causes.lock().expect("no panic"), ["first", "handed_over"]);
+    world.assert_in_order();
+    world.assert_each_once();
+    next.drain().await;
 }

@@ -69,6 +69,38 @@ async fn a_standby_that_becomes_active_in_an_outage_asks_before_it_tries_any_ord
     standby.drain().await;
 }
 
+/// It has everything for five minutes, owns nothing, and lets go of it again.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_handed_on_by_whoever_finds_it_and_is_counted_as_no_loss() {
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new(topology(|topology| topology.partitions = 2)));
+    let (world, customers) = (World::new(), customers(&broker));
+    let session = broker.connect().await.expect("a session");
+    let first = Worker::start(&broker, &world, "writer/1", &Start::standard());
+    publish(&session, &customers, 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    world.away.store(true, Ordering::SeqCst);
+    publish(&session, &customers, 2).await;
+    let second = Worker::start(&broker, &world, "writer/2", &Start::standard());
+    tokio::time::sleep(Duration::from_mins(6)).await;
+    let third = Worker::start(&broker, &world, "writer/3", &Start::standard());
+    tokio::time::sleep(Duration::from_mins(8)).await;
+    assert_eq!([world.tries("writer/2"), world.tries("writer/3")], [0, 0]);
+    // A fourth learns it from one that ends before it has taken anything over.
+    let fourth = Worker::start(&broker, &world, "writer/4", &Start::standard());
+    third.drain().await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.tries("writer/4"), 0);
+    world.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(world.count(), 2 * customers.len());
+    let causes = world.causes.lock().expect("no panic").clone();
+    assert!(!causes.contains(&"lost"), "{causes:?}");
+    world.assert_in_order();
+    for worker in [first, second, fourth] {
+        worker.drain().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_stays_away_ends_at_once_when_it_is_told_to() {
     let broker: Arc<dyn Broker> = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));

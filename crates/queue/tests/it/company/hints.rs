@@ -1,46 +1,42 @@
-//! What the workers of a fleet tell each other beside the broker, inside one process.
+//! What the workers of a fleet tell each other beside the broker, inside one process, and what may be wrong with it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use service::hints::{Away, Before, Hints, Leaving};
+use service::hints::{Away, Before, Hints, Leaving, Taken};
 use tokio::time::Instant;
 
-/// Hints inside one process, for simulations of fleets. Tests make faults with it.
+/// Hints inside one process.
 #[derive(Debug, Default)]
-pub struct MemoryHints {
+pub(crate) struct MemoryHints {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     away: bool,
+    since: Instant,
     members: HashMap<String, Instant>,
     went_on: HashMap<u16, Instant>,
     tenures: HashMap<u16, (String, Before)>,
 }
 
 impl MemoryHints {
-    /// Nothing is known yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Does not answer, until told to answer again.
-    pub fn be_away(&self, away: bool) {
+    pub(crate) fn be_away(&self, away: bool) {
         self.lock().away = away;
     }
 
     /// Forgets everything.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut state = self.lock();
         *state = State { away: state.away, ..State::default() };
     }
 
     /// Who is announced.
-    pub fn members(&self) -> Vec<String> {
+    pub(crate) fn members(&self) -> Vec<String> {
         self.lock().live()
     }
 
@@ -51,6 +47,13 @@ impl MemoryHints {
     fn ask(&self) -> Result<MutexGuard<'_, State>, Away> {
         let state = self.lock();
         if state.away { Err(Away("told to by a test".to_owned())) } else { Ok(state) }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let (members, went_on, tenures) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { away: false, since: Instant::now(), members, went_on, tenures }
     }
 }
 
@@ -89,9 +92,11 @@ impl Hints for MemoryHints {
         Ok(queues.iter().map(|queue| state.went_on.get(queue).map(Instant::elapsed)).collect())
     }
 
-    async fn take(&self, queue: u16, member: &str) -> Result<Before, Away> {
-        let before = self.ask()?.tenures.insert(queue, (member.to_owned(), Before::Lost));
-        Ok(before.map_or(Before::Unknown, |(_, before)| before))
+    async fn take(&self, queue: u16, member: &str) -> Result<Taken, Away> {
+        let mut state = self.ask()?;
+        let before = state.tenures.insert(queue, (member.to_owned(), Before::Lost));
+        let before = before.map_or(Before::Unknown, |(_, before)| before);
+        Ok(Taken { before, remembers: state.since.elapsed() })
     }
 
     async fn let_go(&self, queues: &[u16], member: &str, how: Leaving) -> Result<(), Away> {
