@@ -9,20 +9,22 @@ use crate::{crates, none, root, sources};
 /// | Floor | Crates | Must not contain |
 /// |---|---|---|
 /// | 0, the core | `domain` | I/O, async, clock, randomness, environment |
-/// | 1, the edges | `salesforce`, `service`, `queue`, `ledger` | each other, but for `service`; `salesforce` also no orders |
+/// | 1, the edges | `salesforce`, `limio`, `service`, `queue`, `ledger` | each other, but for `service`; `salesforce` and `limio` also no orders |
 /// | 2, the programs | `ingest`, `writer`, `replayer`, `gateway` | each other; protocols of the edges |
 /// | beside | `simulator`, `testkit`, `xtask` | `simulator`: our Salesforce client |
-const FLOORS: [(&str, &[&str]); 12] = [
+const FLOORS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     // `service` alone knows how waits between tries grow. Of `domain` it takes the error atlas and nothing else, so that
     // one table decides what a code means (`salesforce_takes_nothing_but_the_atlas_from_the_core`).
     ("salesforce", &["domain", "service"]),
+    // Speaks HTTP and knows neither orders nor how the house waits.
+    ("limio", &[]),
     ("service", &[]),
     // Their settings are typed and checked where they belong, by `service`.
     ("queue", &["domain", "service"]),
     ("ledger", &["domain", "service"]),
     ("ingest", &["domain", "ledger", "queue", "service"]),
-    ("writer", &["domain", "ledger", "queue", "salesforce", "service"]),
+    ("writer", &["domain", "ledger", "limio", "queue", "salesforce", "service"]),
     ("replayer", &["domain", "ledger", "queue", "salesforce", "service"]),
     ("gateway", &["domain", "queue", "service"]),
     ("simulator", &["service"]),
@@ -35,7 +37,7 @@ const FLOORS: [(&str, &[&str]); 12] = [
 const HOMES: [(&str, &[&str], &str); 5] = [
     ("lapin", &["queue"], "the broker has one home, `queue`"),
     ("redis", &["ledger"], "claims have one home, `ledger`"),
-    ("reqwest", &["salesforce"], "requests to Salesforce go through `salesforce::Client`"),
+    ("reqwest", &["limio", "salesforce"], "requests go through `salesforce::Client` and `limio::Client`"),
     ("jsonwebtoken", &["salesforce"], "sign-in to Salesforce has one home, `salesforce`"),
     ("backoff", &["service"], "waits between tries are computed in one place, `service::intervals`"),
 ];
