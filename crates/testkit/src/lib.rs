@@ -1,5 +1,5 @@
-//! Real parts for tests and the demo: private RabbitMQ and Redis nodes, a TCP proxy that misbehaves on request, and
-//! waiting that is bounded.
+//! Real parts for tests and the demo: private RabbitMQ and Redis nodes, a TCP proxy that misbehaves on request, a
+//! stand-in of Limio's API, and waiting that is bounded.
 //!
 //! Tests run against real services, started by the project itself: no container engine, no machine-wide installation
 //! that is already running, no fixed port. [`Services`] starts one node of each; `cargo xtask services run -- CMD` does
@@ -17,6 +17,7 @@
 pub mod eventually;
 pub mod fleet;
 pub mod install;
+pub mod limio;
 pub mod orders;
 pub mod port;
 pub mod process;
