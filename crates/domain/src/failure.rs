@@ -65,11 +65,15 @@ pub enum Reason {
     Poison,
     /// The broker gave the message up.
     BrokerGaveUp,
+    /// Limio refuses to note which Salesforce records a subscription or customer belongs to. The order is written.
+    IdentityLinkRefused,
+    /// Limio does not answer, or does not accept the credentials.
+    LimioUnavailable,
 }
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::BodyTooLarge,
         Self::InvalidUtf8,
         Self::UnreadableJson,
@@ -96,6 +100,8 @@ impl Reason {
         Self::UnknownSalesforceCode,
         Self::Poison,
         Self::BrokerGaveUp,
+        Self::IdentityLinkRefused,
+        Self::LimioUnavailable,
     ];
 
     /// The wire form.
@@ -127,6 +133,8 @@ impl Reason {
             Self::UnknownSalesforceCode => "unknown_salesforce_code",
             Self::Poison => "poison",
             Self::BrokerGaveUp => "broker_gave_up",
+            Self::IdentityLinkRefused => "identity_link_refused",
+            Self::LimioUnavailable => "limio_unavailable",
         }
     }
 

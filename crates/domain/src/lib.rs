@@ -35,6 +35,7 @@ pub mod envelope;
 pub mod event;
 pub mod failure;
 pub mod fingerprint;
+pub mod link;
 pub mod mapping;
 pub mod order;
 pub mod outcome;

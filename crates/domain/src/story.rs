@@ -196,6 +196,22 @@ pub enum What {
         /// The routing key.
         told: String,
     },
+    /// Limio is told which Salesforce records its subscription and customer belong to, once Limio answers.
+    LinkWaits {
+        /// Why it did not answer, where it was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
+    /// Limio knows the Salesforce records.
+    Linked {
+        /// How many links Limio was asked for; 0 where all were known.
+        links: u32,
+    },
+    /// Limio was not told: it refused, or the queue of links was full.
+    NotLinked {
+        /// What Limio refused, or that there was no room.
+        why: String,
+    },
     /// Steps were not recorded.
     Gap {
         /// How many; 0 where that is not known.

@@ -26,6 +26,8 @@
 //! [`MemoryLedger`] holds the same rules ([`effect`]) in this process, with a clock that tests may set; it serves the
 //! simulation of schedules. Both pass one suite, and generated sequences give equal answers on both.
 //!
+//! Which identities Limio was told of ([`links`]) is remembered as well, to spare it calls: telling it twice is harmless.
+//!
 //! Beside all that the workers tell each other where they are ([`Presence`]): hints, on which nothing depends but how evenly
 //! queues are spread, and how long orders wait for the last call of a worker that died.
 //!
@@ -50,6 +52,7 @@ pub mod budget;
 pub mod contract;
 pub mod effect;
 pub mod grant;
+pub mod links;
 mod memory;
 mod presence;
 pub mod readiness;

@@ -14,7 +14,7 @@ use crate::error::{Error, PublishError, VisitError};
 use crate::journal::entry::{Before, Entry, EntryKind, PUBLISHED};
 use crate::journal::fold::{ClosedLetter, Letter};
 use crate::journal::tail::{JournalTail, messages_at};
-use crate::message::{Message, RELEASE, SEQUENCE_KEY};
+use crate::message::{LINK, Message, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Session};
 use crate::topology::{Target, Topology};
 
@@ -81,7 +81,7 @@ impl DeadLetters {
         Ok(plan)
     }
 
-    /// Publishes a letter without a customer once more, as its publisher did, and resolves it. Headers say which letter it
+    /// Publishes a letter without a customer once more, to where it came from, and resolves it. Headers say which letter it
     /// was and how often it was given up, so that a letter that it becomes again counts on.
     ///
     /// # Errors
@@ -91,7 +91,8 @@ impl DeadLetters {
         let before =
             Before { letter: letter.id.clone(), times_dead: letter.times_dead, first_dead_at: letter.first_dead_at };
         let again = Message { id: Uuid::new_v4().to_string(), ..before.on(message.clone()) };
-        self.session.publish(&Target::Orders, &again).await?;
+        let target = if message.kind.as_deref() == Some(LINK) { Target::Links } else { Target::Orders };
+        self.session.publish(&target, &again).await?;
         self.tail.append(self.about(letter, EntryKind::Resolved { how: PUBLISHED.to_owned() })).await
     }
 

@@ -70,6 +70,11 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (order, what);
     }
 
+    /// The queue of links took [`Verdict::links`], or was full, so that Limio is not told.
+    fn link_queued(&self, job: &Job<Self::Item>, taken: bool) {
+        let _ = (job, taken);
+    }
+
     /// What is announced when an order becomes a dead letter.
     fn letter_announcement(&self, job: &Job<Self::Item>, failure: &Failure, letter: &LetterId) -> Option<Announcement>;
 }
@@ -147,6 +152,9 @@ pub struct Verdict {
     pub settlement: Settlement,
     /// What is announced before it is acknowledged, each confirmed.
     pub announcements: Vec<Announcement>,
+    /// What Limio is to be told, put into the queue of links before the order is acknowledged. It never holds the order up:
+    /// where that queue is full, it is left out, and [`Handler::link_queued`] is told so.
+    pub links: Option<Message>,
     /// How a letter was resolved, in a word: `written`, `rejected`, `already`.
     pub resolution: &'static str,
     /// The ledger says that another process owns the partition. The loop proves its channel, reads the journal up to now,
@@ -159,7 +167,14 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict that announces nothing.
     pub fn of(settlement: Settlement) -> Self {
-        Self { settlement, announcements: Vec::new(), resolution: "written", lost_ownership: false, alone: false }
+        Self {
+            settlement,
+            announcements: Vec::new(),
+            links: None,
+            resolution: "written",
+            lost_ownership: false,
+            alone: false,
+        }
     }
 }
 

@@ -182,6 +182,7 @@ impl Shared {
         match target {
             Target::Orders => self.state().publish_order(message),
             Target::Partition(index) => self.state().publish(Queue::Partition(*index), message),
+            Target::Links => self.state().publish(Queue::Links, message),
             Target::Journal => {
                 let end = self.state().append(message);
                 self.journal_end.send_replace(end);

@@ -24,6 +24,9 @@ pub const REFUSAL: &str = "refusal";
 /// The `type` property of a control message: drain the key in [`SEQUENCE_KEY`] from the journal.
 pub const RELEASE: &str = "causeway.release";
 
+/// The `type` property of a message that says what Limio is to be told.
+pub const LINK: &str = "causeway.link";
+
 /// How much of a publisher's own headers travels on with an order that is refused, held or given up, in bytes.
 pub const KEPT_HEADER_BYTES: usize = 16 * 1024;
 
@@ -71,7 +74,9 @@ impl Message {
             Target::Partition(_) if self.timestamp.is_none() => {
                 Cow::Owned(Self { timestamp: Some(now_ms() / 1000), ..self.clone() })
             }
-            Target::Partition(_) | Target::Orders | Target::Journal | Target::Outcomes(_) => Cow::Borrowed(self),
+            Target::Partition(_) | Target::Orders | Target::Links | Target::Journal | Target::Outcomes(_) => {
+                Cow::Borrowed(self)
+            }
         }
     }
 

@@ -188,6 +188,13 @@ impl Settler {
                     }
                     note(handler, job, || What::Announced { told: announcement.routing_key.to_owned() });
                 }
+                if let Some(links) = &verdict.links {
+                    match self.session.publish(&Target::Links, links).await {
+                        Ok(()) => handler.link_queued(job, true),
+                        Err(PublishError::Refused) => handler.link_queued(job, false),
+                        Err(error) => return unpublished(&error),
+                    }
+                }
                 if let (Some(letter), Some(tail)) = (&job.letter, &self.tail) {
                     let kind = EntryKind::Resolved { how: verdict.resolution.to_owned() };
                     let entry = Entry { message: Message::default(), ..self.letter_entry(job, letter.clone(), kind) };

@@ -158,6 +158,7 @@ pub fn weight(member: &str, queue: Queue) -> u64 {
     let (kind, index) = match queue {
         Queue::Inbox(index) => (b'i', index),
         Queue::Partition(index) => (b'p', index),
+        Queue::Links => (b'l', 0),
     };
     let [high, low] = index.to_be_bytes();
     let bytes = member.bytes().chain([0, kind, high, low]);

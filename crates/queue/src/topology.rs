@@ -40,6 +40,10 @@ pub struct Topology {
     pub inbox_bytes: u64,
     /// What a partition may hold before it refuses `ingest`, in bytes. Default 256 MiB.
     pub partition_bytes: u64,
+    /// Whether the fleet tells Limio which Salesforce records belong to what: then there is a queue of links.
+    pub links: bool,
+    /// What the queue of links may hold, in bytes. Default 64 MiB: more than a hundred thousand orders.
+    pub links_bytes: u64,
     /// How long the journal keeps entries, in days. Default 90.
     pub journal_days: u32,
     /// How much the journal keeps, in bytes; the older end is dropped beyond. Default 20 GiB.
@@ -55,6 +59,8 @@ impl Topology {
             partitions: 32,
             inbox_bytes: 1 << 30,
             partition_bytes: 256 << 20,
+            links: false,
+            links_bytes: 64 << 20,
             journal_days: 90,
             journal_bytes: 20 << 30,
         }
@@ -75,11 +81,12 @@ impl Topology {
         format!("{}.journal", self.namespace)
     }
 
-    /// The name of a queue: `<ns>.inbox.00`, `<ns>.orders.write.00`.
+    /// The name of a queue: `<ns>.inbox.00`, `<ns>.orders.write.00`, `<ns>.links`.
     pub fn queue_name(&self, queue: Queue) -> String {
         match queue {
             Queue::Inbox(index) => format!("{}.inbox.{index:02}", self.namespace),
             Queue::Partition(index) => format!("{}.orders.write.{index:02}", self.namespace),
+            Queue::Links => format!("{}.links", self.namespace),
         }
     }
 
@@ -107,6 +114,8 @@ pub enum Queue {
     Inbox(u16),
     /// In front of `writer`.
     Partition(u16),
+    /// What Limio is to be told of orders that are written.
+    Links,
 }
 
 impl Queue {
@@ -114,6 +123,7 @@ impl Queue {
     pub const fn index(self) -> u16 {
         match self {
             Self::Inbox(index) | Self::Partition(index) => index,
+            Self::Links => 0,
         }
     }
 }
@@ -125,6 +135,8 @@ pub enum Target {
     Orders,
     /// A partition, by queue name. Must be routed.
     Partition(u16),
+    /// The queue of links. Must be routed.
+    Links,
     /// The journal. Must be routed.
     Journal,
     /// The outcomes exchange, with this routing key. Nobody has to listen.
@@ -151,6 +163,7 @@ mod tests {
         let topology = Topology::new(Namespace::parse("acme").expect("a name"));
         assert_eq!(topology.queue_name(Queue::Inbox(3)), "acme.inbox.03");
         assert_eq!(topology.queue_name(Queue::Partition(31)), "acme.orders.write.31");
+        assert_eq!(topology.queue_name(Queue::Links), "acme.links");
         assert_eq!(Namespace::parse("a b"), None);
         assert_eq!(Namespace::parse(""), None);
     }

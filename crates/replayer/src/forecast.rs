@@ -51,6 +51,7 @@ impl Outlook {
             | Reason::QuotaExhausted
             | Reason::LedgerUnavailable
             | Reason::BrokerUnavailable
+            | Reason::LimioUnavailable
             | Reason::AnswerLost
             | Reason::UnknownSalesforceCode => Self::MaySucceed,
             Reason::BodyTooLarge
@@ -65,7 +66,8 @@ impl Outlook {
             | Reason::SalesforceRefused
             | Reason::SalesforceMisconfigured
             | Reason::AuthenticationFailed
-            | Reason::BrokerGaveUp => Self::NeedsCorrection,
+            | Reason::BrokerGaveUp
+            | Reason::IdentityLinkRefused => Self::NeedsCorrection,
             Reason::InvalidUtf8
             | Reason::UnreadableJson
             | Reason::NotAnOrder

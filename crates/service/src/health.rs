@@ -121,7 +121,8 @@ pub(crate) struct Dependencies {
 
 impl Dependencies {
     pub(crate) fn of(health: Health) -> prometheus::Result<Self> {
-        let help = "1 while this process reaches what it depends on, 0 while it does not: rabbitmq, redis, salesforce.";
+        let help =
+            "1 while this process reaches what it depends on, 0 while it does not: rabbitmq, redis, salesforce, limio.";
         let up = IntGaugeVec::new(Opts::new("dependency_up", help), &["dependency"])?;
         Ok(Self { health, up })
     }

@@ -159,7 +159,8 @@ async fn delete(url: &str, topology: &Topology) -> lapin::Result<()> {
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     let queues = topology.inbox_queues().into_iter().chain(topology.partition_queues());
-    let names = queues.map(|queue| topology.queue_name(queue)).chain([topology.journal()]);
+    let names =
+        queues.map(|queue| topology.queue_name(queue)).chain([topology.queue_name(Queue::Links), topology.journal()]);
     for name in names {
         channel.queue_delete(name.into(), QueueDeleteOptions::default()).await?;
     }

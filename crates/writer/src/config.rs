@@ -15,6 +15,7 @@ use service::{Address, Problems};
 
 use crate::gate::QuotaArgs;
 use crate::handler::{HandlerSettings, MAX_BATCH};
+use crate::links::{LimioArgs, Linking};
 use crate::sign_in::{SignIn, SignInArgs};
 
 /// Writes validated Limio orders to Salesforce: effectively once, in order per customer, up to 75 orders per API call.
@@ -29,6 +30,7 @@ use crate::sign_in::{SignIn, SignInArgs};
     after_help = "Secrets come from variables, or from files named by <VARIABLE>_FILE:\n  \
         CAUSEWAY_SALESFORCE_CLIENT_SECRET   client-credentials and refresh-token\n  \
         CAUSEWAY_SALESFORCE_JWT_KEY         jwt-bearer: the PEM private key\n  \
+        CAUSEWAY_LIMIO_CLIENT_SECRET        with CAUSEWAY_LIMIO_URL: the client's secret\n  \
         CAUSEWAY_SALESFORCE_TOKEN_KEY       shares one sign-in among all writers, sealed in Redis with this key:\n  \
         \x20                                   32 bytes in base64; several lines to change it, the first one seals\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
@@ -68,6 +70,9 @@ pub struct Args {
     salesforce_deadline: String,
 
     #[command(flatten)]
+    limio: LimioArgs,
+
+    #[command(flatten)]
     quota: QuotaArgs,
 
     /// Most orders per API call, 1 to 75. Fewer go while Salesforce refuses many, or takes longer than 10 s.
@@ -105,6 +110,7 @@ pub struct Config {
     pub(crate) patience: Duration,
     pub(crate) salesforce: ClientSettings,
     pub(crate) sign_in: SignIn,
+    pub(crate) limio: Linking,
     pub(crate) handler: HandlerSettings,
     pub(crate) batches: BatchSettings,
     pub(crate) prefetch: u16,
@@ -139,6 +145,7 @@ impl Config {
         let deadline = problems.duration("CAUSEWAY_SALESFORCE_DEADLINE", &args.salesforce_deadline);
         let api_version = problems.number("CAUSEWAY_SALESFORCE_API_VERSION", &args.salesforce_api_version, 52..=999);
         let sign_in = args.sign_in.read(problems);
+        let limio = args.limio.read(problems);
         let batch = problems.number("CAUSEWAY_BATCH_ORDERS", &args.batch_orders, 1..=MAX_BATCH as u64);
         let in_flight = problems.number("CAUSEWAY_IN_FLIGHT", &args.in_flight, 1..=20);
         let linger = problems.duration("CAUSEWAY_LINGER", &args.linger);
@@ -157,8 +164,10 @@ impl Config {
             );
             return None;
         }
+        let mut fleet = fleet?;
+        fleet.topology.links = matches!(limio, Some(Linking::On(_)));
         Some(Self {
-            fleet: fleet?,
+            fleet,
             redis: redis?,
             story_kept: story_kept?,
             order_processing: args.order_processing,
@@ -171,6 +180,7 @@ impl Config {
                 client_name: concat!("causeway-writer/", env!("CARGO_PKG_VERSION")).to_owned(),
             },
             sign_in: sign_in?,
+            limio: limio?,
             handler: HandlerSettings {
                 decode: DecodeSettings::inside_fleet(tenant?),
                 lease: lease?,

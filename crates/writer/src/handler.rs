@@ -2,6 +2,7 @@
 
 mod admission;
 mod duplicate;
+mod link;
 mod look_up;
 mod publish;
 mod question;
@@ -40,6 +41,7 @@ use self::suspects::Suspects;
 use crate::attempt::{Attempt, Stage};
 use crate::duplicates::decided::Decided;
 use crate::gate::Gate;
+use crate::links::LinkMetrics;
 use crate::metrics::Metrics;
 use crate::outcome::{Probes, not_written, of_error};
 
@@ -84,6 +86,8 @@ pub struct OrderWriter {
     stories: Arc<dyn Recorder>,
     /// Requests that this process has sent with orders.
     calls: AtomicU64,
+    /// Where Limio is told of orders that are written, what is counted of that.
+    links: Option<Arc<LinkMetrics>>,
 }
 
 impl OrderWriter {
@@ -112,7 +116,14 @@ impl OrderWriter {
             events_lost: AtomicBool::new(false),
             stories: Arc::new(Unrecorded),
             calls: AtomicU64::new(0),
+            links: None,
         }
+    }
+
+    /// The same writer, which has Limio told of orders that are written.
+    #[must_use]
+    pub(crate) fn linked_by(self, links: Arc<LinkMetrics>) -> Self {
+        Self { links: Some(links), ..self }
     }
 
     /// The same writer, which tells what happens to each order.
@@ -225,6 +236,7 @@ impl OrderWriter {
                 self.note_end(attempt, ending);
             }
             let event = &attempt.event;
+            verdict.links = self.links_of(event, ending);
             let told = OutcomeEvent::of_result(
                 self.settings.decode.tenant.clone(),
                 event.order_id().clone(),
@@ -294,6 +306,10 @@ impl Handler for OrderWriter {
 
     async fn handle(&self, _session: &Arc<dyn Session>, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
         self.admit(jobs).await
+    }
+
+    fn link_queued(&self, job: &Job<OrderEvent>, taken: bool) {
+        self.note_links(job, taken);
     }
 
     fn note(&self, order: &str, what: What) {
@@ -441,6 +457,6 @@ fn in_graph(processing: &OrderProcessing) -> bool {
 
 fn partition(queue: Queue) -> u16 {
     match queue {
-        Queue::Partition(index) | Queue::Inbox(index) => index,
+        Queue::Partition(_) | Queue::Inbox(_) | Queue::Links => queue.index(),
     }
 }

@@ -7,6 +7,9 @@
 //! what has to be written, and sends many orders in one composite graph request, each order one all-or-none graph. What
 //! comes back is folded into one outcome per order; `domain` decides what becomes of it; the queue settles it.
 //!
+//! With Limio's API in the settings, each order that is written leaves a task in the queue of links, from which Limio is told
+//! which Salesforce records the order's subscription and customer belong to.
+//!
 //! # Invariants
 //!
 //! * Nothing is sent without a claim, and nothing is acknowledged before its claim is closed.
@@ -33,6 +36,7 @@
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 //! * An order that three processes died with goes alone, one such order at a time; after five it is a letter. Deaths are
 //!   counted in the ledger, by claims that another owner finds left open, and are no attempts.
+//! * No order waits for Limio, and none is acknowledged before its links are in their queue, unless that is full.
 //! * Whether the org has the fields of the order's record is looked at once per start, for one API call.
 
 mod attempt;
@@ -43,6 +47,7 @@ mod fleet_tokens;
 mod gate;
 mod grant_file;
 pub mod handler;
+mod links;
 mod metrics;
 mod org_check;
 mod outcome;
@@ -55,7 +60,8 @@ mod transfers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::story::Recorder;
+use domain::story::{Recorder, Unrecorded};
+use ledger::links::KnownLinks;
 use ledger::stories::{Stories, StoryRecorder};
 use ledger::{Ledger, Presence};
 use queue::work::{Letters, Peers, Stop, WorkSettings};
@@ -66,6 +72,7 @@ use service::{Lifecycle, Stopped};
 pub use crate::config::{Args, Config};
 use crate::gate::{Gate, GateSettings, Gauges};
 use crate::handler::OrderWriter;
+use crate::links::{LinkMetrics, Linking};
 use crate::metrics::Metrics;
 use crate::sign_in::SignIn;
 
@@ -102,26 +109,57 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     gate.follow(&lifecycle);
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
     let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
+    let recorder = stories.as_ref().map(|stories| Arc::clone(stories) as Arc<dyn Recorder>);
+    let known_links = KnownLinks::beside(&ledger);
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
 
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
     let processing = reload::follow(config.processing, config.order_processing, &lifecycle);
     let mut handler = OrderWriter::new(config.handler, client, ledger, processing, Arc::clone(&metrics), gate);
-    if let Some(stories) = &stories {
-        handler = handler.recorded_by(Arc::clone(stories) as Arc<dyn Recorder>);
+    if let Some(recorder) = &recorder {
+        handler = handler.recorded_by(Arc::clone(recorder));
     }
+    let linking = match config.limio {
+        Linking::Off => None,
+        Linking::On(settings) => {
+            let client = limio::Client::new(settings.client).map_err(|error| Stopped::settings(error.to_string()))?;
+            let metrics = LinkMetrics::register(lifecycle.registry(), lifecycle.health().clone())
+                .map_err(|error| Stopped::failed(error.to_string()))?;
+            let metrics = Arc::new(metrics);
+            handler = handler.linked_by(Arc::clone(&metrics));
+            let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;
+            Some(((client, settings.retry), broker, metrics))
+        }
+    };
     let work = WorkSettings {
         queues: config.fleet.topology.partition_queues(),
         prefetch: config.prefetch,
         batches: config.batches,
         letters: Letters::Block,
-        by: name,
+        by: name.clone(),
         peers: Some(peers),
         patience: config.patience,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
-    let worked = queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop).await;
+    let (draining, aborting) = (stop.draining.child_token(), stop.aborting.clone());
+    let orders = queue::work::run(Arc::new(broker), Arc::new(handler), work, metrics, stop);
+    let worked = match linking {
+        None => orders.await,
+        Some((client, broker, metrics)) => {
+            let stop = Stop { draining: draining.clone(), aborting };
+            let recorder = recorder.unwrap_or_else(|| Arc::new(Unrecorded));
+            let links = links::run(client, known_links, broker, (name, config.patience), recorder, metrics, stop);
+            // Links end with the orders.
+            let orders = async {
+                let worked = orders.await;
+                draining.cancel();
+                worked
+            };
+            let (worked, linked) = tokio::join!(orders, links);
+            worked.and(linked)
+        }
+    };
     if let Some(stories) = stories {
         stories.close(StoryRecorder::CLOSE).await;
     }

@@ -367,7 +367,9 @@ impl ErrorTexts {
             | Reason::AnswerLost
             | Reason::UnknownSalesforceCode
             | Reason::Poison
-            | Reason::BrokerGaveUp => None,
+            | Reason::BrokerGaveUp
+            | Reason::IdentityLinkRefused
+            | Reason::LimioUnavailable => None,
         }
     }
 }

@@ -122,6 +122,9 @@ impl Standing {
             !matches!(
                 what,
                 What::Announced { .. }
+                    | What::LinkWaits { .. }
+                    | What::Linked { .. }
+                    | What::NotLinked { .. }
                     | What::Gap { .. }
                     | What::Cut { .. }
                     | What::Unknown
@@ -214,6 +217,9 @@ impl Standing {
                 Self::of(told, &place, now, moment)
             }
             What::Announced { .. }
+            | What::LinkWaits { .. }
+            | What::Linked { .. }
+            | What::NotLinked { .. }
             | What::Gap { .. }
             | What::Cut { .. }
             | What::Unknown

@@ -132,6 +132,9 @@ fn progress(what: &What) -> Option<usize> {
         | What::Released { .. }
         | What::Closed { .. }
         | What::Announced { .. }
+        | What::LinkWaits { .. }
+        | What::Linked { .. }
+        | What::NotLinked { .. }
         | What::Gap { .. }
         | What::Cut { .. }
         | What::Unknown => None,

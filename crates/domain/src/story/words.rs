@@ -26,6 +26,9 @@ impl What {
             Self::Released { .. } => "released",
             Self::Closed { .. } => "closed",
             Self::Announced { .. } => "announced",
+            Self::LinkWaits { .. } => "link waits",
+            Self::Linked { .. } => "linked",
+            Self::NotLinked { .. } => "not linked",
             Self::Gap { .. } => "gap",
             Self::Cut { .. } => "cut",
             Self::Unknown => "unknown",
@@ -107,6 +110,12 @@ impl What {
             Self::Released { letter, operator } => format!("letter {letter}{}", behind(", by ", operator.as_deref())),
             Self::Closed { letter, how, why } => format!("letter {letter}: {how}{}", behind(", ", why.as_deref())),
             Self::Announced { told } => told.clone(),
+            Self::LinkWaits { reason: None } => "for its turn to be told to Limio".to_owned(),
+            Self::LinkWaits { reason: Some(reason) } => format!("{reason}; it is tried again"),
+            Self::Linked { links: 0 } => "Limio knew the Salesforce records".to_owned(),
+            Self::Linked { links: 1 } => "Limio knows the Salesforce record, 1 link".to_owned(),
+            Self::Linked { links } => format!("Limio knows the Salesforce records, {links} links"),
+            Self::NotLinked { why } => why.clone(),
             Self::Gap { steps, missing } => {
                 let count = match steps {
                     0 => "steps not recorded".to_owned(),

@@ -38,15 +38,17 @@ pub(super) struct State {
     journal: Journal,
     sessions: HashMap<SessionId, CancellationToken>,
     last_id: u64,
-    /// Of the sessions that take from inboxes, and from partitions.
-    prefetch: [HashMap<SessionId, u16>; 2],
+    /// Of the sessions that take from inboxes, from partitions, and from the queue of links.
+    prefetch: [HashMap<SessionId, u16>; 3],
 }
 
 impl State {
     pub(super) fn new(topology: &Topology) -> Self {
         let inboxes = topology.inbox_queues().into_iter().map(|queue| (queue, topology.inbox_bytes));
         let partitions = topology.partition_queues().into_iter().map(|queue| (queue, topology.partition_bytes));
-        let queues = inboxes.chain(partitions).map(|(queue, limit)| (queue, Waiting::new(limit))).collect();
+        let links = topology.links.then_some((Queue::Links, topology.links_bytes));
+        let queues =
+            inboxes.chain(partitions).chain(links).map(|(queue, limit)| (queue, Waiting::new(limit))).collect();
         let journal = Journal { limit: topology.journal_bytes, ..Journal::default() };
         Self {
             inboxes: topology.inboxes,
@@ -65,10 +67,11 @@ impl State {
 
     /// The prefetch of the fleet for queues of this kind: that of the sessions which are there, or else this one.
     pub(super) fn agree_on_prefetch(&mut self, session: SessionId, kind: Queue, prefetch: u16) -> u16 {
-        let [inboxes, partitions] = &mut self.prefetch;
+        let [inboxes, partitions, links] = &mut self.prefetch;
         let fleet = match kind {
             Queue::Inbox(_) => inboxes,
             Queue::Partition(_) => partitions,
+            Queue::Links => links,
         };
         let agreed = fleet.values().next().copied().unwrap_or(prefetch);
         if agreed == prefetch {

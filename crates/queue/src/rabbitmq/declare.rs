@@ -105,6 +105,7 @@ fn kind_of(queue: Queue) -> &'static str {
     match queue {
         Queue::Inbox(_) => "inbox",
         Queue::Partition(_) => "partition",
+        Queue::Links => "links",
     }
 }
 
@@ -129,6 +130,11 @@ pub(super) fn things(topology: &Topology) -> Vec<Thing> {
     for queue in topology.partition_queues() {
         let name = topology.queue_name(queue);
         things.push(Thing::Queue { arguments: queue_arguments(topology, topology.partition_bytes), queue, name });
+    }
+    if topology.links {
+        let name = topology.queue_name(Queue::Links);
+        let arguments = queue_arguments(topology, topology.links_bytes);
+        things.push(Thing::Queue { arguments, queue: Queue::Links, name });
     }
     things
 }
@@ -304,7 +310,7 @@ impl Thing {
             Self::Prefetch { name, kind, .. } => {
                 let who = match kind {
                     Queue::Inbox(_) => "ingest",
-                    Queue::Partition(_) => "writer",
+                    Queue::Partition(_) | Queue::Links => "writer",
                 };
                 format!(
                     "Start with the number that the fleet has (CAUSEWAY_PREFETCH, --prefetch). To change it: stop every {who} \
@@ -321,6 +327,7 @@ impl Thing {
                 let before = match queue {
                     Queue::Inbox(_) => "the publishers, let ingest empty it, and stop ingest",
                     Queue::Partition(_) => "ingest, let the writers empty it, and stop the writers",
+                    Queue::Links => "ingest, let the writers empty it and the partitions, and stop the writers",
                 };
                 format!(
                     "Start with the value that the broker has; or stop {before}; when rabbitmqctl list_queues -p \
@@ -413,7 +420,7 @@ mod tests {
 
     #[test]
     fn every_queue_has_every_argument_that_keeps_order_and_loses_nothing() {
-        let topology = Topology::new(Namespace::parse("a").expect("a name"));
+        let topology = Topology { links: true, ..Topology::new(Namespace::parse("a").expect("a name")) };
         let arguments = queue_arguments(&topology, 7);
         let expected = [
             ("x-queue-type", text("quorum")),

@@ -36,6 +36,7 @@ impl Route {
         match target {
             Target::Orders => Self { exchange: topology.orders_exchange(), key: String::new(), mandatory: true },
             Target::Partition(index) => queue(topology.queue_name(crate::topology::Queue::Partition(*index))),
+            Target::Links => queue(topology.queue_name(crate::topology::Queue::Links)),
             Target::Journal => queue(topology.journal()),
             Target::Outcomes(key) => {
                 Self { exchange: topology.outcomes_exchange(), key: (*key).to_owned(), mandatory: false }

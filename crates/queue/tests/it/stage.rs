@@ -186,12 +186,12 @@ async fn delete(topology: &Topology) {
         .chain(&topology.partition_queues())
         .map(|queue| topology.queue_name(*queue))
         .collect();
-    queues.push(topology.journal());
+    queues.extend([topology.journal(), topology.queue_name(Queue::Links)]);
     for queue in queues {
         let _ = channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await;
     }
     let mark = format!("{}.topology", topology.namespace);
-    let prefetch = ["inbox", "partition"].map(|kind| format!("{mark}.{kind}-prefetch"));
+    let prefetch = ["inbox", "partition", "links"].map(|kind| format!("{mark}.{kind}-prefetch"));
     let exchanges = [topology.orders_exchange(), topology.outcomes_exchange(), mark];
     for exchange in exchanges.into_iter().chain(prefetch) {
         let _ = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;

@@ -227,7 +227,9 @@ fn one_day(story: &Story, zone: &TimeZone) -> Option<String> {
 const fn tone(what: &What) -> Tone {
     match what {
         What::Settled { .. } => Tone::Good,
-        What::Dead { .. } | What::Refused { .. } | What::Conflicted | What::Gap { .. } => Tone::Bad,
+        What::Dead { .. } | What::Refused { .. } | What::Conflicted | What::NotLinked { .. } | What::Gap { .. } => {
+            Tone::Bad
+        }
         What::Waits { .. } | What::Paused { .. } | What::PartitionFull | What::Busy { .. } | What::Parked { .. } => {
             Tone::Waiting
         }
@@ -244,6 +246,8 @@ const fn tone(what: &What) -> Tone {
         | What::Released { .. }
         | What::Closed { .. }
         | What::Announced { .. }
+        | What::LinkWaits { .. }
+        | What::Linked { .. }
         | What::Cut { .. }
         | What::Unknown => Tone::Plain,
     }

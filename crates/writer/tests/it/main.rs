@@ -4,6 +4,7 @@ mod calls;
 mod customers;
 mod duplicates;
 mod letters;
+mod links;
 mod lost_answers;
 mod memories;
 mod org_check;

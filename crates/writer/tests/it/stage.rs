@@ -15,11 +15,13 @@ use serde_json::{Map, Value};
 use service::{Exit, Lifecycle, Problems};
 use simulator::{Control, Fault, FaultKind, LoggedRequest, PublishedEvent, Simulator};
 use testkit::fleet::{Outcomes, Told};
+use testkit::limio::Limio;
 use testkit::process::Identity;
 use testkit::proxy::TcpProxy;
 use testkit::{Fleet, eventually_some, orders};
 
 const SECRET: &str = "CAUSEWAY_SALESFORCE_CLIENT_SECRET";
+const LIMIO_SECRET: &str = "CAUSEWAY_LIMIO_CLIENT_SECRET";
 
 /// Retries that do not keep a test waiting.
 pub(crate) const QUICK: &str = "[retry]\nmax_attempts = 20\ninitial_seconds = 0.1\nmax_seconds = 0.2\n";
@@ -91,6 +93,14 @@ impl Stage {
         self
     }
 
+    /// With a Limio that is told which records belong to what.
+    pub(crate) fn linked_to(self, limio: &Limio) -> Self {
+        self.set("CAUSEWAY_LIMIO_URL", limio.url())
+            .set("CAUSEWAY_LIMIO_CLIENT_ID", testkit::limio::CLIENT_ID)
+            .set(LIMIO_SECRET, testkit::limio::CLIENT_SECRET)
+            .set("CAUSEWAY_LIMIO_RETRY", "20ms")
+    }
+
     /// With a Redis of its own.
     pub(crate) fn on_redis(mut self, url: &str) -> Self {
         url.clone_into(&mut self.redis_url);
@@ -135,13 +145,18 @@ impl Stage {
 
     /// A writer inside this process.
     pub(crate) fn writer(&self) -> Writer {
-        let settings = self.settings.iter().filter(|(name, _)| name != "CAUSEWAY_ADMIN_LISTEN");
+        let flag = |name: &str| name != "CAUSEWAY_ADMIN_LISTEN" && name != LIMIO_SECRET;
+        let settings = self.settings.iter().filter(|(name, _)| flag(name));
         let flags = settings.flat_map(|(name, value)| {
             let flag = name.trim_start_matches("CAUSEWAY_").to_lowercase().replace('_', "-");
             [format!("--{flag}"), value.clone()]
         });
         let args = Args::parse_from(["causeway-writer".to_owned()].into_iter().chain(flags));
-        let mut problems = Problems::with_environment([(SECRET, "causeway-dev-secret")]);
+        let secret = (SECRET, "causeway-dev-secret");
+        let mut problems = match self.settings.iter().find(|(name, _)| name == LIMIO_SECRET) {
+            Some((_, limio)) => Problems::with_environment([secret, (LIMIO_SECRET, limio)]),
+            None => Problems::with_environment([secret]),
+        };
         let config = Config::read(args, &mut problems).unwrap_or_else(|| panic!("{problems}"));
         let lifecycle = Lifecycle::new();
         lifecycle.spawn("writer", causeway_writer::run(config, lifecycle.clone()));
@@ -300,6 +315,20 @@ impl Writer {
     /// Waits until intake is paused; returns why.
     pub(crate) async fn pauses(&self) -> String {
         eventually_some("intake to pause", async || self.paused_by()).await
+    }
+
+    /// What `/ready` says beside its conditions.
+    pub(crate) fn notice(&self, name: &str) -> Option<String> {
+        self.0.health().notices().remove(name)
+    }
+
+    /// How many links came to this.
+    pub(crate) fn links(&self, result: &str) -> f64 {
+        let families = self.0.registry().gather();
+        let links = families.iter().filter(|family| family.name() == "causeway_identity_links_total");
+        let metrics = links.flat_map(prometheus::proto::MetricFamily::get_metric);
+        let of = metrics.filter(|metric| metric.get_label().iter().any(|label| label.value() == result));
+        of.map(|metric| metric.get_counter().get_value()).sum()
     }
 
     /// How many orders it has taken and not settled.
