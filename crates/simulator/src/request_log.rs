@@ -29,7 +29,9 @@ pub struct LoggedRequest {
     pub nodes: usize,
     /// Milliseconds that the latency model drew for the request, those of its rows apart; the same seed draws the same.
     pub latency_ms: u64,
-    /// The rows that the nodes of its graphs address: `Account/LimioId__c/id-1`, or a record id in place of the last two.
+    /// The rows that a graph, a composite request, a collection or a request for one row names: those it addresses, as
+    /// `Account/LimioId__c/id-1` or with a record id in place of the last two, and of those it makes each external id in the
+    /// body, and each field of the setting `logged_fields`, in the same form.
     pub rows: Vec<String>,
     /// Name of the fault that was applied, if any.
     pub fault: Option<String>,

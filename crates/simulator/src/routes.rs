@@ -15,6 +15,7 @@ pub(crate) mod oauth;
 pub(crate) mod page;
 pub(crate) mod query;
 pub(crate) mod replication;
+mod rows;
 pub(crate) mod soap;
 pub(crate) mod sobjects;
 pub(crate) mod tree;
@@ -85,7 +86,7 @@ pub(crate) struct Size {
     pub(crate) nodes: usize,
     /// Milliseconds that the latency model drew for it, rows apart.
     pub(crate) latency_ms: u64,
-    /// The rows that nodes of graphs address.
+    /// The rows that it names.
     pub(crate) rows: Vec<String>,
 }
 

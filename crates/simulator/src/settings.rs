@@ -95,6 +95,8 @@ pub struct Settings {
     pub state_country_picklists: bool,
     /// Fields hidden from the integration user, as `Object.Field`; they look unknown.
     pub hidden_fields: Vec<String>,
+    /// Fields whose values in bodies the request log tells, as it tells external ids, as `Object.Field`.
+    pub logged_fields: Vec<String>,
     /// Language of error messages.
     pub language: Language,
     /// HTTP status of `STORAGE_LIMIT_EXCEEDED`: 400 or 403.
@@ -204,6 +206,7 @@ impl Default for Settings {
             person_accounts: true,
             state_country_picklists: false,
             hidden_fields: Vec::new(),
+            logged_fields: Vec::new(),
             language: Language::English,
             storage_limit_status: 400,
             read_only_fields: Vec::new(),
@@ -290,6 +293,11 @@ impl Settings {
 
     pub(crate) fn hides(&self, object: &str, field: &str) -> bool {
         names(&self.hidden_fields, object, field)
+    }
+
+    /// The request log tells the field's values.
+    pub(crate) fn logs(&self, object: &str, field: &str) -> bool {
+        names(&self.logged_fields, object, field)
     }
 
     /// Field-level security lets the user read the field only.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::data::Resource;
-use super::{Size, sobjects};
+use super::{Size, rows, sobjects};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::events;
@@ -33,6 +33,7 @@ enum Row {
 pub(crate) async fn run(org: &Arc<Org>, resource: &Resource, call: &Call, size: &mut Size) -> Reply {
     size.nodes =
         resource.body.as_ref().and_then(|body| body.get("records")).and_then(Value::as_array).map_or(1, Vec::len);
+    size.rows = resource.body.as_ref().map_or_else(Vec::new, |body| rows::of_records(org, body, &call.settings));
     let mut transaction = Transaction::begin(org);
     let reply = handle(org, &mut transaction, resource, call).await;
     if reply.is_success() {

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::data::{Resource, batch_size, header_text, split_path, version_refusal};
-use super::{Size, collections, conditional, query, sobjects};
+use super::{Size, collections, conditional, query, rows, sobjects};
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
 use crate::form::Form;
@@ -63,6 +63,7 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
         Err(reply) => return reply,
     };
     size.nodes = parts.len();
+    size.rows = parts.iter().flat_map(|part| rows::of_part(org, part, &call.settings)).collect();
     let mut results = Results::new(&call);
     let mut replies: Vec<(String, Reply)> = Vec::with_capacity(parts.len());
     let mut failed = false;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Incoming, Size, batch, bulk, collections, composite, conditional, graph, headers, json_response, limit_info, query,
-    sobjects, text_response, tree, ui,
+    rows, sobjects, text_response, tree, ui,
 };
 use crate::api_error::ApiError;
 use crate::call::{Call, DuplicateOptions};
@@ -224,6 +224,9 @@ pub(crate) async fn alone(org: &Arc<Org>, resource: &Resource, call: &Call, size
         ["query" | "queryAll", ..] => query::handle(org, None, resource, call).await.into(),
         ["sobjects", ..] => {
             size.nodes = 1;
+            if !matches!(parts.get(2), Some(&("describe" | "deleted" | "updated"))) {
+                size.rows = rows::of_address(org, &parts[1..].join("/"), resource.body.as_ref(), &call.settings);
+            }
             let mut transaction = Transaction::begin(org);
             let reply = sobjects::handle(org, &mut transaction, resource, call).await;
             if reply.is_success() {

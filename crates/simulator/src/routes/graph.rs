@@ -6,12 +6,11 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::composite::{Part, parse_part};
 use super::data::{Resource, split_path, version_refusal};
-use super::{Size, sobjects};
+use super::{Size, rows, sobjects};
 use crate::api_error::ApiError;
 use crate::call::Call;
 use crate::form::Form;
@@ -70,7 +69,8 @@ pub(crate) async fn handle(
     };
     size.graphs = graphs.len();
     size.nodes = graphs.iter().map(|graph| graph.nodes.len()).sum();
-    size.rows = graphs.iter().flat_map(|graph| &graph.nodes).filter_map(|node| addressed_row(&node.url)).collect();
+    let nodes = graphs.iter().flat_map(|graph| &graph.nodes);
+    size.rows = nodes.flat_map(|node| rows::of_part(org, node, &call.settings)).collect();
     call.in_graph = true;
     let mut answers = Vec::with_capacity(graphs.len());
     let mut failed = 0;
@@ -93,12 +93,6 @@ pub(crate) async fn handle(
         ]));
     }
     Reply::json(200, named([("graphs", Value::Array(answers))]))
-}
-
-/// The row that a node's URL addresses, from the object on; a node that makes a row addresses none.
-fn addressed_row(url: &str) -> Option<String> {
-    let (_, address) = url.split_once("/sobjects/")?;
-    address.contains('/').then(|| percent_decode_str(address).decode_utf8_lossy().into_owned())
 }
 
 /// An object of these members.

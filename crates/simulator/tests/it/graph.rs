@@ -43,6 +43,42 @@ async fn the_request_log_tells_which_rows_the_graphs_of_a_request_address() {
 }
 
 #[tokio::test]
+async fn the_request_log_names_the_rows_that_a_request_makes_by_what_its_body_says_of_them() {
+    let number = "i42as__OrderEvent__e.i42as__OrderNumber__c".to_owned();
+    let org = Client::with_settings(|settings| settings.logged_fields = vec![number]).await;
+    let told = || org.control().requests().pop().map(|request| request.rows).unwrap_or_default();
+    let order = |n: usize| json!({ "LimioId__c": format!("order-{n}"), "OrderType__c": "new" });
+    let event = |n: usize| json!({ "i42as__OrderNumber__c": format!("N{n}/2") });
+    let make = |reference: &str, object: &str, body: Value| {
+        let url = format!("/services/data/v62.0/sobjects/{object}");
+        json!({ "method": "POST", "url": url, "referenceId": reference, "body": body })
+    };
+    let rows = |n: usize| {
+        [format!("LimioOrder__c/LimioId__c/order-{n}"), format!("i42as__OrderEvent__e/i42as__OrderNumber__c/N{n}/2")]
+    };
+    let parts = |n| json!([make("ord", "LimioOrder__c", order(n)), make("evt", "i42as__OrderEvent__e", event(n))]);
+    send(&org, vec![json!({ "graphId": "g", "compositeRequest": parts(1) })]).await;
+    assert_eq!(told(), rows(1));
+    org.post("composite", json!({ "compositeRequest": parts(2) })).await;
+    assert_eq!(told(), rows(2));
+    let of = |object: &str, mut fields: Value| {
+        fields["attributes"] = json!({ "type": object });
+        fields
+    };
+    let records = [of("LimioOrder__c", order(3)), of("i42as__OrderEvent__e", event(3))];
+    org.post("composite/sobjects", json!({ "records": records })).await;
+    assert_eq!(told(), rows(3));
+    let (_, answer) = org.post("sobjects/LimioOrder__c", order(4)).await;
+    assert_eq!(told(), rows(4)[..1]);
+    let id = answer["id"].as_str().unwrap();
+    let records = [of("LimioOrder__c", json!({ "Id": id, "OrderType__c": "renew" }))];
+    org.call("PATCH", "composite/sobjects", Some(json!({ "records": records }))).await;
+    assert_eq!(told(), [format!("LimioOrder__c/{id}")]);
+    org.get("sobjects/LimioOrder__c/describe").await;
+    assert_eq!(told(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_failed_graph_leaves_nothing_and_its_neighbours_stand() {
     let org = Client::new().await;
     let (_, body) = send(&org, vec![order_graph(0), bad_graph(1), order_graph(2)]).await;
