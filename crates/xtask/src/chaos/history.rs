@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
-use super::overlaps::Request;
+use super::requests::Request;
 use crate::demo::generator::Script;
 use crate::demo::reconcile::Evidence;
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-use super::schedule::{Fault, Kind};
+use super::schedule::{Fault, Kind, Subject};
 
 /// A fault that cannot begin within this of its time does not fall.
 const LATEST: Duration = Duration::from_secs(5);
@@ -14,6 +15,32 @@ const LATEST: Duration = Duration::from_secs(5);
 /// Filled from everywhere while faults fall.
 #[derive(Debug, Default)]
 pub(crate) struct Journal(Mutex<Entries>);
+
+/// A fault as it fell.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    pub(crate) kind: Kind,
+    pub(crate) subject: Subject,
+    /// In milliseconds since 1970.
+    pub(crate) from: i64,
+    /// When it was over; `None` while it lasts.
+    pub(crate) to: Option<i64>,
+    /// When it was planned, which with its subject makes it one of its kind.
+    at: Duration,
+}
+
+impl Span {
+    /// One for a test.
+    #[cfg(test)]
+    pub(crate) fn of(kind: Kind, subject: Subject, from: i64, to: i64) -> Self {
+        Self { kind, subject, from, to: Some(to), at: Duration::ZERO }
+    }
+
+    /// Whether it lasted at any time between these two.
+    pub(crate) fn touches(&self, from: i64, to: i64) -> bool {
+        self.from <= to && self.to.is_none_or(|end| end >= from)
+    }
+}
 
 /// What a journal holds.
 #[derive(Debug, Default, Clone)]
@@ -26,6 +53,8 @@ pub(crate) struct Entries {
     pub(crate) failures: Vec<String>,
     /// What is worth telling and no failure.
     pub(crate) notes: Vec<String>,
+    /// When each fell.
+    pub(crate) spans: Vec<Span>,
     /// The last one that fell.
     pub(crate) last: Option<Fault>,
     /// How many did not fall because their subject had not recovered from another.
@@ -54,6 +83,16 @@ impl Journal {
         let mut entries = self.entries();
         *entries.fallen.entry(fault.kind).or_default() += 1;
         entries.last = Some(*fault);
+        let Fault { at, kind, subject, .. } = *fault;
+        entries.spans.push(Span { kind, subject, from: Timestamp::now().as_millisecond(), to: None, at });
+    }
+
+    /// A fault is over, and its subject at work again.
+    pub(crate) fn over(&self, fault: &Fault) {
+        let same = |span: &&mut Span| (span.at, span.kind, span.subject) == (fault.at, fault.kind, fault.subject);
+        if let Some(span) = self.entries().spans.iter_mut().rev().find(same) {
+            span.to = Some(Timestamp::now().as_millisecond());
+        }
     }
 
     /// A fault of the org went off so many times.

@@ -87,6 +87,7 @@ impl Place {
             self.keep_filled(began + fault.at, journal).await?;
             if journal.begins(fault, began).await {
                 self.befall(fault, journal).await?;
+                journal.over(fault);
             }
         }
         self.keep_filled(until, journal).await

@@ -68,8 +68,12 @@ pub(crate) enum Kind {
     ConcurrentLimit,
     /// 503 with an HTML body.
     Unavailable,
-    /// Sessions have expired, and the answer that brings a new token is lost after the org has given it out.
+    /// Sessions have expired, and the answer that brings a new token is lost after the org has given it out, and rotated the
+    /// refresh token where there is one.
     TokenLost,
+    /// An administrator revokes the writers' connection; an operator puts a new refresh token on one machine. Only where
+    /// there is one sign-in for all.
+    Revoked,
 }
 
 impl Kind {
@@ -237,6 +241,7 @@ fn fault(kind: Kind, at: Duration, programs: usize, rng: &mut StdRng) -> Fault {
             (Subject::Org, 500..4_000)
         }
         Kind::TokenLost => (Subject::Org, 500..2_000),
+        Kind::Revoked => (Subject::Org, 500..3_000),
     };
     let lasting = Duration::from_millis(rng.random_range(milliseconds));
     Fault { at, lasting, kind, subject, trouble: trouble(kind, subject, rng) }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::journal::Journal;
 use super::schedule::{Fault, Kind, Trouble};
+use super::sign_in::Connection;
 use crate::demo::org::Org;
 
 /// How often a node that does not start is started again: its port may still be taken for a moment.
@@ -39,6 +40,7 @@ pub(crate) async fn disturb_rabbitmq(
             sleep(fault.lasting).await;
             again(async || node.restart().await).await?;
         }
+        journal.over(fault);
     }
     Ok(())
 }
@@ -58,6 +60,7 @@ pub(crate) async fn disturb_redis(node: &mut Redis, faults: &[Fault], began: Ins
             sleep(fault.lasting).await;
             again(async || node.restart().await).await?;
         }
+        journal.over(fault);
     }
     Ok(())
 }
@@ -75,7 +78,13 @@ async fn again(mut start: impl AsyncFnMut() -> Result<()>) -> Result<()> {
 }
 
 /// Arms the org's faults at their times, and lifts them.
-pub(crate) async fn disturb_org(org: &Org, faults: &[Fault], began: Instant, journal: &Journal) -> Result<()> {
+pub(crate) async fn disturb_org(
+    org: &Org,
+    connection: &Connection,
+    faults: &[Fault],
+    began: Instant,
+    journal: &Journal,
+) -> Result<()> {
     for fault in faults {
         if !journal.begins(fault, began).await {
             continue;
@@ -83,8 +92,16 @@ pub(crate) async fn disturb_org(org: &Org, faults: &[Fault], began: Instant, jou
         if matches!(fault.kind, Kind::Expired | Kind::TokenLost) {
             org.post("sessions/expire", &Value::Null).await?;
         }
+        if fault.kind == Kind::Revoked {
+            org.post("oauth/revoke", &json!({})).await?;
+            sleep(fault.lasting).await;
+            connection.give_anew(org).await?;
+            journal.over(fault);
+            continue;
+        }
         let armed = org_fault(fault.kind);
         if armed.is_null() {
+            journal.over(fault);
             continue;
         }
         org.post("faults", &armed).await?;
@@ -92,6 +109,7 @@ pub(crate) async fn disturb_org(org: &Org, faults: &[Fault], began: Instant, jou
         let applied: Vec<Applied> = org.get("faults").await?;
         org.delete("faults").await?;
         journal.hit(fault.kind, applied.iter().map(|fault| fault.applied).sum());
+        journal.over(fault);
     }
     Ok(())
 }
@@ -115,6 +133,7 @@ fn org_fault(kind: Kind) -> Value {
         Kind::Unavailable => ("unavailable_html", 1.0),
         Kind::TokenLost => return json!({ "kind": "commit_then_drop", "path": "/services/oauth2/token", "times": 2 }),
         Kind::Expired
+        | Kind::Revoked
         | Kind::KillIngest
         | Kind::KillWriter
         | Kind::StopIngest
@@ -155,5 +174,6 @@ pub(crate) async fn disturb_line(line: &TcpProxy, faults: &[Fault], began: Insta
             sleep(Duration::from_millis(20)).await;
         }
         line.restore();
+        journal.over(fault);
     }
 }
