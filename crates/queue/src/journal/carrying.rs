@@ -126,12 +126,25 @@ pub async fn carry(
     retention: Retention,
 ) -> Result<usize, Error> {
     tail.barrier().await?;
-    let letters = due(&tail.fold(), now, retention);
-    if letters.is_empty() {
-        return Ok(0);
-    }
-    let places = letters.iter().filter_map(|letter| Some((letter.id.clone(), letter.offset?))).collect();
-    let found = entries_at(session, places).await?;
+    // What was dropped already keeps nothing else from being carried.
+    let found = loop {
+        let letters = due(&tail.fold(), now, retention);
+        if letters.is_empty() {
+            return Ok(0);
+        }
+        let places: Vec<(LetterId, u64)> =
+            letters.iter().filter_map(|letter| Some((letter.id.clone(), letter.offset?))).collect();
+        let found = entries_at(session, places.clone()).await?;
+        for (id, offset) in places {
+            let is_lost = found.iter().all(|(other, _)| *other != id) && tail.fold().dropped(&id, offset);
+            if is_lost {
+                tell_lost(&letters, &id);
+            }
+        }
+        if !found.is_empty() {
+            break found;
+        }
+    };
     let mut carried = Vec::new();
     for (id, entry) in found {
         // It may have been settled while the messages were read.
@@ -155,6 +168,17 @@ pub async fn carry(
         }
     }
     Ok(carried.len())
+}
+
+/// An order is lost: nobody carried its letter on in time.
+fn tell_lost(letters: &[Letter], id: &LetterId) {
+    let order = letters.iter().find(|letter| letter.id == *id).and_then(|letter| letter.order_id.as_deref());
+    tracing::error!(
+        order.id = order.unwrap_or("unknown"),
+        letter.id = %id,
+        "retention has dropped the message of an open letter: only whoever sent the order has it now. Have it sent again, and \
+         discard the letter"
+    );
 }
 
 /// The entry that carries a letter on, with the message of the entry before.

@@ -298,6 +298,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::journal::fold::LetterState;
 
     fn letter() -> Entry {
         let message = Message {
@@ -368,7 +369,19 @@ mod tests {
     #[test]
     fn every_kind_reads_back() {
         let behind = LetterId::from_text("l");
+        let carried = Carried {
+            state: LetterState::Held(behind.clone()),
+            at: 1,
+            by: "writer/1".into(),
+            place: 7,
+            times_dead: 2,
+            first_dead_at: Some(2),
+            last_dead_at: None,
+            released_at: Some(3),
+        };
         for kind in [
+            EntryKind::Dead { failure: Failure::permanent(Reason::SalesforceRefused, "x") },
+            EntryKind::Carried(Box::new(carried)),
             EntryKind::Held { behind },
             EntryKind::Resolved { how: "written".into() },
             EntryKind::Discarded { why: "test".into() },
@@ -396,6 +409,13 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_passed_over() {
+        let mut message = letter().to_message();
+        message.headers.insert("kind".into(), "of a later version".into());
+        assert_eq!(Entry::from_message(&message), None);
+    }
+
+    #[test]
+    fn a_detail_that_this_version_cannot_read_is_passed_over() {
         let mut message = letter().to_message();
         message.headers.insert("kind".into(), "carried".into());
         assert_eq!(Entry::from_message(&message), None);

@@ -32,7 +32,8 @@ pub struct Letter {
     pub at: u64,
     /// Who wrote it.
     pub by: String,
-    /// Where its message lies in the journal; unknown for the moment between the append and the reading of it.
+    /// Where its message lies in the journal; unknown for the moment between the append and the reading of it, and when
+    /// retention has dropped it.
     pub offset: Option<u64>,
     /// Where its first entry lay, which retention may have dropped since: its place among its customer's letters.
     pub place: Option<u64>,
@@ -202,6 +203,13 @@ impl Fold {
         self.chains.len()
     }
 
+    /// Retention has dropped the entry with a letter's message, which lay there: nothing of it can be read any more. Returns
+    /// whether it is open all the same.
+    pub fn dropped(&mut self, id: &LetterId, offset: u64) -> bool {
+        let letter = self.letters.get_mut(id).filter(|letter| letter.offset == Some(offset));
+        letter.map(|letter| letter.offset = None).is_some()
+    }
+
     fn open(&mut self, offset: Option<u64>, id: &LetterId, entry: &Entry, state: LetterState) {
         if let Some(letter) = self.letters.get_mut(id) {
             // What we appended ourselves comes a second time when it is read back.
@@ -219,7 +227,7 @@ impl Fold {
                 letter.state = state;
             }
             if letter.offset.is_none() && offset.is_some() {
-                (letter.offset, letter.place) = (offset, offset);
+                (letter.offset, letter.place) = (offset, letter.place.or(offset));
                 (letter.kept_at, letter.kept_from) = (entry.at, self.read_bytes);
             }
             return;

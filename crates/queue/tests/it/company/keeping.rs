@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::failure::{Failure, Reason};
 use queue::dead_letters::DeadLetters;
-use queue::journal::carrying::{Retention, carry};
+use queue::journal::carrying::{CARRIED_AT_ONCE, Retention, carry};
 use queue::journal::entry::{Entry, EntryKind, letter_of, now_ms};
 use queue::journal::tail::JournalTail;
 use queue::message::Message;
@@ -117,4 +117,30 @@ async fn a_fleet_carries_letters_on_by_itself_and_one_worker_does_it() {
     carried.dedup();
     assert_eq!(carried.len(), 1, "{carried:?}");
     drop(workers);
+}
+
+/// A hundred letters are looked at in one go: as many were lost while nobody kept the journal.
+#[tokio::test(start_paused = true)]
+async fn letters_that_retention_has_dropped_keep_no_other_from_being_carried() {
+    let stage = Stage::memory(|topology| topology.journal_bytes = 10 << 20);
+    let session = stage.connect().await;
+    let tail = within(JournalTail::start(Arc::clone(&session), "writer/1")).await.expect("read");
+    for number in 0..CARRIED_AT_ONCE {
+        append(&session, &format!("lost {number}"), None).await;
+    }
+    fill(&session, 6 << 20).await;
+    append(&session, "kept", None).await;
+    fill(&session, 6 << 20).await;
+    let retention = Retention::of(stage.topology());
+    assert_eq!(within(carry(&session, &tail, now_ms(), retention)).await.expect("carried"), 1);
+    let open = tail.fold().open_letters().into_iter().filter(|letter| letter.offset.is_some()).count();
+    assert_eq!((open, tail.fold().len()), (1, CARRIED_AT_ONCE + 1), "what was lost is open, and known to be lost");
+    // An order of which somebody still had the message dies once more: it is carried again, at its place.
+    append(&session, "lost 0", None).await;
+    fill(&session, 6 << 20).await;
+    assert_eq!(within(carry(&session, &tail, now_ms(), retention)).await.expect("carried"), 2);
+    let fold = tail.fold();
+    assert_eq!(fold.chain("k").first().map(|letter| (letter.times_dead, letter.offset.is_some())), Some((2, true)));
+    drop(fold);
+    session.close().await;
 }
