@@ -1,5 +1,6 @@
 //! What a program tells the loop: where a message belongs, and what came of it.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -123,6 +124,8 @@ pub struct Job<I> {
     pub letter: Option<LetterId>,
     pub(crate) shares: Vec<String>,
     pub(crate) control: bool,
+    /// Its letter stands in the journal: what is left is to tell of it, and to acknowledge.
+    pub(crate) given_up: AtomicBool,
     pub(crate) delivery: Mutex<Option<Delivery>>,
 }
 
@@ -212,7 +215,7 @@ pub trait Observer: Send + Sync + 'static {
     fn settled(&self, settlement: &'static str, age: Option<Duration>) {
         let _ = (settlement, age);
     }
-    /// How it stands: items in lanes, lanes that wait for a time, items in flight.
+    /// How it stands: items taken and not settled, lanes that wait for a time, items in flight.
     fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
         let _ = (items, waiting, in_flight);
     }

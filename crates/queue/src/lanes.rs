@@ -242,6 +242,11 @@ impl Lanes {
         self.lanes.get(key).map(|lane| lane.items.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Whether an item was sent and is not answered yet.
+    pub fn is_in_flight(&self, id: ItemId) -> bool {
+        self.batch_of.contains_key(&id)
+    }
+
     /// No new head goes from now on; what is in flight is answered.
     pub fn drain(&mut self) {
         self.draining = true;

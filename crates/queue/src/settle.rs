@@ -1,6 +1,7 @@
 //! Carries out a settlement: announces, journals, acknowledges, in the order in which nothing can be lost.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -152,14 +153,17 @@ impl Settler {
                 let letter = letter_of(&kept);
                 let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
                 let entry = Entry { message: kept, ..entry };
-                if let Err(error) = self.session.publish(&Target::Journal, &entry.to_message()).await {
+                if !job.given_up.load(Ordering::Relaxed)
+                    && let Err(error) = self.session.publish(&Target::Journal, &entry.to_message()).await
+                {
                     return unpublished(&error);
                 }
                 self.finish_letter(handler, job, failure, &letter).await
             }
             (Some(tail), _) => {
                 let letter = job.letter.clone().unwrap_or_else(|| letter_of(&job.message));
-                let known = job.letter.is_none() && tail.fold().letter(&letter).is_some();
+                let known = job.given_up.load(Ordering::Relaxed)
+                    || job.letter.is_none() && tail.fold().letter(&letter).is_some();
                 if !known {
                     let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
                     if let Err(error) = tail.append(entry).await {
@@ -255,11 +259,14 @@ impl Settler {
         failure: &Failure,
         letter: &LetterId,
     ) -> Answer {
-        note(handler, job, || What::Dead {
-            letter: letter.as_str().to_owned(),
-            reason: failure.reason,
-            code: failure.salesforce_code.as_deref().map(short),
-        });
+        // Telling of it may have to be tried again; it died once.
+        if !job.given_up.swap(true, Ordering::Relaxed) {
+            note(handler, job, || What::Dead {
+                letter: letter.as_str().to_owned(),
+                reason: failure.reason,
+                code: failure.salesforce_code.as_deref().map(short),
+            });
+        }
         if let Some(announcement) = handler.letter_announcement(job, failure, letter) {
             if let Err(error) = self.announce(&announcement).await {
                 return unpublished(&error);

@@ -9,6 +9,7 @@ mod taking_over;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
@@ -184,11 +185,13 @@ impl<H: Handler> Generation<H> {
                 break Ok(());
             }
             let precaution = self.end_precautions();
-            let wake = self.send_what_may_go();
-            self.observer.lanes(self.lanes.len(), self.lanes.waiting(), self.lanes.in_flight());
-            self.turned();
+            // Before anything is sent: of a queue whose time is over nothing is begun any more.
             let (leaving, outage) =
                 if draining { (None, None) } else { (self.let_go(intake), self.mind_outage(intake)) };
+            let wake = self.send_what_may_go();
+            let taken = self.lanes.len() + self.held_back();
+            self.observer.lanes(taken, self.lanes.waiting(), self.lanes.in_flight());
+            self.turned();
             let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
             let wakes = [
                 wake,
@@ -314,6 +317,7 @@ impl<H: Handler> Generation<H> {
                 letter: None,
                 shares: Vec::new(),
                 control,
+                given_up: AtomicBool::new(false),
                 delivery: std::sync::Mutex::new(Some(delivery)),
             }
         } else {
@@ -352,6 +356,7 @@ impl<H: Handler> Generation<H> {
             letter,
             shares: sorted.shares,
             control: false,
+            given_up: AtomicBool::new(false),
             delivery: std::sync::Mutex::new(delivery),
         }
     }

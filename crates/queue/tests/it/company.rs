@@ -1,7 +1,7 @@
 //! Several workers: they spread the queues, hand over to each other, and notice a queue that delivers to nobody.
 
 mod handing_over;
-mod hints;
+pub(crate) mod hints;
 mod keeping;
 mod outage;
 mod spreading;
@@ -57,6 +57,8 @@ pub(crate) struct World {
     tries: Mutex<Vec<String>>,
     /// How often loops turned at the same instant.
     turns: Mutex<Option<(Instant, usize)>>,
+    /// How many orders each worker has taken and not settled.
+    taken: Mutex<HashMap<String, usize>>,
 }
 
 impl World {
@@ -80,6 +82,11 @@ impl World {
     /// How often workers began to handle orders.
     pub(crate) fn tries(&self, worker: &str) -> usize {
         self.tries.lock().expect("no panic").iter().filter(|tried| *tried == worker).count()
+    }
+
+    /// How many orders a worker says that it has taken and not settled.
+    pub(crate) fn taken(&self, worker: &str) -> usize {
+        self.taken.lock().expect("no panic").get(worker).copied().unwrap_or_default()
     }
 
     pub(crate) fn is_stalled(&self, queue: Queue) -> bool {
@@ -187,6 +194,10 @@ impl Observer for Told {
         let at_once = turns.filter(|(at, _)| *at == now).map_or(1, |(_, times)| times + 1);
         *turns = Some((now, at_once));
         assert!(at_once < MOST_AT_ONCE, "{} turns and does not wait", self.1);
+    }
+
+    fn lanes(&self, items: usize, _: usize, _: usize) {
+        self.0.taken.lock().expect("no panic").insert(self.1.clone(), items);
     }
 
     fn took_over(&self, queue: Queue, cause: &'static str) {

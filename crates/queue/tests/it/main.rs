@@ -5,6 +5,7 @@ extern crate causeway_queue as queue;
 mod company;
 mod conformance;
 mod draining;
+mod giving_up;
 mod links;
 mod observing;
 mod rabbitmq;

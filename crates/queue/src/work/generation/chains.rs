@@ -70,12 +70,13 @@ impl<H: Handler> Generation<H> {
                 break;
             }
             self.lanes.forget(self.now(), id);
-            self.jobs.remove(&id);
             if other.control {
+                // It counts as work in hand until it is acknowledged.
                 let settler = Arc::clone(&self.settler);
                 self.tasks.spawn(async move { Done::Answers(vec![(id, settler.acknowledge(&other).await)]) });
                 break;
             }
+            self.jobs.remove(&id);
         }
         self.lanes.answered(self.now(), failed, Next::Done);
     }

@@ -162,6 +162,9 @@ impl<H: Handler> Generation<H> {
             let mut left = items.len();
             if now >= giving_up.until {
                 for id in items {
+                    if self.releases_one_in_flight(id) {
+                        continue;
+                    }
                     if self.lanes.forget(time, id) {
                         self.jobs.remove(&id);
                         left -= 1;
@@ -175,6 +178,16 @@ impl<H: Handler> Generation<H> {
             }
         }
         again
+    }
+
+    /// Whether an item is the control message of a customer one of whose letters is in flight. It stays: should the letter fail
+    /// again, the release is over, and a successor must not find it anew.
+    fn releases_one_in_flight(&self, id: ItemId) -> bool {
+        let Some(key) = self.jobs.get(&id).filter(|job| job.control).and_then(|job| job.key.as_deref()) else {
+            return false;
+        };
+        let is_letter = |id: &ItemId| self.jobs.get(id).is_some_and(|job| job.letter.is_some());
+        self.lanes.items_of(key).iter().any(|other| is_letter(other) && self.lanes.is_in_flight(*other))
     }
 
     /// What a successor is told of a queue of which nothing is in flight any more. A queue that was not taken over yet is left

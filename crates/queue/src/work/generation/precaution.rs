@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Generation;
+use super::taking_over::Ownership;
 use crate::handler::Handler;
 use crate::session::Delivery;
 use crate::settle::milliseconds;
@@ -61,6 +62,17 @@ impl<H: Handler> Generation<H> {
             }
         }
         self.enqueue(delivery);
+    }
+
+    /// How many deliveries wait before they come into a lane: for a predecessor's last call, or for their queue to be taken
+    /// over.
+    pub(super) fn held_back(&self) -> usize {
+        let customers = self.precautions.values().flat_map(|precaution| precaution.customers.values());
+        let taking = self.owned.values().filter_map(|ownership| match ownership {
+            Ownership::Taking(waiting) => Some(waiting.len()),
+            Ownership::Owned => None,
+        });
+        customers.map(Vec::len).chain(taking).sum()
     }
 
     /// Lets those go who have waited for long enough. Returns when to look again.

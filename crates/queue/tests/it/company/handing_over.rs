@@ -332,8 +332,10 @@ async fn customers_of_a_lost_worker_wait_for_its_last_call_only_when_nobody_reme
     forgotten.world.hints.forget();
     let next = forgotten.dies().await;
     assert_eq!(forgotten.handled_in(10).await, 1, "the other customer's order does not wait");
+    assert_eq!(forgotten.world.taken("writer/2"), 2, "who waits is counted");
     assert_eq!(forgotten.handled_in(18).await, 1, "as long as a call may take since it was forgotten");
     assert_eq!(forgotten.handled_in(4).await, 3);
+    assert_eq!(forgotten.world.taken("writer/2"), 0);
     forgotten.world.assert_in_order();
     next.drain().await;
 }

@@ -127,9 +127,12 @@ async fn workers_that_cannot_see_each_other_keep_what_they_have_and_go_on() {
     }
     world.assert_in_order();
     drop(workers);
-    // One that starts now sees nobody: it takes what is left to it.
+    // One that starts now sees nobody: it takes all that is left to it.
+    let (broker, world) = (busy(12), World::new());
     world.hints.be_away(true);
     let alone = Worker::start(&broker, &world, "writer/3", &Start::standard());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(is_as_rendezvous_says(&broker, &world, &["writer/3"]));
     let began = Instant::now();
     alone.drain().await;
     assert!(began.elapsed() < Duration::from_secs(1), "hints that are away do not hold up the end");

@@ -181,6 +181,7 @@ async fn a_take_over_that_waits_for_the_broker_is_not_a_stall() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(!world.is_stalled(ONLY));
     }
+    assert_eq!(world.taken("writer/2") + world.taken("writer/3"), 4, "what waits for the take-over is counted");
     memory.block(false);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(world.count(), 10);
