@@ -22,6 +22,9 @@ pub struct Code {
     pub code: String,
     /// What it asks of the caller, unless one of [`texts`](Self::texts) fits.
     pub kind: ErrorKind,
+    /// What it is about, should it refuse a whole request; each code of [`ErrorKind::Configuration`] says it, and no other.
+    #[serde(default)]
+    pub lies_in: Option<LiesIn>,
     /// Where it comes from.
     #[serde(default)]
     pub surface: Surface,
@@ -62,6 +65,18 @@ pub struct Text {
     pub meaning: String,
     /// What an operator does about it then.
     pub action: String,
+}
+
+/// What a refusal is about that somebody has to set right in the org.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiesIn {
+    /// What the request writes: the fault may lie in one of its records.
+    Record,
+    /// The resource that was asked, such as composite graphs: every order meets it, another question may not.
+    Resource,
+    /// The org or the user as a whole: every request meets it.
+    Org,
 }
 
 /// Where a code comes from.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use causeway_domain::atlas::{Atlas, ErrorKind, Surface};
+use causeway_domain::atlas::{Atlas, ErrorKind, LiesIn, Surface};
 use causeway_domain::failure::{Failure, Reason};
 use causeway_domain::outcome::Outcome;
 use causeway_domain::retry::RetryPolicy;
@@ -32,6 +32,21 @@ fn every_kind_says_what_causeway_does_about_it() {
         assert!(Atlas::does(kind).ends_with('.'), "{kind}");
     }
     assert!(Atlas::does_when_ambiguous().contains("looked up"));
+}
+
+#[test]
+fn every_code_that_somebody_has_to_set_right_says_whether_one_order_can_be_its_cause() {
+    for code in Atlas::codes() {
+        let configuration = code.kind == ErrorKind::Configuration;
+        assert_eq!(code.lies_in.is_some(), configuration, "{}", code.code);
+        // What comes in rows and nodes alone is about them.
+        let whole = !code.http.is_empty() || code.lies_in != Some(LiesIn::Org);
+        assert!(whole, "{} never refuses a whole request", code.code);
+    }
+    let of = |code: &str| Atlas::code(code).and_then(|code| code.lies_in);
+    assert_eq!(of("API_DISABLED_FOR_ORG"), Some(LiesIn::Org));
+    assert_eq!(of("FUNCTIONALITY_NOT_ENABLED"), Some(LiesIn::Resource));
+    assert_eq!(of("INVALID_FIELD"), Some(LiesIn::Record));
 }
 
 /// Lookups forgive case, so two entries may not differ by case alone.

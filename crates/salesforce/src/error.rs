@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use domain::atlas::ErrorKind;
-use domain::atlas::{Answer, Atlas};
+use domain::atlas::{Answer, Atlas, LiesIn};
 
 use crate::auth::{TokenError, TokenErrorKind};
 use crate::catalogue;
@@ -277,6 +277,11 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Invalid(_) => false,
         }
+    }
+
+    /// What a refusal is about that somebody has to set right in the org; `None` for any other error.
+    pub fn lies_in(&self) -> Option<LiesIn> {
+        self.cause().and_then(|cause| Atlas::code(&cause.code)).and_then(|code| code.lies_in)
     }
 
     /// The error that caused a refusal; `None` for anything but [`Error::Refused`].

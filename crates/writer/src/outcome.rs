@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::atlas::LiesIn;
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
 use salesforce::{ApiError, Error, ErrorKind, TokenErrorKind};
@@ -99,6 +100,9 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
         ErrorKind::Configuration if matches!(error, Error::Token(_) | Error::Redirected { .. }) => {
             outage(Reason::AuthenticationFailed, probes.unavailable)
         }
+        ErrorKind::Configuration if concerns_every_order(error) => {
+            outage(Reason::SalesforceMisconfigured, probes.unavailable)
+        }
         ErrorKind::Configuration => {
             Outcome::Failed(coded(error, FailureClass::Permanent, Reason::SalesforceMisconfigured))
         }
@@ -130,7 +134,7 @@ pub(crate) fn lies_in_the_request(error: &Error) -> bool {
         Error::Refused { .. } => {
             // What may have been executed is not sent again in halves.
             let refused = matches!(error.kind(), ErrorKind::Permanent | ErrorKind::Configuration | ErrorKind::Unknown);
-            refused && !error.is_ambiguous()
+            refused && !error.is_ambiguous() && !concerns_every_order(error)
         }
         Error::TooLarge { .. } | Error::Invalid(_) => true,
         Error::Unreachable(_)
@@ -140,6 +144,11 @@ pub(crate) fn lies_in_the_request(error: &Error) -> bool {
         | Error::Token(_)
         | Error::Protocol(_) => false,
     }
+}
+
+/// Whether somebody has to set right in the org what no order can be the cause of.
+fn concerns_every_order(error: &Error) -> bool {
+    matches!(error.lies_in(), Some(LiesIn::Resource | LiesIn::Org))
 }
 
 fn coded(error: &Error, class: FailureClass, reason: Reason) -> Failure {
@@ -153,6 +162,8 @@ fn coded(error: &Error, class: FailureClass, reason: Reason) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use domain::atlas::Atlas;
+
     use super::*;
 
     const PROBES: Probes = Probes { unavailable: Duration::from_secs(30), quota: Duration::from_mins(15) };
@@ -193,6 +204,19 @@ mod tests {
             errors: vec![ApiError::new("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")],
         };
         assert!(matches!(of_error(&error, PROBES), Outcome::Outage { retry_after, .. } if retry_after == PROBES.quota));
+    }
+
+    #[test]
+    fn what_an_administrator_has_to_set_right_for_every_order_is_an_outage_and_is_not_looked_for_in_halves() {
+        let refused = |code: &str| Error::Refused { status: 403, errors: vec![ApiError::new(code, "")] };
+        for code in Atlas::codes().iter().filter(|code| code.kind == ErrorKind::Configuration) {
+            let (error, one) = (refused(&code.code), code.lies_in == Some(LiesIn::Record));
+            assert_eq!(lies_in_the_request(&error), one, "{}", code.code);
+            let outcome = of_error(&error, PROBES);
+            let outage = matches!(&outcome, Outcome::Outage { failure, .. } if failure.reason == Reason::SalesforceMisconfigured);
+            let failed = matches!(&outcome, Outcome::Failed(failure) if failure.class == FailureClass::Permanent);
+            assert_eq!((outage, failed), (!one, one), "{}: {outcome:?}", code.code);
+        }
     }
 
     #[test]

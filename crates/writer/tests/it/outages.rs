@@ -41,6 +41,35 @@ async fn a_user_who_may_not_use_the_api_is_waited_for_until_an_administrator_has
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_org_that_refuses_every_order_alike_is_waited_for_and_is_not_asked_in_halves() {
+    let not_enabled = FaultKind::RefuseRequest {
+        code: "FUNCTIONALITY_NOT_ENABLED".into(),
+        message: "Feature is not enabled for this organization".into(),
+        status: 403,
+    };
+    for kind in [FaultKind::ApiDisabled, not_enabled] {
+        let mut stage = Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1");
+        let writer = stage.writer();
+        stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
+        stage.hand_on(&orders_of("zoe", 1)).await;
+        testkit::eventually("the first call", async || writer.in_hand() >= 1.0).await;
+        let customers = ["ann", "bob", "cleo", "dora", "emil", "fay"];
+        let orders = customers.map(|customer| testkit::orders::new_order(customer, 1));
+        stage.hand_on(&orders).await;
+        testkit::eventually("the others", async || writer.in_hand() >= 7.0).await;
+        stage.org().until_held(1).await;
+        stage.org().arm(Fault::always(kind).on_path("/composite/graph").times(2));
+        stage.org().release_held();
+        assert_eq!(writer.pauses().await, "salesforce_misconfigured");
+        stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+        let graphs: Vec<usize> = stage.graph_requests().iter().map(|request| request.graphs).collect();
+        assert_eq!(graphs, [1, 0, 0, 1, 5], "refused as a whole, refused a probe, and a probe again");
+        assert_eq!(stage.fleet.letters().await.len(), 0);
+        stage.end(writer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_expires_is_renewed_without_anybody_noticing() {
     let mut stage = Stage::new(ONE_ATTEMPT).await;
     let writer = stage.writer();
