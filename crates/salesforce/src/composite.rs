@@ -91,7 +91,7 @@ pub(crate) fn answers(parts: &[Part], body: &Value) -> Result<Vec<PartAnswer>, E
         .ok_or_else(|| Error::Protocol("a composite answer without parts".to_owned()))?;
     let by_reference: HashMap<&str, &Value> =
         items.iter().filter_map(|item| Some((item.get("referenceId")?.as_str()?, item))).collect();
-    parts
+    let mut answers = parts
         .iter()
         .map(|part| {
             by_reference
@@ -99,7 +99,15 @@ pub(crate) fn answers(parts: &[Part], body: &Value) -> Result<Vec<PartAnswer>, E
                 .and_then(|item| answer(part, item))
                 .ok_or_else(|| Error::Protocol(format!("no answer for the part {:?}", part.reference())))
         })
-        .collect()
+        .collect::<Result<Vec<_>, Error>>()?;
+    // As in a graph: a halt that nothing explains would be tried again for ever.
+    if !answers.iter().any(|answer| matches!(answer, PartAnswer::Refused(_))) {
+        for answer in answers.iter_mut().filter(|answer| matches!(answer, PartAnswer::Halted)) {
+            let error = ApiError::new("", "halted, although no other part of the request failed");
+            *answer = PartAnswer::Refused(Refusal { reference: None, error, others: Vec::new() });
+        }
+    }
+    Ok(answers)
 }
 
 fn answer(part: &Part, item: &Value) -> Option<PartAnswer> {

@@ -237,6 +237,16 @@ async fn a_query_that_points_elsewhere_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_composite_whose_parts_were_all_halted_has_failed() {
+    let halted = json!([{ "errorCode": "PROCESSING_HALTED", "message": "rolled back" }]);
+    let part = |name: &str| json!({ "body": halted, "httpStatusCode": 400, "referenceId": name });
+    let org = Server::scripted([Step::json(200, &json!({ "compositeResponse": [part("a"), part("b")] }))]).await;
+    let query = |name: &str| Part::Query { reference: name.to_owned(), soql: "SELECT Id FROM Account".to_owned() };
+    let answers = org.client().composite(true, &[query("a"), query("b")]).await.expect("answered");
+    assert!(answers.iter().all(|answer| matches!(answer, PartAnswer::Refused(_))), "{answers:?}");
+}
+
+#[tokio::test]
 async fn the_parts_of_a_composite_are_answered_by_their_references() {
     let halted = json!([{ "errorCode": "PROCESSING_HALTED", "message": "rolled back" }]);
     let refused = json!([{ "errorCode": "INVALID_FIELD", "message": "No such column X" }]);
