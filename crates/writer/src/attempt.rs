@@ -45,6 +45,8 @@ pub(crate) enum Stage {
     Send,
     /// A duplicate rule fired: decide.
     Duplicate(Box<salesforce::ApiError>),
+    /// A record that it refers to is gone, which may be the Account that was remembered: look.
+    Gone(Box<salesforce::ApiError>),
     /// Its records are written; the event that is published on its own is not.
     Publish(Box<(Written, WritePlan)>),
     /// It is over.
@@ -123,17 +125,18 @@ impl<'a> Attempt<'a> {
         mapping::plan(&self.event.order, processing, &self.known)
     }
 
-    /// Whether the Account that was remembered is gone from the org; if so it is forgotten here, and the order can be sent
-    /// anew.
-    pub(crate) fn forgets_account(&mut self, error: &salesforce::ApiError) -> bool {
+    /// Whether this refusal may mean that the Account that was remembered is gone from the org. It may as well mean another
+    /// record: a trigger's, or one that moves with the order.
+    pub(crate) fn may_lack_account(&self, error: &salesforce::ApiError) -> bool {
         let gone = matches!(error.code.as_str(), "ENTITY_IS_DELETED" | "INVALID_CROSS_REFERENCE_KEY");
-        let forgets = gone && self.remembered && self.known.crm_id.is_some();
-        if forgets {
-            self.known = KnownIdentity::default();
-            self.explanation = None;
-            self.stage = Stage::Send;
-        }
-        forgets
+        gone && self.remembered && self.known.crm_id.is_some()
+    }
+
+    /// The Account that was remembered is gone from the org: it is forgotten here, and the order can be sent anew.
+    pub(crate) fn forget_account(&mut self) {
+        self.known = KnownIdentity::default();
+        self.explanation = None;
+        self.stage = Stage::Send;
     }
 
     /// It goes again, by itself and without an attempt.
@@ -190,7 +193,12 @@ impl<'a> Attempt<'a> {
     pub(crate) fn settlement(&self, policy: &RetryPolicy) -> Settlement {
         let outcome = match &self.stage {
             Stage::Over { outcome, .. } => outcome.as_ref(),
-            Stage::LookUp | Stage::Send | Stage::Duplicate(_) | Stage::Publish(_) | Stage::NotOwner => &Outcome::Halted,
+            Stage::LookUp
+            | Stage::Send
+            | Stage::Duplicate(_)
+            | Stage::Gone(_)
+            | Stage::Publish(_)
+            | Stage::NotOwner => &Outcome::Halted,
         };
         let mut settlement = settle(outcome, self.attempts.round.saturating_add(1), policy);
         if let (Settlement::DeadLetter(failure), Some(_)) = (&mut settlement, &self.ticket) {

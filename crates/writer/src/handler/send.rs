@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use domain::config::OrderProcessing;
+use domain::order::id::RecordId;
 use domain::outcome::Outcome;
 use domain::plan::WritePlan;
 use queue::lanes::Observation;
@@ -16,6 +17,7 @@ use super::{OrderWriter, in_graph};
 use crate::attempt::{Attempt, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, not_written, of_refusal};
+use crate::resolve;
 use crate::trace::Request;
 
 impl OrderWriter {
@@ -108,8 +110,8 @@ impl OrderWriter {
             GraphResult::Refused(refusal) => {
                 let error = refusal.error;
                 self.metrics.refused(&error.code);
-                if attempt.forgets_account(&error) {
-                    self.decided.forget(attempt.event.order_id());
+                if attempt.may_lack_account(&error) {
+                    attempt.stage = Stage::Gone(Box::new(error));
                     return;
                 }
                 match error.kind() {
@@ -133,8 +135,32 @@ impl OrderWriter {
         }
     }
 
-    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows.
+    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows. One API
+    /// call tells for a batch with such refusals whether it was the Account.
     pub(super) async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+        let about: Vec<usize> =
+            (0..attempts.len()).filter(|index| matches!(attempts[*index].stage, Stage::Gone(_))).collect();
+        if about.is_empty() {
+            return;
+        }
+        let accounts: Vec<&RecordId> =
+            about.iter().filter_map(|index| attempts[*index].known.crm_id.as_ref()).collect();
+        let (asked, there) = self.ask(resolve::ages_of_accounts(&self.client, &accounts)).await;
+        let there = match there {
+            Ok(there) => there,
+            Err(error) => return self.question_failed(&error, asked, &about, attempts).await,
+        };
+        for index in about {
+            let attempt = &mut attempts[index];
+            let Stage::Gone(error) = &attempt.stage else { continue };
+            if attempt.known.crm_id.as_ref().is_some_and(|account| there.contains_key(account)) {
+                let outcome = of_refusal(error, self.probes());
+                attempt.end(outcome);
+            } else {
+                self.decided.forget(attempt.event.order_id());
+                attempt.forget_account();
+            }
+        }
         let again = attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::Send));
         let names: Vec<String> = again.flat_map(|attempt| attempt.event.order.identity_aliases()).collect();
         if names.is_empty() {

@@ -1,9 +1,10 @@
 //! Whose order it is: which records each kind of customer gets, and the event that follows.
 
 use serde_json::json;
+use simulator::{Fault, FaultKind};
 use testkit::orders::{self, golden, new_order};
 
-use crate::stage::{QUICK, Stage, id_of, orders_of, text};
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, id_of, orders_of, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shopper_becomes_a_person_account_with_an_order_record_and_an_event() {
@@ -272,5 +273,34 @@ async fn an_account_without_an_external_id_is_found_by_the_customers_earlier_ord
     assert_eq!(told.last().expect("it was told").data()["crm_id"], account.as_str());
     assert_eq!(text(&stage.records("LimioOrder__c")[1], "Account__c"), account);
     assert_eq!(stage.records("Account").len(), 1);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_gone_beside_the_account_leaves_the_account_remembered() {
+    let mut stage = Stage::new(ONE_ATTEMPT).await;
+    let account = stage.org().seed("Account", &[row(&json!({ "LastName": "Quist" }))]).await.expect("seeded").remove(0);
+    let writer = stage.writer();
+    let mut first = new_order("ann", 1);
+    first["tracking"] = json!({ "accountId": account });
+    stage.written(&[first]).await;
+    // A trigger of the org looks something up for the order's record that was deleted.
+    let refusal = FaultKind::RefuseRow {
+        code: "INVALID_CROSS_REFERENCE_KEY".into(),
+        message: "invalid cross reference id".into(),
+        status: 400,
+        fields: Vec::new(),
+    };
+    stage.org().arm(Fault::once(refusal).on_object("LimioOrder__c"));
+    let calls = stage.calls();
+    stage.hand_on(&[new_order("ann", 2)]).await;
+    stage.told.until("order.dead_lettered", [orders::order_id("ann", 2)]).await;
+    assert_eq!(stage.calls() - calls, 2, "the request, and one look at the Account");
+    let open = stage.fleet.dead_letters().await;
+    open.release(&orders::identity("ann")).await.expect("released");
+    stage.told.until("order.written", [orders::order_id("ann", 2)]).await;
+    open.close().await;
+    assert_eq!(text(&stage.records("LimioOrder__c")[1], "Account__c"), account);
+    assert_eq!(stage.records("Account").len(), 1, "no second one was made");
     stage.end(writer).await;
 }
