@@ -89,6 +89,11 @@ impl Breaker {
         FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses.min(20))).min(longest)
     }
 
+    /// Nothing is known of the org being away any more.
+    pub fn forgets(&mut self) {
+        *self = Self { answered_at: self.answered_at, ..Self::default() };
+    }
+
     /// How it stands.
     pub fn state(&self, now: Time) -> State {
         match self.open_until {
@@ -114,7 +119,17 @@ impl Questions {
     /// The answer to a question that was asked at this time was lost. [`Judgement::Ask`] where no other was answered since:
     /// the cheapest question then tells whether the org is away.
     pub fn lost(&self, asked: Time) -> Judgement {
-        if self.answered_at.is_some_and(|at| at >= asked) { Judgement::Own } else { Judgement::Ask }
+        if self.answered_since(asked) { Judgement::Own } else { Judgement::Ask }
+    }
+
+    /// Whether the org has answered a question since then, and was not found to be away since.
+    pub fn answered_since(&self, time: Time) -> bool {
+        self.answered_at.is_some_and(|at| at >= time)
+    }
+
+    /// The org is away: what it answered before tells nothing any more.
+    pub fn away(&mut self) {
+        self.answered_at = None;
     }
 }
 
@@ -138,6 +153,8 @@ mod tests {
         assert_eq!(breaker.state(31 * SECOND), State::Closed);
         assert_eq!(breaker.opens(31 * SECOND, LONGEST, Duration::ZERO), SECOND);
         assert_eq!(breaker.opens(31 * SECOND, LONGEST, 90 * SECOND), 90 * SECOND, "as long as the org asks");
+        breaker.forgets();
+        assert_eq!((breaker.state(40 * SECOND), breaker.pause(LONGEST)), (State::Closed, SECOND));
     }
 
     #[test]
@@ -157,6 +174,8 @@ mod tests {
         questions.answered(2 * SECOND);
         assert_eq!((questions.lost(SECOND), questions.lost(2 * SECOND)), (Judgement::Own, Judgement::Own));
         assert_eq!(questions.lost(3 * SECOND), Judgement::Ask, "none since");
+        questions.away();
+        assert_eq!(questions.lost(SECOND), Judgement::Ask, "that was before it went away");
     }
 
     #[test]

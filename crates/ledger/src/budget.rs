@@ -127,6 +127,16 @@ impl Budget {
         Ok(Some(Duration::from_millis(u64::try_from(left).unwrap_or_default())))
     }
 
+    /// Whether somebody looks at a thing that is away, or leaves it alone for a while.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn is_probed(&self, of: &'static str) -> Result<bool, Error> {
+        let mut exists = Cmd::new();
+        exists.arg("EXISTS").arg(self.connection.key(format_args!("probe:{of}")));
+        self.connection.one::<u64>(&exists).await.map(|found| found > 0)
+    }
+
     /// Nobody looks at a thing that is away for this time.
     ///
     /// # Errors

@@ -88,6 +88,10 @@ pub const HUNG: Duration = Duration::from_mins(15);
 /// queues waits as well as what is held here, and nobody takes it for work in hand.
 pub const LONG_OUTAGE: Duration = Duration::from_mins(5);
 
+/// The same where what is away is the org's allocation, which comes back by itself and may take hours: below the half hour
+/// after which RabbitMQ as it comes ends a consumer that acknowledges nothing.
+pub const LONG_QUOTA_PAUSE: Duration = Duration::from_mins(20);
+
 /// How long the loop waits for anything before it turns.
 const TURN: Duration = Duration::from_secs(5);
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::auth::TokenSource;
 use crate::collection::{self, Row, RowAnswer, RowUpdate};
@@ -109,7 +110,12 @@ impl Client {
 
     /// The org's request allocation as the last answer stated it; `None` before the first one.
     pub fn usage(&self) -> Option<ApiUsage> {
-        self.transport.usage()
+        self.transport.usage().map(|(_, usage)| usage)
+    }
+
+    /// The org's request allocation, where an answer has stated it since then.
+    pub fn usage_since(&self, time: Instant) -> Option<ApiUsage> {
+        self.transport.usage().filter(|(at, _)| *at >= time).map(|(_, usage)| usage)
     }
 
     /// Writes up to 75 graphs in one API call, each wholly or not at all. Answers are in the order of `graphs`.

@@ -72,7 +72,7 @@ pub(crate) struct Transport {
     http: reqwest::Client,
     tokens: Arc<dyn TokenSource>,
     observer: Option<Arc<dyn CallObserver>>,
-    usage: Mutex<Option<ApiUsage>>,
+    usage: Mutex<Option<(Instant, ApiUsage)>>,
     call_options: HeaderValue,
 }
 
@@ -88,7 +88,8 @@ impl Transport {
         Ok(Self { settings, http, tokens, observer, usage: Mutex::new(None), call_options })
     }
 
-    pub(crate) fn usage(&self) -> Option<ApiUsage> {
+    /// What the last answer told that told anything, and when it came.
+    pub(crate) fn usage(&self) -> Option<(Instant, ApiUsage)> {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +191,7 @@ impl Transport {
         let status = response.status().as_u16();
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         if let Some(usage) = text(usage::HEADER).and_then(ApiUsage::read) {
-            *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+            *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), usage));
         }
         // Whoever answers in Salesforce's place may ask for any time; nobody is left alone for longer than this.
         let retry_after = text("retry-after").and_then(|value| value.trim().parse().ok());

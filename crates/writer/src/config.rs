@@ -152,8 +152,8 @@ impl Config {
         let prefetch = problems.number("CAUSEWAY_PREFETCH", &args.prefetch, 1..=2000);
         let lease = problems.duration("CAUSEWAY_LEASE", &args.lease);
         let reserve = args.quota.read(problems);
-        let outage_probe = problems.duration("CAUSEWAY_OUTAGE_PROBE", &args.outage_probe);
-        let quota_probe = problems.duration("CAUSEWAY_QUOTA_PROBE", &args.quota_probe);
+        let outage_probe = pause("CAUSEWAY_OUTAGE_PROBE", &args.outage_probe, problems);
+        let quota_probe = pause("CAUSEWAY_QUOTA_PROBE", &args.quota_probe, problems);
         if let (Some(lease), Some(deadline)) = (lease, deadline)
             && lease <= deadline
         {
@@ -196,4 +196,14 @@ impl Config {
             prefetch: u16::try_from(prefetch?).ok()?,
         })
     }
+}
+
+/// A length of time between two requests: without one they would not end.
+fn pause(setting: &str, raw: &str, problems: &mut Problems) -> Option<Duration> {
+    let pause = problems.duration(setting, raw)?;
+    if pause.is_zero() {
+        problems.note(setting, format!("{raw:?} is no pause: the org would be asked without end"), "write 1s or more");
+        return None;
+    }
+    Some(pause)
 }

@@ -7,24 +7,28 @@
 //! A batch that may not go is not claimed, so it costs no attempt and no call. Who waits asks Redis again after at most
 //! [`ASK_AGAIN`], because another process may have learned that things are well.
 
+mod allocation;
 mod gauges;
+mod probe;
 mod settings;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::breaker::{Breaker, Judgement, Questions, State};
-use domain::failure::{Failure, FailureClass, Reason};
+use domain::failure::{Failure, Reason};
 use domain::outcome::Outcome;
-use domain::quota::{Class, Decision, Reserve, Spending, Time, Usage};
+use domain::quota::{Reserve, Spending, Time, Usage};
 use domain::settlement::Settlement;
-use ledger::budget::{Begun, Budget};
+use ledger::budget::Budget;
 use queue::handler::Verdict;
 use salesforce::Client;
 use service::{Health, Lifecycle};
 use tokio::time::Instant;
 
+use self::allocation::Spent;
 pub(crate) use self::gauges::Gauges;
+pub(crate) use self::probe::Asked;
 pub(crate) use self::settings::QuotaArgs;
 
 /// How long a batch waits at most before it asks the fleet's memory again.
@@ -67,6 +71,8 @@ struct Own {
     /// What was away last.
     outage: Option<Failure>,
     replays_wait: bool,
+    /// At how many forecasts in a row nobody of the fleet minded the outage that this process knows of.
+    unminded: u32,
 }
 
 /// The way to Salesforce.
@@ -90,6 +96,9 @@ pub(crate) struct Pass {
     pub(crate) replays_wait: Option<Duration>,
     /// Whether it is the fleet's one look at an org that was away.
     looks: bool,
+    /// Whether it is the fleet's one look at a spent allocation.
+    looks_at_quota: bool,
+    began: Instant,
 }
 
 impl Gate {
@@ -126,8 +135,33 @@ impl Gate {
                 if let Ok(spending) = this.budget.spending().await {
                     this.tell_spending(&spending, since_1970());
                 }
+                this.forget_an_outage_that_nobody_minds().await;
             }
         });
+    }
+
+    /// A process without orders learns of no answer. Once nobody of the fleet has looked at the org or left it alone at two
+    /// forecasts in a row, the outage is over, or nobody has any order: the next batch goes as ever, and finds out.
+    async fn forget_an_outage_that_nobody_minds(&self) {
+        let half_open = self.breaker().state(self.now()) == State::HalfOpen;
+        let minded = !half_open || self.budget.is_probed(ORG).await.unwrap_or(true);
+        let unminded = {
+            let mut own = self.own();
+            own.unminded = if minded { 0 } else { own.unminded + 1 };
+            own.unminded
+        };
+        if unminded >= 2 {
+            self.breaker().forgets();
+            self.is_back();
+        }
+    }
+
+    /// The org is not away any more, as far as this process knows.
+    fn is_back(&self) {
+        let mut own = self.own();
+        (own.outage, own.unminded) = (None, 0);
+        self.gauges.breaker(State::Closed);
+        self.health.notice(ORG, None);
     }
 
     fn tell_spending(&self, spending: &Spending, now: Time) {
@@ -138,15 +172,20 @@ impl Gate {
     /// Lets a batch go, or says what everything waits for.
     pub(crate) async fn enter(&self, new: bool, replays: bool) -> Result<Pass, Outcome> {
         let looks = self.look_at_the_org().await?;
+        let began = Instant::now();
         let request = uuid::Uuid::new_v4().simple().to_string();
-        let entered = self.spend(&request, new, replays).await;
-        if entered.is_err() {
-            self.ends(&request, 0).await;
-            if looks {
-                self.look_is_over().await;
+        match self.spend(&request, new, replays).await {
+            Ok(Spent { replays_wait, looks: looks_at_quota }) => {
+                Ok(Pass { request, replays_wait, looks, looks_at_quota, began })
+            }
+            Err(outage) => {
+                self.ends(&request, 0, began).await;
+                if looks {
+                    self.look_is_over().await;
+                }
+                Err(outage)
             }
         }
-        entered.map(|replays_wait| Pass { request, replays_wait, looks })
     }
 
     /// While the org is away one batch of the fleet goes at a time, and tells whether it is back.
@@ -154,15 +193,20 @@ impl Gate {
         if self.breaker().state(self.started.elapsed()) == State::Closed {
             return Ok(false);
         }
-        if let Ok(Some(left)) = self.budget.probes(ORG, self.settings.longest).await {
-            let failure = self.own().outage.clone();
-            let failure = failure.unwrap_or_else(|| Failure::transient(Reason::SalesforceUnavailable, "away"));
-            let retry_after = left.min(self.settings.outage_probe).min(ASK_AGAIN).max(SOON);
-            return Err(Outcome::Outage { failure, retry_after });
-        }
-        // Without Redis everybody looks for himself.
+        self.take_the_look().await?;
         self.gauges.breaker(State::HalfOpen);
         Ok(true)
+    }
+
+    /// Takes the fleet's one look at an org that is away. Without Redis everybody looks for himself.
+    async fn take_the_look(&self) -> Result<(), Outcome> {
+        let Ok(Some(left)) = self.budget.probes(ORG, self.settings.longest).await else { return Ok(()) };
+        let failure = self.own().outage.clone();
+        let failure = failure.unwrap_or_else(|| {
+            Failure::transient(Reason::SalesforceUnavailable, "another process has found that Salesforce is away")
+        });
+        let retry_after = left.min(self.settings.outage_probe).min(ASK_AGAIN).max(SOON);
+        Err(Outcome::Outage { failure, retry_after })
     }
 
     async fn look_is_over(&self) {
@@ -171,125 +215,12 @@ impl Gate {
         }
     }
 
-    /// Whether the allocation lets a batch go; how long its replays wait where only they do.
-    async fn spend(&self, request: &str, new: bool, replays: bool) -> Result<Option<Duration>, Outcome> {
-        let begun = self.begins(request).await;
-        let now = begun.now;
-        let decide =
-            |class, spending: &Spending| spending.decide(class, &self.settings.reserve, now, self.settings.quota_probe);
-        if decide(Class::Replay, &begun.spending) == Decision::Go {
-            self.nobody_waits();
-            return Ok(None);
-        }
-        if !replays && decide(Class::New, &begun.spending) == Decision::Go {
-            return Ok(None);
-        }
-        // What the fleet has called tells when there is room again; it is read only where somebody has to wait.
-        let spending = match self.budget.spending().await {
-            Ok(known) => Spending { own: known.own, past: known.past, ..begun.spending.clone() },
-            Err(_) => begun.spending.clone(),
-        };
-        self.tell_spending(&spending, now);
-        if new {
-            match decide(Class::New, &spending) {
-                Decision::Go => {}
-                Decision::Look => {
-                    if let Some(left) = self.somebody_looks(now).await {
-                        return Err(self.waits(&spending, now, now + left, None));
-                    }
-                }
-                Decision::Wait { until, moves } => return Err(self.waits(&spending, now, until, moves)),
-            }
-        }
-        if !replays {
-            return Ok(None);
-        }
-        let until = match decide(Class::Replay, &spending) {
-            Decision::Go => return Ok(None),
-            Decision::Wait { until, .. } => until,
-            // New orders look, where there are some.
-            Decision::Look if new => now + ASK_AGAIN,
-            Decision::Look => match self.somebody_looks(now).await {
-                None => return Ok(None),
-                Some(left) => now + left,
-            },
-        };
-        self.replays_wait(&spending, until);
-        Ok(Some(until.saturating_sub(now).clamp(SOON, ASK_AGAIN)))
-    }
-
-    async fn begins(&self, request: &str) -> Begun {
-        let under_way = {
-            let mut own = self.own();
-            own.in_flight += 1;
-            own.in_flight
-        };
-        if let Ok(begun) = self.budget.begins(request, self.settings.longest).await {
-            return begun;
-        }
-        // Redis is away, so the claims of the batch will say so; until then this process goes by what it knows.
-        let spending = Spending { usage: self.own().usage, in_flight: under_way, ..Spending::default() };
-        Begun { now: since_1970(), spending }
-    }
-
-    /// Takes the fleet's one look at a spent allocation. How long to wait, when it is somebody else's.
-    async fn somebody_looks(&self, now: Time) -> Option<Duration> {
-        if let Ok(left) = self.budget.probes(QUOTA, self.settings.quota_probe).await {
-            return left.map(|left| left.max(SOON));
-        }
-        let mut own = self.own();
-        let since = own.looked_at.map(|at| now.saturating_sub(at));
-        let left = since.and_then(|since| self.settings.quota_probe.checked_sub(since)).filter(|left| !left.is_zero());
-        if left.is_none() {
-            own.looked_at = Some(now);
-        }
-        left
-    }
-
-    fn waits(&self, spending: &Spending, now: Time, until: Time, moves: Option<Time>) -> Outcome {
-        let (used, limit) = spending.usage.map(|usage| (usage.used, usage.limit)).unwrap_or_default();
-        let ceiling = self.settings.reserve.ceiling(Class::New, limit);
-        let then = match moves {
-            Some(moves) => format!("calls of this fleet leave the window of 24 hours at {}", clock(moves)),
-            None => "nothing is known of when calls leave the window of 24 hours".to_owned(),
-        };
-        let message = format!(
-            "{used} of the org's {limit} API calls are used and this fleet goes to {ceiling}: it waits until {}, then one \
-             request looks ({then})",
-            clock(until)
-        );
-        self.health.notice(QUOTA, Some(message.clone()));
-        let retry_after = until.saturating_sub(now).clamp(SOON, ASK_AGAIN);
-        let class = FailureClass::Throttled { retry_after: Some(until.saturating_sub(now)) };
-        Outcome::Outage { failure: Failure::new(class, Reason::QuotaExhausted, message), retry_after }
-    }
-
-    fn replays_wait(&self, spending: &Spending, until: Time) {
-        let (used, limit) = spending.usage.map(|usage| (usage.used, usage.limit)).unwrap_or_default();
-        let ceiling = self.settings.reserve.ceiling(Class::Replay, limit);
-        let message = format!(
-            "{used} of the org's {limit} API calls are used: replays, which go to {ceiling}, wait until {} at least and leave \
-             the rest to new orders",
-            clock(until)
-        );
-        if !std::mem::replace(&mut self.own().replays_wait, true) {
-            tracing::warn!("{message}");
-        }
-        self.gauges.replays_wait(true);
-        self.health.notice(QUOTA, Some(message));
-    }
-
-    fn nobody_waits(&self) {
-        if std::mem::replace(&mut self.own().replays_wait, false) {
-            tracing::info!("replays go on");
-        }
-        self.gauges.replays_wait(false);
-        self.health.notice(QUOTA, None);
-    }
-
     /// A batch has come back.
     pub(crate) async fn leave(&self, pass: Pass, calls: u64, verdicts: &[Verdict]) {
-        self.ends(&pass.request, calls).await;
+        let told = self.ends(&pass.request, calls, pass.began).await;
+        if pass.looks_at_quota {
+            self.quota_look_is_over(calls, told).await;
+        }
         let outage = verdicts.iter().find_map(|verdict| match &verdict.settlement {
             Settlement::Pause { after, failure } => Some((*after, failure)),
             Settlement::Ack | Settlement::Retry { .. } | Settlement::Again { .. } | Settlement::DeadLetter(_) => None,
@@ -304,14 +235,7 @@ impl Gate {
             // The batches that were under way when it opened say the same once more.
             Some(_) if !pass.looks && self.breaker().state(self.started.elapsed()) != State::Closed => {}
             Some((after, failure)) => {
-                let pause = self.breaker().opens(self.started.elapsed(), self.settings.outage_probe, after);
-                self.own().outage = Some(failure.clone());
-                self.gauges.breaker(State::Open);
-                let message = format!("{}; looked at again at {}", failure.message, clock(since_1970() + pause));
-                self.health.notice(ORG, Some(message));
-                if let Err(error) = self.budget.hold(ORG, pause).await {
-                    tracing::debug!(%error, "each process looks at the org by itself");
-                }
+                self.opens(after, failure).await;
             }
             None => {
                 if pass.looks {
@@ -321,8 +245,24 @@ impl Gate {
         }
     }
 
-    async fn ends(&self, request: &str, calls: u64) {
-        let usage = self.client.usage().filter(|_| calls > 0);
+    /// Something said that the org is away. Returns how long it is left alone.
+    async fn opens(&self, after: Duration, failure: &Failure) -> Duration {
+        let pause = self.breaker().opens(self.started.elapsed(), self.settings.outage_probe, after);
+        self.questions().away();
+        self.own().outage = Some(failure.clone());
+        self.gauges.breaker(State::Open);
+        let message = format!("{}; looked at again at {}", failure.message, clock(since_1970() + pause));
+        self.health.notice(ORG, Some(message));
+        if let Err(error) = self.budget.hold(ORG, pause).await {
+            tracing::debug!(%error, "each process looks at the org by itself");
+        }
+        pause
+    }
+
+    /// A request is over that began then; the fleet is told what it cost, and the count that came within it. Returns whether
+    /// one came.
+    async fn ends(&self, request: &str, calls: u64, began: Instant) -> bool {
+        let usage = self.client.usage_since(began);
         {
             let mut own = self.own();
             own.in_flight = own.in_flight.saturating_sub(1);
@@ -335,6 +275,7 @@ impl Gate {
         if let Err(error) = self.budget.ends(request, calls, told).await {
             tracing::debug!(%error, "the fleet is not told what was spent; the next answer tells");
         }
+        usage.is_some()
     }
 
     /// The time of now, for [`Gate::lost`].
@@ -352,9 +293,7 @@ impl Gate {
             was
         };
         if was != State::Closed {
-            self.own().outage = None;
-            self.gauges.breaker(State::Closed);
-            self.health.notice(ORG, None);
+            self.is_back();
         }
     }
 
@@ -371,17 +310,25 @@ impl Gate {
     /// The org answered a question, which changes nothing.
     pub(crate) fn answered_question(&self) {
         let now = self.now();
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner).answered(now);
+        self.questions().answered(now);
+    }
+
+    fn answered_since(&self, time: domain::breaker::Time) -> bool {
+        self.questions().answered_since(time)
     }
 
     /// The answer to a question that was asked then was lost; what that means.
     pub(crate) fn lost_question(&self, asked: domain::breaker::Time) -> Judgement {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner).lost(asked)
+        self.questions().lost(asked)
     }
 
     /// How long to leave an org alone that is away.
     pub(crate) fn pause(&self) -> Duration {
         self.breaker().pause(self.settings.outage_probe)
+    }
+
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -405,12 +352,4 @@ fn clock(time: Time) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_told_by_the_clock() {
-        assert_eq!(clock(Time::from_secs(1_790_000_123)), "14:15:23 UTC");
-        assert_eq!(clock(Time::ZERO), "00:00:00 UTC");
-    }
-}
+mod tests;

@@ -43,7 +43,7 @@ use crate::duplicates::decided::Decided;
 use crate::gate::Gate;
 use crate::links::LinkMetrics;
 use crate::metrics::Metrics;
-use crate::outcome::{Probes, not_written, of_error};
+use crate::outcome::Probes;
 
 /// The largest batch: one composite graph request takes so many graphs.
 pub const MAX_BATCH: usize = 75;
@@ -285,22 +285,18 @@ impl Handler for OrderWriter {
         self.settings.lease
     }
 
-    /// One call of the ledger, and one of Salesforce that tells nothing about any order.
+    /// One call of the ledger; and where the gate lets it, one of Salesforce that tells nothing about any order.
     async fn probe(&self) -> Result<(), Outage> {
-        let away = |outcome: Outcome| match outcome {
-            Outcome::Outage { failure, retry_after } => {
-                self.outages.fetch_add(1, Ordering::Relaxed);
-                Err(Outage { failure, after: retry_after })
-            }
-            // Salesforce answers; whatever it says of this question, orders may be tried.
-            Outcome::Settled(_) | Outcome::Failed(_) | Outcome::Halted | Outcome::Busy { .. } => Ok(()),
+        let away = if let Err(error) = self.ledger.ping().await {
+            let outage = self.ledger_outage(&error);
+            self.outages.fetch_add(1, Ordering::Relaxed);
+            Err(outage)
+        } else {
+            self.gate.probe(self.ask_whether_it_is_back()).await
         };
-        if let Err(error) = self.ledger.ping().await {
-            return away(self.ledger_outage(&error));
-        }
-        match self.client.limits().await {
-            Ok(_) => Ok(()),
-            Err(error) => away(not_written(of_error(&error, self.probes()))),
+        match away {
+            Err(Outcome::Outage { failure, retry_after }) => Err(Outage { failure, after: retry_after }),
+            Ok(()) | Err(Outcome::Settled(_) | Outcome::Failed(_) | Outcome::Halted | Outcome::Busy { .. }) => Ok(()),
         }
     }
 

@@ -32,7 +32,8 @@
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
-//! * No request begins that would touch what of the org's API calls is kept for others, but for one that looks.
+//! * No batch begins that would touch what of the org's API calls is kept for others, nor a further request of a batch that
+//!   is halved, but for one that looks. The few questions that a batch asks besides go with it.
 //! * Outages of Salesforce and Redis pause intake; they use up no attempt.
 //! * An order that three processes died with goes alone, one such order at a time; after five it is a letter. Deaths are
 //!   counted in the ledger, by claims that another owner finds left open, and are no attempts.

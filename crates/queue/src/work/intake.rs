@@ -35,6 +35,11 @@ impl Intake {
         self.observer.paused(Some(failure));
     }
 
+    /// Why it is paused.
+    pub(super) fn paused_by(&self) -> Option<Reason> {
+        self.paused.map(|(_, reason)| reason)
+    }
+
     /// It is back, or nothing waits for it here any more.
     pub(super) fn resumes(&mut self) {
         if let Some((since, reason)) = self.paused.take() {

@@ -53,6 +53,8 @@ pub(crate) struct World {
     stalled: Mutex<HashSet<(String, Queue)>>,
     /// Something that the handlers need is away.
     pub(crate) away: AtomicBool,
+    /// What is away is the allocation.
+    pub(crate) spent: AtomicBool,
     pub(crate) probes: Mutex<Vec<String>>,
     tries: Mutex<Vec<String>>,
     /// How often loops turned at the same instant.
@@ -87,6 +89,13 @@ impl World {
     /// How many orders a worker says that it has taken and not settled.
     pub(crate) fn taken(&self, worker: &str) -> usize {
         self.taken.lock().expect("no panic").get(worker).copied().unwrap_or_default()
+    }
+
+    /// What is away.
+    fn why(&self) -> Failure {
+        let spent = self.spent.load(Ordering::SeqCst);
+        let reason = if spent { Reason::QuotaExhausted } else { Reason::SalesforceUnavailable };
+        Failure::transient(reason, "scripted")
     }
 
     pub(crate) fn is_stalled(&self, queue: Queue) -> bool {
@@ -151,7 +160,7 @@ impl Handler for Works {
     async fn probe(&self) -> Result<(), Outage> {
         self.world.probes.lock().expect("no panic").push(self.name.clone());
         if self.world.away.load(Ordering::SeqCst) {
-            return Err(Outage { failure: away(), after: Duration::from_secs(30) });
+            return Err(Outage { failure: self.world.why(), after: Duration::from_secs(30) });
         }
         Ok(())
     }
@@ -159,7 +168,7 @@ impl Handler for Works {
     async fn handle(&self, _: &Arc<dyn Session>, batch: &[Arc<Job<u32>>]) -> Vec<Verdict> {
         self.world.tries.lock().expect("no panic").push(self.name.clone());
         if self.world.away.load(Ordering::SeqCst) {
-            let pause = || Settlement::Pause { after: Duration::from_secs(10), failure: away() };
+            let pause = || Settlement::Pause { after: Duration::from_secs(10), failure: self.world.why() };
             return batch.iter().map(|_| Verdict::of(pause())).collect();
         }
         if let Some(gate) = &self.gate {
@@ -177,10 +186,6 @@ impl Handler for Works {
     fn letter_announcement(&self, _: &Job<u32>, _: &Failure, _: &LetterId) -> Option<Announcement> {
         None
     }
-}
-
-fn away() -> Failure {
-    Failure::transient(Reason::SalesforceUnavailable, "scripted")
 }
 
 struct Told(Arc<World>, String);

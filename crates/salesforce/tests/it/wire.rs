@@ -219,6 +219,29 @@ async fn an_observer_is_told_of_each_request_that_went_to_the_org() {
 }
 
 #[tokio::test]
+async fn a_call_with_a_deadline_of_its_own_ends_by_it_and_is_observed() {
+    let log = Arc::new(Log::default());
+    let org = Server::scripted([Step::Hang]).await;
+    let client = org.client_observed(Arc::clone(&log) as Arc<dyn CallObserver>);
+    let client = client.with(CallOptions { deadline: Some(Duration::from_millis(50)), ..CallOptions::default() });
+    let error = client.limits().await.expect_err("no answer");
+    assert!(matches!(error, Error::AnswerLost { .. }), "{error}");
+    assert_eq!(log.0.lock().expect("no panic").clone(), [(Operation::Limits, CallEnd::AnswerLost)], "an API call");
+}
+
+#[tokio::test]
+async fn what_an_answer_told_of_the_allocation_is_new_only_since_it_came() {
+    let told = Step::json(200, &json!({})).with("sforce-limit-info", "api-usage=25/5000");
+    let org = Server::scripted([told, Step::json(200, &json!({}))]).await;
+    let (client, began) = (org.client(), tokio::time::Instant::now());
+    client.limits().await.expect("answered");
+    assert_eq!(client.usage_since(began), Some(ApiUsage { used: 25, limit: 5000 }));
+    let later = tokio::time::Instant::now();
+    client.limits().await.expect("answered");
+    assert_eq!((client.usage_since(later), client.usage().map(|usage| usage.used)), (None, Some(25)));
+}
+
+#[tokio::test]
 async fn neither_client_nor_error_shows_a_secret() {
     let org = Server::scripted([Step::Close, Step::expired(), Step::expired()]).await;
     let client = org.client();

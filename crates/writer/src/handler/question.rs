@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::atlas::LiesIn;
 use domain::breaker::{Judgement, Time};
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::order::id::OrderId;
@@ -17,6 +18,7 @@ use salesforce::{CallOptions, Client, Error};
 
 use super::OrderWriter;
 use crate::attempt::{Attempt, Stage};
+use crate::gate::Asked;
 use crate::outcome::{not_written, of_error};
 
 /// How long the org may take for the cheapest question.
@@ -166,6 +168,24 @@ impl OrderWriter {
                 !answered
             }
         }
+    }
+
+    /// Asks the cheapest question: what is away, if anything is. Salesforce is there when it answers, whatever it says of this
+    /// question, unless it says that it is away for every other one too.
+    pub(super) async fn ask_whether_it_is_back(&self) -> Asked {
+        let answer = self.asking().query(CHEAPEST).await;
+        let calls = self.metrics.take_calls();
+        let away =
+            answer.err().filter(|error| error.lies_in() != Some(LiesIn::Resource)).and_then(|error| match not_written(
+                of_error(&error, self.probes()),
+            ) {
+                Outcome::Outage { failure, retry_after } => Some((failure, retry_after)),
+                Outcome::Failed(_) if error.is_ambiguous() => {
+                    Some((silent(&error, FailureClass::Transient), self.probes().unavailable))
+                }
+                Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => None,
+            });
+        Asked { calls, away }
     }
 
     /// The client for questions that say nothing but whether the org is there.

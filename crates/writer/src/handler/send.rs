@@ -47,10 +47,16 @@ impl OrderWriter {
             }
         }
         let client = self.client_for(processing);
-        let mut requests = vec![graphs];
+        let (mut requests, mut further) = (vec![graphs], false);
         while let Some(mut graphs) = requests.pop() {
             if graphs.is_empty() {
                 continue;
+            }
+            // The batch was let in for one request.
+            if std::mem::replace(&mut further, true)
+                && let Err(outage) = self.gate.goes_on().await
+            {
+                return Self::hold_back(attempts, &outage);
             }
             self.metrics.batch(graphs.len());
             let request = Request::of(graphs.iter().filter_map(|graph| attempt_of(attempts, &graph.id)));

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::failure::Reason;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +20,10 @@ use crate::lanes::{ItemId, Lanes};
 use crate::session::Channel;
 use crate::settle::jittered;
 use crate::topology::Queue;
-use crate::work::LONG_OUTAGE;
 use crate::work::company::{Act, View};
 use crate::work::intake::Intake;
 use crate::work::reading::subscribe;
+use crate::work::{LONG_OUTAGE, LONG_QUOTA_PAUSE};
 use service::hints::{Before, Leaving, Taken};
 
 /// One subscription of a queue.
@@ -256,14 +257,16 @@ impl<H: Handler> Generation<H> {
             return None;
         }
         let since = *self.held_up_since.get_or_insert(now);
-        if now < since + LONG_OUTAGE {
-            return Some(since + LONG_OUTAGE);
+        let spent = intake.paused_by() == Some(Reason::QuotaExhausted);
+        let long = if spent { LONG_QUOTA_PAUSE } else { LONG_OUTAGE };
+        if now < since + long && self.staying_away.is_none() {
+            return Some(since + long);
         }
         let Some(away) = &mut self.staying_away else {
             let mut queues: Vec<Queue> = self.holdings.keys().copied().collect();
             queues.extend(self.second_wave.take().into_iter().flat_map(|(_, rest)| rest));
             tracing::warn!(
-                minutes = LONG_OUTAGE.as_secs() / 60,
+                minutes = long.as_secs() / 60,
                 "the outage lasts: everything goes back to RabbitMQ in order until a probe succeeds"
             );
             for queue in &queues {

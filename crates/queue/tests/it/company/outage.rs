@@ -114,3 +114,30 @@ async fn a_worker_that_stays_away_ends_at_once_when_it_is_told_to() {
     worker.drain().await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_allocation_is_waited_for_with_everything_in_hand_and_nothing_is_taken_anew_before_there_is_room() {
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new(topology(|topology| topology.partitions = 1)));
+    let (world, customers) = (World::new(), customers(&broker));
+    let session = broker.connect().await.expect("a session");
+    world.away.store(true, Ordering::SeqCst);
+    world.spent.store(true, Ordering::SeqCst);
+    for number in 1..=6 {
+        publish(&session, &customers, number).await;
+    }
+    let worker = Worker::start(&broker, &world, "writer/1", &Start { prefetch: 4, ..Start::standard() });
+    tokio::time::sleep(Duration::from_mins(19)).await;
+    assert_eq!(session.ready(ONLY).await.expect("a depth"), 8, "the window is held");
+    assert!(world.probes.lock().expect("no panic").is_empty());
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(session.ready(ONLY).await.expect("a depth"), 12, "before the broker ends the consumer it goes back");
+    let (tries, taken) = (world.tries("writer/1"), world.causes.lock().expect("no panic").len());
+    tokio::time::sleep(Duration::from_hours(3)).await;
+    assert_eq!((world.tries("writer/1"), world.causes.lock().expect("no panic").len()), (tries, taken));
+    world.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(world.count(), 12);
+    world.assert_in_order();
+    world.assert_each_once();
+    worker.drain().await;
+}
