@@ -6,6 +6,7 @@ use clap::Parser;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
 use ledger::settings::{LedgerArgs, StoryArgs};
+use ledger::stories::Kept;
 use queue::settings::{Fleet, FleetArgs};
 use service::{Address, Problems};
 
@@ -48,7 +49,7 @@ pub struct Args {
 pub struct Config {
     pub(crate) fleet: Fleet,
     pub(crate) redis: Address,
-    pub(crate) story_kept: Option<Duration>,
+    pub(crate) story_kept: Option<Kept>,
     pub(crate) patience: Duration,
     pub(crate) decode: DecodeSettings,
     pub(crate) prefetch: u16,

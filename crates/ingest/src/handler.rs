@@ -60,8 +60,13 @@ impl OrderIntake {
         Self { stories, ..self }
     }
 
-    /// Tells what became of an order.
-    fn tell(&self, event: &OrderEvent, sighting: &Sighting, handed_on: bool) {
+    /// Tells what became of an order. Of one whose publish ended unknown nothing is told: its session is over, and whoever it
+    /// comes to next tells.
+    fn tell(&self, event: &OrderEvent, sighting: &Sighting, settled: &Result<Settlement, PublishError>) {
+        if matches!(settled, Err(PublishError::Unknown(_) | PublishError::Unroutable(_))) {
+            return;
+        }
+        let handed_on = settled.is_ok();
         let order = event.order_id().as_str();
         let record = |what| self.stories.record(order, what);
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,6 +153,8 @@ impl Handler for OrderIntake {
     }
 
     async fn took_over(&self, _: Queue, _: bool) -> Result<(), Failure> {
+        // What waited came from the session before, and may come to another process now.
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(())
     }
 
@@ -199,7 +206,7 @@ impl Handler for OrderIntake {
             return jobs.iter().map(|_| outage(&error)).collect();
         }
         for ((event, sighting), settled) in orders.iter().zip(&sightings).zip(&settled) {
-            self.tell(event, sighting, settled.is_ok());
+            self.tell(event, sighting, settled);
         }
         let verdicts = settled.into_iter().zip(sightings).map(|(settled, sighting)| match settled {
             Ok(settlement) => {
@@ -243,4 +250,59 @@ impl Handler for OrderIntake {
 fn outage(error: &ledger::Error) -> Verdict {
     let failure = Failure::transient(Reason::LedgerUnavailable, error.to_string());
     Verdict::of(Settlement::Pause { after: OUTAGE_WAIT, failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::MemoryLedger;
+    use prometheus::Registry;
+    use queue::topology::Namespace;
+    use service::Health;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<What>>);
+
+    impl Recorder for Told {
+        fn record(&self, _: &str, what: What) {
+            self.0.lock().expect("no panic").push(what);
+        }
+    }
+
+    impl Told {
+        fn take(&self) -> Vec<&'static str> {
+            std::mem::take(&mut *self.0.lock().expect("no panic")).iter().map(What::title).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_full_partition_is_told_as_one_and_once_until_the_session_ends() {
+        let tenant = domain::order::id::TenantId::parse(testkit::orders::TENANT).expect("a tenant");
+        let decode = DecodeSettings { tenant, max_body_bytes: 1 << 20 };
+        let message = testkit::orders::handed_on(&testkit::orders::new_order("ann", 1), "m");
+        let event = Envelope::decode(&message.incoming(), &decode).and_then(OrderEvent::parse).expect("an order");
+        let topology = Topology::new(Namespace::parse("acme").expect("a name"));
+        let metrics = Arc::new(Metrics::register(&Registry::new(), Health::default()).expect("registered once"));
+        let told = Arc::new(Told::default());
+        let intake = OrderIntake::new(decode, topology, Arc::new(MemoryLedger::default()), metrics)
+            .recorded_by(Arc::clone(&told) as Arc<dyn Recorder>);
+        let first = Sighting::First { known_since: None };
+        let full = || Err(PublishError::Refused);
+
+        intake.tell(&event, &first, &Err(PublishError::Unknown("the broker died".to_owned())));
+        intake.tell(&event, &first, &Err(PublishError::Unroutable("a partition".to_owned())));
+        assert_eq!(told.take(), [""; 0], "nobody knows that it waits for room");
+        intake.tell(&event, &first, &full());
+        intake.tell(&event, &first, &full());
+        assert_eq!(told.take(), ["received", "waits"]);
+        intake.tell(&event, &first, &Ok(Settlement::Ack));
+        assert_eq!(told.take(), ["handed on"]);
+
+        intake.tell(&event, &first, &full());
+        intake.took_over(Queue::Inbox(0), false).await.expect("taken over");
+        told.take();
+        intake.tell(&event, &first, &Ok(Settlement::Ack));
+        assert_eq!(told.take(), ["received", "handed on"], "another session's order is told whole");
+    }
 }

@@ -56,7 +56,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let Some(ledger) = ledger else { return Ok(()) };
     let peers = Peers::new(Arc::new(Presence::new(&ledger, "ingest")));
     let name = format!("ingest/{}", uuid::Uuid::new_v4().simple());
-    let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
+    let stories =
+        config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name, lifecycle.health()));
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);
     ledger::readiness::connected(lifecycle.health());
     let broker = config.fleet.broker(&name).map_err(|error| Stopped::settings(error.to_string()))?;

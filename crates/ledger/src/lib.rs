@@ -18,7 +18,7 @@
 //! # Stories
 //!
 //! Beside what makes effects happen once, Redis keeps what happened to each order, for an operator ([`stories`]). Nothing
-//! depends on it and nothing waits for it.
+//! depends on it and nothing waits for it, and recording stops before stories take the memory that claims need.
 //!
 //! # Two backends, one behaviour
 //!

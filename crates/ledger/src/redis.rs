@@ -12,8 +12,11 @@
 //! owner and effect, and a change of the number of partitions forgets nothing. One node does this work many times over.
 //!
 //! The memory's name is looked at before anything else in each round trip, and is given anew where it is gone or where
-//! Redis's `run_id` or `master_replid` is another one: after a flush, a restart, a restored copy or a promotion. An
-//! operator who deletes keys deletes all of the namespace, the memory's name first or in the same command.
+//! Redis's `run_id` or `master_replid` is another one: after a flush, a restart, a restored copy or a promotion; and when the
+//! first replica comes or the last has gone for an hour, where nothing was forgotten and some orders are looked up for
+//! nothing. What is loaded into a Redis that runs on, such as a copy by `RESTORE` or by a pipe, is not noticed: whoever does
+//! that deletes `{ns}:memory` afterwards. An operator who deletes keys deletes all of the namespace, the memory's name first
+//! or in the same command.
 
 pub(crate) mod connection;
 pub(crate) mod script;
@@ -103,7 +106,7 @@ impl RedisLedger {
             tracing::warn!(
                 before = *memory,
                 now = name,
-                "Redis was emptied, restarted, restored or replaced: orders handed on before are looked up"
+                "Redis was emptied, restarted, restored or replaced, or its replication changed: orders handed on before are looked up"
             );
         }
         name.clone_into(&mut memory);

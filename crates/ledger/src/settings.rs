@@ -7,6 +7,7 @@ use service::{Address, Lifecycle, Problems, Stopped};
 
 use crate::contract::Error;
 use crate::redis::{RedisLedger, Settings};
+use crate::stories::Kept;
 
 /// Where Redis is. Flatten it into a program's arguments.
 #[derive(Debug, Clone, clap::Args)]
@@ -34,24 +35,29 @@ impl LedgerArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
 pub struct StoryArgs {
-    /// How long the story of an order (causeway-replayer story) is kept in Redis after its last step, up to 366d; or `off`,
-    /// and nothing is recorded. A story takes about 1 kB.
+    /// How long the story of an order (causeway-replayer story) is kept in Redis after its last step while the order is not
+    /// settled, up to 366d; or `off`, and nothing is recorded. Recording also stops while Redis has used 70 % of its maxmemory.
     #[arg(long, env = "CAUSEWAY_STORY_KEPT", value_name = "TIME", default_value = "30d")]
     pub story_kept: String,
+    /// How long the story of an order that is written or rejected is kept, at most as long as the others. Most stories are
+    /// such; one takes less than 2 kB.
+    #[arg(long, env = "CAUSEWAY_STORY_SETTLED_KEPT", value_name = "TIME", default_value = "3d")]
+    pub story_settled_kept: String,
 }
 
 impl StoryArgs {
     /// How long; `None` within for `off`.
-    pub fn read(&self, problems: &mut Problems) -> Option<Option<Duration>> {
+    pub fn read(&self, problems: &mut Problems) -> Option<Option<Kept>> {
+        let settled = problems.duration("CAUSEWAY_STORY_SETTLED_KEPT", &self.story_settled_kept);
         if self.story_kept.trim().eq_ignore_ascii_case("off") {
-            return Some(None);
+            return settled.map(|_| None);
         }
         let kept = problems.duration("CAUSEWAY_STORY_KEPT", &self.story_kept)?;
         if kept > LONGEST_KEPT {
             problems.note("CAUSEWAY_STORY_KEPT", "it is longer than 366d".to_owned(), "write at most 366d, or off");
             return None;
         }
-        Some(Some(kept))
+        Some(Some(Kept { open: kept, settled: settled?.min(kept) }))
     }
 }
 

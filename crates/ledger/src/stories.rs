@@ -2,13 +2,16 @@
 //!
 //! | Key | Holds | Kept |
 //! |---|---|---|
-//! | `{ns}:story:<order>` | list of steps, the first [`FIRST`] and the last [`LAST`] | 30 days, or as set, after the last step |
+//! | `{ns}:story:<order>` | list of steps, the first [`FIRST`] and the last [`LAST`] | 3 days after the last step once the order is settled, else 30 days, or as set |
 //! | `{ns}:story-gaps` | list of times in which steps of unnamed orders were lost, the last [`GAPS`] | the same |
 //!
 //! Nothing waits for a story: steps are taken in by a [`StoryRecorder`] and written from there, many orders in one round
 //! trip. They are no part of what makes effects happen once: a story that is lost costs an explanation and nothing else.
+//! A Redis that may not evict and is full takes no claims either, so nothing is recorded beyond a share of its memory
+//! ([`STOP_PERCENT`]).
 
 mod recorder;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -16,10 +19,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::redis::{Cmd, RedisResult};
 use domain::order::id::OrderId;
-use domain::outcome::Result as Ended;
-use domain::story::{FIRST, LAST, Step};
+use domain::outcome::{OutcomeKind, Result as Ended};
+use domain::story::{FIRST, LAST, Step, What};
 
 pub use recorder::StoryRecorder;
+pub use room::{GO_ON_PERCENT, STOP_PERCENT};
 
 use crate::contract::Error;
 use crate::effect::KEPT;
@@ -36,8 +40,63 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sto
 #[derive(Debug, Clone)]
 pub struct Stories {
     connection: Connection,
-    /// How long a story is kept after its last step.
-    kept: Duration,
+    kept: Kept,
+}
+
+/// How long a story is kept after its last step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Of an order that is on its way, or a dead letter.
+    pub open: Duration,
+    /// Of an order that is written or rejected.
+    pub settled: Duration,
+}
+
+impl From<Duration> for Kept {
+    fn from(kept: Duration) -> Self {
+        Self { open: kept, settled: kept }
+    }
+}
+
+impl Kept {
+    /// For a story that ends with these steps.
+    fn after(self, steps: &[Step]) -> Duration {
+        if steps.last().is_some_and(|step| is_settled(&step.what)) { self.settled } else { self.open }
+    }
+}
+
+/// Whether a step is one of an order that is settled.
+fn is_settled(what: &What) -> bool {
+    match what {
+        What::Announced { told } => told != OutcomeKind::DeadLettered.routing_key(),
+        What::Settled { .. }
+        | What::SettledBefore
+        | What::Folded
+        | What::LinkWaits { .. }
+        | What::Linked { .. }
+        | What::NotLinked { .. } => true,
+        What::Received { .. }
+        | What::HandedOn { .. }
+        | What::Conflicted
+        | What::Refused { .. }
+        | What::TakenUp { .. }
+        | What::Waits { .. }
+        | What::Paused { .. }
+        | What::PartitionFull
+        | What::Busy { .. }
+        | What::Claimed { .. }
+        | What::Sent { .. }
+        | What::Answered { .. }
+        | What::LookedUp { .. }
+        | What::Duplicate { .. }
+        | What::Dead { .. }
+        | What::Parked { .. }
+        | What::Released { .. }
+        | What::Closed { .. }
+        | What::Gap { .. }
+        | What::Cut { .. }
+        | What::Unknown => false,
+    }
 }
 
 /// Steps of orders that nobody could name any more when they were lost.
@@ -56,8 +115,6 @@ pub struct LostSteps {
 /// What the ledger holds of an order's effect.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnownEffect {
-    /// The state in the ledger's own word: `claimed`, `unknown`, `settled`, `failed`.
-    pub state: String,
     /// How the order ended, where it did.
     pub ended: Option<Ended>,
     /// When that was last changed, in milliseconds since 1970.
@@ -69,8 +126,6 @@ pub struct KnownEffect {
 pub struct Recorded {
     /// The steps, in the order in which they were kept.
     pub steps: Vec<Step>,
-    /// When `ingest` last saw it, in milliseconds since 1970, and whether it was handed on.
-    pub seen: Option<(u64, bool)>,
     /// The effect.
     pub effect: Option<KnownEffect>,
     /// When steps of unnamed orders were lost.
@@ -79,8 +134,8 @@ pub struct Recorded {
 
 impl Stories {
     /// The stories beside a ledger. They are kept for so long after their last step.
-    pub fn beside(ledger: &RedisLedger, kept: Duration) -> Self {
-        Self { connection: ledger.connection.clone(), kept }
+    pub fn beside(ledger: &RedisLedger, kept: impl Into<Kept>) -> Self {
+        Self { connection: ledger.connection.clone(), kept: kept.into() }
     }
 
     fn key(&self, order: &str) -> String {
@@ -96,11 +151,11 @@ impl Stories {
     /// # Errors
     /// Redis did not answer, or not in time: the steps may have been kept. Appending them again does no harm.
     pub async fn append(&self, steps: &[(String, Vec<Step>)], gaps: Option<&LostSteps>) -> Result<(), Error> {
-        let kept = milliseconds(self.kept).to_string();
         let [beginning, end] = [FIRST, LAST].map(|steps| steps.to_string());
         let invocations: Vec<Cmd> = steps
             .iter()
             .map(|(order, steps)| {
+                let kept = milliseconds(self.kept.after(steps)).to_string();
                 let steps: Vec<String> = steps.iter().map(Step::render).collect();
                 let bounds = [kept.as_str(), &beginning, &end];
                 let arguments: Vec<&str> = bounds.into_iter().chain(steps.iter().map(String::as_str)).collect();
@@ -114,7 +169,7 @@ impl Stories {
         let mut pipeline = ::redis::pipe();
         pipeline.cmd("LPUSH").arg(self.gaps_key()).arg(format!("{} {} {} {}", lost.from, lost.to, lost.steps, lost.by));
         pipeline.cmd("LTRIM").arg(self.gaps_key()).arg(0).arg(GAPS - 1);
-        pipeline.cmd("PEXPIRE").arg(self.gaps_key()).arg(&kept);
+        pipeline.cmd("PEXPIRE").arg(self.gaps_key()).arg(milliseconds(self.kept.open));
         let answers = self.connection.many::<::redis::Value>(&mut pipeline).await?;
         answers.into_iter().collect::<RedisResult<Vec<_>>>().map(drop).map_err(|error| self.connection.explain(&error))
     }
@@ -124,40 +179,29 @@ impl Stories {
     /// # Errors
     /// Redis did not answer.
     pub async fn read(&self, order: &OrderId) -> Result<Recorded, Error> {
-        let seen = self.connection.key(format_args!("seen:{order}"));
         let effect = self.connection.key(format_args!("effect:order:{order}"));
         let mut pipeline = ::redis::pipe();
         pipeline.cmd("LRANGE").arg(self.key(order.as_str())).arg(0).arg(-1);
         pipeline.cmd("LRANGE").arg(self.gaps_key()).arg(0).arg(-1);
-        pipeline.cmd("HGETALL").arg(&seen);
         pipeline.cmd("HGETALL").arg(&effect);
-        pipeline.cmd("PTTL").arg(&seen);
         pipeline.cmd("PTTL").arg(&effect);
         let answers = self.connection.many::<::redis::Value>(&mut pipeline).await?;
         let answers: Vec<::redis::Value> =
             answers.into_iter().collect::<RedisResult<_>>().map_err(|error| self.connection.explain(&error))?;
         let strange = |_| Error::Broken("Redis answered something else than a story".to_owned());
-        let [steps, lost, seen, effect, seen_left, effect_left] =
-            <[::redis::Value; 6]>::try_from(answers).map_err(|_| Error::Broken("Redis left answers out".to_owned()))?;
+        let [steps, lost, effect, effect_left] =
+            <[::redis::Value; 4]>::try_from(answers).map_err(|_| Error::Broken("Redis left answers out".to_owned()))?;
         let steps: Vec<String> = ::redis::from_redis_value(steps).map_err(strange)?;
         let lost: Vec<String> = ::redis::from_redis_value(lost).map_err(strange)?;
-        let seen: HashMap<String, String> = ::redis::from_redis_value(seen).map_err(strange)?;
-        let mut effect: HashMap<String, String> = ::redis::from_redis_value(effect).map_err(strange)?;
+        let effect: HashMap<String, String> = ::redis::from_redis_value(effect).map_err(strange)?;
         // Each change makes it kept anew, so what is left says when the last one was.
-        let changed = |left: ::redis::Value| -> Result<u64, Error> {
-            let left: i64 = ::redis::from_redis_value(left).map_err(strange)?;
-            let since = u64::try_from(left).map_or(0, |left| milliseconds(KEPT).saturating_sub(left));
-            Ok(now_ms().saturating_sub(since))
-        };
-        let seen_at = changed(seen_left)?;
-        let effect_at = changed(effect_left)?;
+        let left: i64 = ::redis::from_redis_value(effect_left).map_err(strange)?;
+        let since = u64::try_from(left).map_or(0, |left| milliseconds(KEPT).saturating_sub(left));
         Ok(Recorded {
             steps: steps.iter().filter_map(|step| Step::parse(step)).collect(),
-            seen: (!seen.is_empty()).then(|| (seen_at, seen.contains_key("handed_on"))),
-            effect: effect.remove("state").map(|state| KnownEffect {
-                state,
+            effect: (!effect.is_empty()).then(|| KnownEffect {
                 ended: effect.get("result").and_then(|result| serde_json::from_str(result).ok()),
-                at: effect_at,
+                at: now_ms().saturating_sub(since),
             }),
             lost: lost.iter().filter_map(|text| LostSteps::parse(text)).collect(),
         })

@@ -8,6 +8,7 @@ use domain::config::OrderProcessing;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
 use ledger::settings::{LedgerArgs, StoryArgs};
+use ledger::stories::Kept;
 use queue::lanes::{BatchSettings, InFlight};
 use queue::settings::{Fleet, FleetArgs};
 use salesforce::{ApiVersion, ClientSettings};
@@ -22,7 +23,8 @@ use crate::sign_in::{SignIn, SignInArgs};
 ///
 /// Start as many as you like, on any machine: each partition of customers is worked on by one of them at a time, the
 /// others stand by. SIGTERM finishes what is in flight and hands the rest back; SIGHUP reads order-processing.toml again.
-/// A start costs one API call, to see whether the org has the fields of the order's record.
+/// A start costs one API call, to see whether the org has the fields of the order's record; a second one where
+/// `platform_events.event_key` names a field.
 #[derive(Debug, Parser)]
 #[command(
     name = "causeway-writer",
@@ -35,7 +37,7 @@ use crate::sign_in::{SignIn, SignInArgs};
         \x20                                   32 bytes in base64; several lines to change it, the first one seals\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
         70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start and fields of\n\
-        the order's record that the org does not have included), or a topology on the broker that differs."
+        the order's record or the event's key that the org does not have included), or a topology on the broker that differs."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -104,7 +106,7 @@ pub struct Args {
 pub struct Config {
     pub(crate) fleet: Fleet,
     pub(crate) redis: Address,
-    pub(crate) story_kept: Option<Duration>,
+    pub(crate) story_kept: Option<Kept>,
     pub(crate) order_processing: Option<PathBuf>,
     pub(crate) processing: OrderProcessing,
     pub(crate) patience: Duration,

@@ -38,7 +38,8 @@
 //! * An order that three processes died with goes alone, one such order at a time; after five it is a letter. Deaths are
 //!   counted in the ledger, by claims that another owner finds left open, and are no attempts.
 //! * No order waits for Limio, and none is acknowledged before its links are in their queue, unless that is full.
-//! * Whether the org has the fields of the order's record is looked at once per start, for one API call.
+//! * Whether the org has the fields of the order's record is looked at once per start, for one API call; for that of the
+//!   event's key, where one is named, another one.
 
 mod attempt;
 mod batch;
@@ -109,7 +110,8 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     let gate = Arc::new(Gate::new(gate, ledger.budget(), client.clone(), gauges, &lifecycle));
     gate.follow(&lifecycle);
     let name = format!("writer/{}", uuid::Uuid::new_v4().simple());
-    let stories = config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name));
+    let stories =
+        config.story_kept.map(|kept| StoryRecorder::start(Stories::beside(&ledger, kept), &name, lifecycle.health()));
     let recorder = stories.as_ref().map(|stories| Arc::clone(stories) as Arc<dyn Recorder>);
     let known_links = KnownLinks::beside(&ledger);
     let ledger: Arc<dyn Ledger> = Arc::new(ledger);

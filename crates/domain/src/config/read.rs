@@ -206,6 +206,11 @@ fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
     document.set(&mut ids.order_reference, "external_ids.order_reference", optional_api_name);
     document.set(&mut ids.subscription, "external_ids.subscription", optional_api_name);
 
+    if processing.transfer_ownership && ids.order_object.is_empty() {
+        let remedy = "Name the object of the order's record: without it nothing refuses a move the second time";
+        document.refuse_at("transferOwnership", Refused::new("external_ids.order_object is empty", remedy));
+    }
+
     let mut taken = BTreeSet::from([ids.order.to_lowercase()]);
     let others = [
         ("external_ids.order_fingerprint", &ids.order_fingerprint),

@@ -204,6 +204,7 @@ fn a_transfer_that_could_move_nothing_is_refused_by_name() {
         (format!("{both}{object}[transfers.\"x y\"]\n"), "is not a Salesforce API name"),
         (object.replace("LimioId__c", "x..y"), "the text has 0 characters"),
         (format!("{both}{six}"), "there are too many objects"),
+        (format!("{both}[external_ids]\norder_object = \"\"\n{object}"), "external_ids.order_object is empty"),
     ] {
         let found = problems(&text);
         assert!(found.len() == 1, "{text}: {found:?}");

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::story::{Recorder, Step, What};
+use service::Health;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{LostSteps, Stories, now_ms};
+use super::{GO_ON_PERCENT, LostSteps, STOP_PERCENT, Stories, now_ms};
 
 /// Steps that wait for Redis at most; about 200 bytes each.
 const MOST: usize = 16_384;
@@ -26,14 +27,24 @@ const ENOUGH: usize = 256;
 /// How long a step waits for company.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether Redis has room for stories.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The name of the notice that stories are not recorded.
+const NOTICE: &str = "stories";
+
 /// How long Redis is left alone after it did not answer.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// Records steps of one process. What Redis does not take in time is kept in a bounded memory; what does not fit there is
-/// counted, and the count becomes a step of the story.
+/// counted, and the count becomes a step of the story. So is what happens while Redis has no room for stories.
+///
+/// What is in memory when a process dies, or ends while Redis is away, is lost uncounted: a reader sees it where a stage is
+/// missing that an order must have gone through, and not where it was a wait or an announcement.
 #[derive(Debug)]
 pub struct StoryRecorder {
     stories: Stories,
+    health: Health,
     by: String,
     waiting: Mutex<Waiting>,
     enough: Notify,
@@ -43,6 +54,8 @@ pub struct StoryRecorder {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Redis has no room: nothing more is taken in or written, only counted.
+    stopped: bool,
     steps: VecDeque<(String, Step)>,
     /// Lost steps by order.
     lost: HashMap<String, u64>,
@@ -61,10 +74,12 @@ impl StoryRecorder {
     /// How long the end of a program waits for the last steps to be written.
     pub const CLOSE: Duration = Duration::from_secs(1);
 
-    /// A recorder that writes until it is [closed](Self::close). `by` names program and instance.
-    pub fn start(stories: Stories, by: &str) -> Arc<Self> {
+    /// A recorder that writes until it is [closed](Self::close). `by` names program and instance; `health` is told while Redis
+    /// has no room for stories.
+    pub fn start(stories: Stories, by: &str, health: &Health) -> Arc<Self> {
         let recorder = Arc::new(Self {
             stories,
+            health: health.clone(),
             by: shortened(by),
             waiting: Mutex::default(),
             enough: Notify::new(),
@@ -85,7 +100,12 @@ impl StoryRecorder {
 
     async fn write(self: Arc<Self>) {
         let mut away_since: Option<Instant> = None;
+        let mut look_at = Instant::now();
         loop {
+            if look_at <= Instant::now() {
+                self.look_for_room().await;
+                look_at = Instant::now() + LOOK;
+            }
             tokio::select! {
                 () = self.enough.notified() => {}
                 () = sleep(LINGER) => {}
@@ -122,6 +142,27 @@ impl StoryRecorder {
         }
     }
 
+    /// Stops recording while Redis is nearly full: what it refuses next may be a claim.
+    async fn look_for_room(&self) {
+        let used = self.stories.used_percent().await.unwrap_or(0);
+        let stopped = self.waiting().stopped;
+        let stops = if stopped { used >= GO_ON_PERCENT } else { used >= STOP_PERCENT };
+        if stops {
+            let told = format!(
+                "stories of orders are not recorded: Redis has used {used} % of its maxmemory, and claims need the rest; give \
+                 it more, or shorten CAUSEWAY_STORY_KEPT and CAUSEWAY_STORY_SETTLED_KEPT"
+            );
+            if !stopped {
+                tracing::warn!(used_percent = used, "{told}");
+            }
+            self.health.notice(NOTICE, Some(told));
+        } else if stopped {
+            tracing::info!(used_percent = used, "Redis has room again: stories are recorded");
+            self.health.notice(NOTICE, None);
+        }
+        self.waiting().stopped = stops;
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +181,7 @@ impl Recorder for StoryRecorder {
 
 impl Waiting {
     fn push(&mut self, order: &str, step: Step) {
-        if self.steps.len() < MOST {
+        if !self.stopped && self.steps.len() < MOST {
             if let Some(steps) = self.lost.remove(order) {
                 self.steps.push_back((order.to_owned(), gap(&step, steps)));
             }
@@ -163,6 +204,9 @@ impl Waiting {
 
     fn take(&mut self, by: &str) -> Batch {
         let mut batch = Batch::default();
+        if self.stopped {
+            return batch;
+        }
         let mut places: HashMap<String, usize> = HashMap::new();
         let taken = self.steps.len().min(BATCH);
         for (order, step) in self.steps.drain(..taken) {
@@ -197,8 +241,9 @@ impl Waiting {
         }
     }
 
+    /// Whether nothing is left that could be written.
     fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.lost.is_empty() && self.unnamed.is_none()
+        self.stopped || (self.steps.is_empty() && self.lost.is_empty() && self.unnamed.is_none())
     }
 }
 
@@ -270,6 +315,19 @@ mod tests {
         // Every step is told, or counted where it is missing.
         assert_eq!(steps, MOST as u64);
         assert_eq!(gaps + times, 3 + MOST_NAMED as u64 * 2);
+    }
+
+    #[test]
+    fn without_room_in_redis_steps_are_counted_and_told_as_a_gap_when_there_is_room_again() {
+        let mut waiting = Waiting { stopped: true, ..Waiting::default() };
+        for at in 0..3 {
+            waiting.push("a", step(at));
+        }
+        assert!(waiting.take("writer/1").is_empty() && waiting.steps.is_empty());
+        waiting.stopped = false;
+        let batch = waiting.take("writer/1");
+        let whats: Vec<&What> = batch.steps[0].1.iter().map(|step| &step.what).collect();
+        assert_eq!(whats, [&What::Gap { steps: 3, missing: None }]);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use causeway_ledger as ledger;
 use domain::failure::Reason;
 use domain::outcome::{Result as Ended, Written};
-use domain::story::{Recorder as _, Step, What, bounded};
-use ledger::stories::{LostSteps, Stories, StoryRecorder};
+use domain::story::{Answer, Ending, Recorder as _, Step, What, bounded};
+use ledger::stories::{Kept, LostSteps, Stories, StoryRecorder};
 use ledger::{Closing, Ledger, RedisLedger};
 use proptest::strategy::{Strategy as _, ValueTree as _};
+use service::Health;
 use testkit::{Redis, eventually, eventually_some};
 
-use crate::{LONG, PATIENT, claim, identity, order, owner, redis, take};
+use crate::{LONG, PATIENT, claim, order, owner, redis, take};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -66,9 +67,7 @@ async fn what_the_ledger_knows_of_an_order_is_read_with_its_story() {
     let ledger = redis().await;
     let stories = Stories::beside(&ledger, DAY);
     let known = stories.read(&order("o")).await.expect("Redis answers");
-    assert_eq!((known.seen, known.effect), (None, None));
-    ledger.sight(&[identity("o", 1)]).await.expect("seen");
-    ledger.handed_on(&[identity("o", 1)]).await.expect("handed on");
+    assert_eq!(known.effect, None);
     ledger.own(&owner("a")).await.expect("owned");
     let (ticket, _) = take(&ledger, claim("a", "o", LONG)).await;
     let ended = Ended::Written(Written { event_uuid: Some("e".to_owned()), ..Written::default() });
@@ -76,9 +75,108 @@ async fn what_the_ledger_knows_of_an_order_is_read_with_its_story() {
     ledger.close(&[(ticket, Closing::Settle(stored))]).await.expect("settled");
     let known = stories.read(&order("o")).await.expect("Redis answers");
     let effect = known.effect.expect("an effect");
-    assert_eq!((effect.state.as_str(), effect.ended), ("settled", Some(ended)));
-    let (seen_at, handed_on) = known.seen.expect("seen");
-    assert!(handed_on && effect.at.abs_diff(seen_at) < 60_000, "{} {seen_at}", effect.at);
+    assert_eq!(effect.ended, Some(ended));
+    assert!(effect.at > 1_600_000_000_000, "{}", effect.at);
+}
+
+/// The steps of an order that was written at once.
+fn ordinary() -> Vec<Step> {
+    let whats = [
+        What::Received { trace: Some("0af7651916cd43dd8448eb211c80319c".to_owned()) },
+        What::HandedOn { partition: 17 },
+        What::TakenUp { partition: 17 },
+        What::Claimed { attempt: 1, unknown: false },
+        What::Sent { request: "b7ad6b7169203331".to_owned(), orders: 75, call: 100, event: false },
+        What::Answered { answer: Answer::Written, code: None, fields: None },
+        What::Settled {
+            how: Ending::Written,
+            crm_id: Some("0015g00000ZxQ1aAAF".to_owned()),
+            event: Some("c1a1b6ef-8c59-4a3c-9e51-6d2b9f5f7b10".to_owned()),
+            reason: None,
+        },
+        What::Announced { told: "order.written".to_owned() },
+        What::LinkWaits { reason: None },
+        What::Linked { links: 4 },
+    ];
+    let step = |(at, what): (u64, What)| Step { at: 1_790_000_000_000 + at, by: "writer/01234567".to_owned(), what };
+    (0..).zip(whats).map(step).collect()
+}
+
+/// What a command of Redis's says of an order's story.
+async fn of_story(namespace: &str, url: &str, name: &str, command: &[&str]) -> i64 {
+    let mut connection = ::redis::Client::open(url)
+        .expect("an address")
+        .get_multiplexed_async_connection()
+        .await
+        .expect("Redis answers");
+    let mut ask = ::redis::Cmd::new();
+    for word in command {
+        ask.arg(*word);
+    }
+    ask.arg(format!("{{{namespace}}}:story:{name}")).query_async(&mut connection).await.expect("Redis answers")
+}
+
+#[tokio::test]
+async fn the_story_of_a_settled_order_is_kept_for_a_shorter_time_and_takes_less_than_two_kilobytes() {
+    let (namespace, url) = (testkit::namespace("stories"), testkit::redis_url());
+    let ledger = RedisLedger::connect(&url, &namespace, PATIENT).await.expect("Redis answers");
+    let stories = Stories::beside(&ledger, Kept { open: 30 * DAY, settled: 3 * DAY });
+    let days = async |name: &str| {
+        let left = of_story(&namespace, &url, name, &["PTTL"]).await;
+        (Duration::from_millis(left.try_into().expect("it expires")) + Duration::from_secs(60)).as_secs()
+            / DAY.as_secs()
+    };
+    let steps = ordinary();
+    for settled_at in [7, 8, 10] {
+        stories.append(&[("o".to_owned(), steps[..6].to_vec())], None).await.expect("kept");
+        assert_eq!(days("o").await, 30, "on its way");
+        stories.append(&[("o".to_owned(), steps[6..settled_at].to_vec())], None).await.expect("kept");
+        assert_eq!(days("o").await, 3, "settled");
+    }
+    let dead = What::Dead { letter: "l".to_owned(), reason: Reason::SalesforceRefused, code: None };
+    let told = What::Announced { told: "order.dead_lettered".to_owned() };
+    let dead = [dead, told].map(|what| Step { at: 1, by: "writer/1".to_owned(), what }).to_vec();
+    stories.append(&[("dead".to_owned(), dead)], None).await.expect("kept");
+    assert_eq!(days("dead").await, 30, "somebody has to look at it");
+    stories.append(&[("whole".to_owned(), steps)], None).await.expect("kept");
+    let bytes = of_story(&namespace, &url, "whole", &["MEMORY", "USAGE"]).await;
+    assert!((500..2_000).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test]
+async fn stories_stop_before_a_redis_that_may_not_evict_is_full_and_go_on_when_it_has_room() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(testkit::namespace("stories"));
+    let mut node = Redis::start(&folder).await.expect("Redis starts");
+    let namespace = testkit::namespace("stories");
+    let ledger = RedisLedger::connect(&node.url(), &namespace, PATIENT).await.expect("Redis answers");
+    let mut connection =
+        ::redis::Client::open(node.url()).expect("an address").get_multiplexed_async_connection().await.expect("Redis");
+    let mut limit = async |bytes: &str| {
+        let mut set = ::redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes);
+        set.exec_async(&mut connection).await.expect("set");
+    };
+    let (stories, health) = (Stories::beside(&ledger, DAY), Health::default());
+    // Less than an empty Redis takes.
+    limit("100000").await;
+    let recorder = StoryRecorder::start(stories.clone(), "writer/1", &health);
+    let notice = eventually_some("the notice", async || health.notices().remove("stories")).await;
+    assert!(notice.contains("maxmemory"), "{notice}");
+    for _ in 0..3 {
+        recorder.record("o", What::Folded);
+    }
+    limit("100000000").await;
+    let steps = eventually_some("what was missed to be told", async || {
+        let steps = stories.read(&order("o")).await.ok()?.steps;
+        (!steps.is_empty()).then_some(steps)
+    })
+    .await;
+    assert_eq!(steps.iter().map(|step| &step.what).collect::<Vec<_>>(), [&What::Gap { steps: 3, missing: None }]);
+    assert!(health.notices().is_empty());
+    recorder.record("o", What::SettledBefore);
+    eventually("the next step", async || written(&stories, "o").await.len() == 2).await;
+    node.kill();
+    let _ = std::fs::remove_dir_all(&folder);
 }
 
 #[tokio::test]
@@ -100,7 +198,7 @@ async fn steps_that_redis_was_not_there_for_are_written_when_it_is_back_and_thos
     let ledger = RedisLedger::connect(&node.url(), &namespace, PATIENT).await.expect("Redis answers");
     let stories = Stories::beside(&ledger, DAY);
     node.kill();
-    let recorder = StoryRecorder::start(stories.clone(), "writer/0123456789");
+    let recorder = StoryRecorder::start(stories.clone(), "writer/0123456789", &Health::default());
     // More than there is room for, beyond what may be on its way already.
     for _ in 0..20_000 {
         recorder.record("crowded", What::Folded);
@@ -134,7 +232,7 @@ async fn steps_that_redis_was_not_there_for_are_written_when_it_is_back_and_thos
 #[tokio::test]
 async fn the_last_steps_are_written_when_a_program_ends() {
     let stories = Stories::beside(&redis().await, DAY);
-    let recorder = StoryRecorder::start(stories.clone(), "writer/1");
+    let recorder = StoryRecorder::start(stories.clone(), "writer/1", &Health::default());
     recorder.record("o", What::Folded);
     recorder.close(testkit::eventually::PATIENCE).await;
     assert_eq!(written(&stories, "o").await.len(), 1);

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Tell the story of one order: every step it took, where it is now, what it waits for, and what to do.
 ///
-/// Steps are recorded by the programs as they happen and kept for 30 days after the last one (`CAUSEWAY_STORY_KEPT` of
+/// Steps are recorded by the programs as they happen and kept for 30 days after the last one, of settled orders for 3 (`CAUSEWAY_STORY_KEPT` and its sibling of
 /// ingest and writer). What the journal of dead letters and the ledger know for certain is told as well, even where
 /// recording was lost; what is missing is told as a gap. A long story keeps its first and its last steps.
 #[derive(Debug, clap::Args)]

@@ -122,7 +122,7 @@ fn a_dead_letter_of_which_nothing_recorded_is_left_is_told_by_the_journal() {
 fn what_the_ledger_knows_is_told_after_recording_was_lost_and_lost_steps_are_not_silent() {
     let account = RecordId::parse("001000000000001AAA");
     let ended = Ended::Written(Written { crm_id: account, ..Written::default() });
-    let effect = KnownEffect { state: "settled".to_owned(), ended: Some(ended), at: NOW - 60_000 };
+    let effect = KnownEffect { ended: Some(ended), at: NOW - 60_000 };
     let lost = LostSteps { from: NOW - 70_000, to: NOW - 65_000, steps: 12, by: "writer/1a2b3c4d".to_owned() };
     let held = Recorded { effect: Some(effect), lost: vec![lost], ..Recorded::default() };
     let open = OpenLetters::new(Vec::new(), NOW);
