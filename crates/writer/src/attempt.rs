@@ -95,6 +95,11 @@ impl<'a> Attempt<'a> {
         !matches!(self.stage, Stage::Over { .. } | Stage::NotOwner)
     }
 
+    /// Whether it is known how the order ended.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(&self.stage, Stage::Over { outcome, .. } if matches!(outcome.as_ref(), Outcome::Settled(_)))
+    }
+
     /// The Contact that an order to be sent names without its Account. It goes before the identity's `crm_id`.
     pub(crate) fn contact_without_account(&self) -> Option<&'a RecordId> {
         let tracking = &self.event.order.tracking;

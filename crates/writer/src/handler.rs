@@ -5,6 +5,7 @@ mod duplicate;
 mod link;
 mod look_up;
 mod publish;
+mod published;
 mod question;
 mod record;
 mod send;
@@ -36,6 +37,7 @@ use queue::topology::Queue;
 use salesforce::Client;
 use tokio::sync::watch;
 
+use self::published::Published;
 use self::question::Unanswered;
 use self::suspects::Suspects;
 use crate::attempt::{Attempt, Stage};
@@ -80,6 +82,7 @@ pub struct OrderWriter {
     decided: Decided,
     suspects: Suspects,
     unanswered: Unanswered,
+    published: Published,
     /// Whether the answer to an event was lost, and none has come since.
     events_lost: AtomicBool,
     /// Takes in what happens to each order.
@@ -113,6 +116,7 @@ impl OrderWriter {
             decided: Decided::default(),
             suspects: Suspects::default(),
             unanswered: Unanswered::default(),
+            published: Published::default(),
             events_lost: AtomicBool::new(false),
             stories: Arc::new(Unrecorded),
             calls: AtomicU64::new(0),
@@ -369,6 +373,7 @@ impl OrderWriter {
         self.forget_matches(&attempts, &settlements);
         match self.close(&attempts, &settlements).await {
             Ok(stale) => {
+                self.forget_published(&attempts, &stale);
                 let verdicts = attempts.iter().zip(settlements).zip(stale);
                 let verdicts: Vec<Verdict> =
                     verdicts.map(|((attempt, settlement), stale)| self.verdict(attempt, settlement, stale)).collect();

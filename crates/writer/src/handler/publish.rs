@@ -18,11 +18,15 @@ impl OrderWriter {
     /// Such an event cannot be looked up. When its answer is lost, whoever takes the order up next finds its record and
     /// publishes the event once more: consumers fold the double by its key, or by order number and type. So that an org
     /// that publishes and does not answer makes few doubles, one event goes by itself from then on until one is answered,
-    /// and the others wait without being published. An org whose event is published after commit has no such case.
+    /// and the others wait without being published. Of what was answered nothing is published again by this process. An org whose event is published after commit has no such case.
     pub(super) async fn publish(&self, attempts: &mut [Attempt<'_>]) {
         let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
         for (index, attempt) in attempts.iter_mut().enumerate() {
             let Stage::Publish(publish) = &attempt.stage else { continue };
+            if let Some(written) = self.published.of(attempt.event.order_id()) {
+                attempt.end_written(written);
+                continue;
+            }
             attempt.owes_event = true;
             let (written, plan) = publish.as_ref();
             if let Some((event, fields)) = batch::event(plan, written) {
@@ -71,6 +75,7 @@ impl OrderWriter {
                     Ok(answers) => match answers.get(place) {
                         Some(Ok(published)) => {
                             written.event_uuid.clone_from(&published.event_uuid);
+                            self.published.keep(attempt.event.order_id(), written.clone());
                             attempt.end_written(written);
                         }
                         Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),

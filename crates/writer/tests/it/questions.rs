@@ -103,6 +103,24 @@ async fn an_org_that_is_silent_about_an_event_that_it_publishes_at_once_costs_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_answered_is_not_published_again_because_redis_forgot_its_claim() {
+    let mut stage = at_once(ONE_ATTEMPT).await;
+    let writer = stage.writer();
+    stage.written(&[new_order("zoe", 1)]).await;
+    stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path("/composite/sobjects"));
+    let orders = ["ann", "bob", "cleo"].map(|customer| new_order(customer, 1));
+    stage.hand_on(&orders).await;
+    stage.org().until_held(1).await;
+    stage.fleet.forget().await;
+    stage.org().release_held();
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    stage.end(writer).await;
+    let events = stage.event_numbers();
+    let distinct: BTreeSet<&String> = events.iter().collect();
+    assert_eq!((events.len(), distinct.len()), (4, 4), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_whose_answers_are_lost_are_published_one_by_one_until_one_is_answered() {
     let mut stage = at_once(QUICK)
         .await
