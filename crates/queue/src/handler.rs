@@ -22,7 +22,7 @@ pub trait Handler: Send + Sync + 'static {
     /// What a message is after reading.
     type Item: Send + Sync + 'static;
 
-    /// Reads a message: whose it is, and what it says. Pure and quick.
+    /// Reads a message: whose it is, and what it says. Quick, and the same each time.
     fn sort(&self, message: &Message) -> Sorted<Self::Item>;
 
     /// What became of the requests that ended since this was asked last, also of those within a batch. From that follows how

@@ -9,8 +9,9 @@
 //! * First ready, first sent: a lane that is served goes to the back. So between an item's becoming the head of its lane and
 //!   its being sent, each other lane sends at most one item, however long it is; an item that shares a record waits besides
 //!   only for those that asked for the record before it.
-//! * A batch takes what is ready, up to what [`pace`] allows; it is sent at once while nothing is in flight, and waits for
-//!   company no longer than that otherwise.
+//! * A batch takes what is ready, up to what [`pace`] allows; at light load it is sent at once while nothing is in flight,
+//!   and waits for company no longer than that otherwise: longer beside two others than beside one, and after a full one, so
+//!   that under load requests are full ones.
 //! * While something is away nothing goes; then one item alone does, as a probe.
 //!
 //! Events come in (delivered, answered, observed, the time), commands come out (send these, wait until then); whoever drives
@@ -112,6 +113,8 @@ pub struct Lanes {
     batches: HashMap<u64, usize>,
     pause: Option<Pause>,
     draining: bool,
+    /// The last batch was a full one: more is on its way, or what was many comes to its end.
+    pours: bool,
 }
 
 impl Lanes {
@@ -129,6 +132,7 @@ impl Lanes {
             batches: HashMap::new(),
             pause: None,
             draining: false,
+            pours: false,
         }
     }
 
@@ -211,7 +215,8 @@ impl Lanes {
 
     /// What became of a request that carried items of a batch. Said before the items are answered.
     pub fn observed(&mut self, now: Time, request: &Observation) {
-        let pressed = self.batches.len() >= self.pace.in_flight() && !self.ready.is_empty();
+        // Orders that would not fill a request do better to wait for company than to go in one more at once.
+        let pressed = self.batches.len() >= self.pace.in_flight() && self.ready.len() >= self.pace.orders();
         self.pace.observe(now, request, pressed);
     }
 
@@ -289,9 +294,13 @@ impl Lanes {
             Some(LaneState::Ready(_, since)) => since,
             Some(LaneState::New | LaneState::Sharing(..) | LaneState::InFlight | LaneState::Waiting(_)) | None => now,
         };
-        let (due, limit) = (since + self.pace.linger(), self.pace.orders());
-        if self.batches.is_empty() || self.ready.len() >= limit || now >= due {
-            return Command::Send(self.take(limit));
+        let in_flight = self.batches.len();
+        let (due, limit) = (since + self.pace.linger(in_flight, self.pours), self.pace.orders());
+        let idle = in_flight == 0 && !self.pours;
+        if idle || self.ready.len() >= limit || now >= due {
+            let batch = self.take(limit);
+            self.pours = batch.len() >= limit;
+            return Command::Send(batch);
         }
         Command::Wait(Some(next_timer.map_or(due, |timer| timer.min(due))))
     }

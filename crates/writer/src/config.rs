@@ -80,12 +80,13 @@ pub struct Args {
     /// Most orders per API call, 1 to 75. Fewer go while Salesforce refuses many, or takes longer than 10 s.
     #[arg(long, env = "CAUSEWAY_BATCH_ORDERS", default_value = "75", help_heading = "Work")]
     batch_orders: String,
-    /// Most requests with orders in flight at once, 1 to 20. It begins with 2; one more goes while all goes well and orders
-    /// wait, and half as many when records are locked, or Salesforce is slow or says that it is too much.
+    /// Most requests with orders in flight at once, 1 to 20. It begins with 2; one more goes while all goes well and a full
+    /// one waits, and half as many when records are locked, or Salesforce is slow or says that it is too much.
     #[arg(long, env = "CAUSEWAY_IN_FLIGHT", default_value = "8", help_heading = "Work")]
     in_flight: String,
     /// How long an order waits for company at least while other calls are in flight: a quarter of what calls take, up to
-    /// 250ms. While none are, it goes at once.
+    /// 250ms, beside one; as long as a call takes, up to 10s, beside several and after a full one. While none are, it goes
+    /// at once; under load, after at most 250ms.
     #[arg(long, env = "CAUSEWAY_LINGER", default_value = "25ms", value_name = "TIME", help_heading = "Work")]
     linger: String,
     /// Unacknowledged orders per partition, 1 to 2000; the same for every writer of a fleet.

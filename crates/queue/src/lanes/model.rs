@@ -169,10 +169,10 @@ impl World {
                 let state = match lane.state {
                     LaneState::New => (0, 0, Time::ZERO),
                     LaneState::Ready(turn, since) => {
-                        (1, rank(turn), (since + lanes.pace.linger()).saturating_sub(self.now))
+                        (1, rank(turn), (since + lanes.pace.linger(usize::MAX, true)).saturating_sub(self.now))
                     }
                     LaneState::Sharing(turn, since) => {
-                        (2, rank(turn), (since + lanes.pace.linger()).saturating_sub(self.now))
+                        (2, rank(turn), (since + lanes.pace.linger(usize::MAX, true)).saturating_sub(self.now))
                     }
                     LaneState::InFlight => (3, 0, Time::ZERO),
                     LaneState::Waiting(until) => (4, 0, left(until)),
@@ -192,7 +192,7 @@ impl World {
         let batches: BTreeMap<ItemId, usize> = lanes.batch_of.iter().map(|(id, batch)| (*id, rank(*batch))).collect();
         let alone: BTreeSet<ItemId> = lanes.items.iter().filter(|(_, item)| item.alone).map(|(id, _)| *id).collect();
         let pause = lanes.pause.map(|pause| (left(pause.until), pause.probe));
-        (lane_views, names, batches, alone, pause, lanes.draining)
+        (lane_views, names, batches, alone, pause, (lanes.draining, lanes.pours))
     }
 }
 

@@ -44,8 +44,9 @@ pub struct BatchSettings {
     pub orders: usize,
     /// Batches in flight at once.
     pub in_flight: InFlight,
-    /// How long a ready head waits for company at least while other batches are in flight: it becomes a quarter of what a
-    /// request takes, up to [`LONGEST_WAIT_FOR_COMPANY`]. None are in flight: it goes at once.
+    /// How long a ready head waits for company at least while other batches are in flight. Beside one it becomes a quarter
+    /// of what a request takes, up to [`LONGEST_WAIT_FOR_COMPANY`]; beside several, or after a full batch, as long as a
+    /// request takes, up to [`SLOW`]. None are in flight: it goes at once; after a full batch it waits as beside one.
     pub linger: Duration,
 }
 
@@ -87,9 +88,10 @@ impl Pace {
         self.size.limit()
     }
 
-    /// How long a ready head waits for company while other batches are in flight.
-    pub fn linger(&self) -> Duration {
-        self.company.wait()
+    /// How long a ready head waits for company while so many other batches are in flight. `pours` says that the last batch
+    /// was a full one; else it does not wait at all while none is in flight.
+    pub fn linger(&self, in_flight: usize, pours: bool) -> Duration {
+        self.company.wait(in_flight, pours)
     }
 
     /// Most batches in flight at once. At least 1.

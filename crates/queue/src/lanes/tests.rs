@@ -75,6 +75,40 @@ fn an_idle_process_sends_at_once_and_a_busy_one_waits_for_company_no_longer_than
 }
 
 #[test]
+fn after_a_full_batch_also_an_idle_process_waits_for_company_once() {
+    let mut lanes = lanes(2, 4, 25);
+    deliver(&mut lanes, &[(1, "a"), (2, "b")]);
+    assert_eq!(lanes.next(Time::ZERO), send(&[1, 2]));
+    done(&mut lanes, &[1, 2]);
+    deliver(&mut lanes, &[(3, "c")]);
+    let due = Duration::from_millis(25);
+    assert_eq!(lanes.next(Time::ZERO), Command::Wait(Some(due)));
+    assert_eq!(lanes.next(due), send(&[3]));
+    done(&mut lanes, &[3]);
+    deliver(&mut lanes, &[(4, "d")]);
+    assert_eq!(lanes.next(due), send(&[4]), "light load again");
+}
+
+#[test]
+fn requests_beside_each_other_become_more_only_while_a_full_one_waits() {
+    let settings = BatchSettings { orders: 2, in_flight: InFlight::UpTo(4), linger: Duration::ZERO };
+    let mut lanes = Lanes::new(Pace::new(settings));
+    let request = Observation { orders: 2, took: SECOND, ..Observation::default() };
+    deliver(&mut lanes, &[(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")]);
+    assert_eq!(lanes.next(Time::ZERO), send(&[1, 2]));
+    assert_eq!(lanes.next(Time::ZERO), send(&[3, 4]));
+    for _ in 0..9 {
+        lanes.observed(SECOND, &request);
+    }
+    assert_eq!(lanes.pace().in_flight(), 2, "one order does not fill a request");
+    deliver(&mut lanes, &[(6, "f")]);
+    for _ in 0..2 {
+        lanes.observed(SECOND, &request);
+    }
+    assert_eq!(lanes.pace().in_flight(), 3);
+}
+
+#[test]
 fn a_pause_stops_every_lane_until_one_probe_has_come_back_well() {
     let mut lanes = lanes(1, 4, 0);
     deliver(&mut lanes, &[(1, "a"), (2, "b"), (3, "c")]);

@@ -46,7 +46,8 @@ impl SizeLimit {
         self.observe_time(request, telling);
     }
 
-    /// After a halted request the next ones are so small that none can be halted; each clean one grows them by a quarter.
+    /// After a halted request the next ones are so small that hardly any would be halted if the org went on refusing as many
+    /// of them; each clean one grows them by a quarter.
     fn observe_share(&mut self, request: &Observation, telling: bool) {
         let tried = request.orders.saturating_sub(request.halted);
         for order in 0..tried {
@@ -55,7 +56,9 @@ impl SizeLimit {
         }
         self.by_share = largest(self.refused, self.most);
         if request.halted > 0 {
-            self.after_halt = Some(TOLERATED.min(self.most));
+            let came = MILLION * request.refused.min(tried) as u64 / tried.max(1) as u64;
+            let bearable = largest(came, self.most);
+            self.after_halt = Some(self.after_halt.map_or(bearable, |limit| limit.min(bearable)));
         } else if telling && tried > 0 && !request.overloaded {
             let grown = |limit: usize| limit + limit.div_ceil(4);
             self.after_halt = self.after_halt.map(grown).filter(|limit| *limit < self.most);
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_halted_request_none_can_be_halted_and_each_clean_one_grows_by_a_quarter() {
+    fn after_a_request_that_was_halted_early_none_can_be_halted_and_each_clean_one_grows_by_a_quarter() {
         let mut limit = SizeLimit::new(75);
         limit.observe(&halted(75));
         let mut limits = vec![limit.limit()];
@@ -172,6 +175,19 @@ mod tests {
         assert_eq!(limit.limit(), 14, "one order proves nothing of many");
         limit.observe(&Observation { overloaded: true, ..request(14, 0) });
         assert_eq!(limit.limit(), 14, "nor does a request that was turned away");
+    }
+
+    #[test]
+    fn after_one_that_was_halted_late_the_next_are_as_large_as_the_share_in_it_allows() {
+        let mut limit = SizeLimit::new(75);
+        // The fifteenth refusal was the seventieth order's: a fifth.
+        limit.observe(&Observation { halted: 5, ..request(75, 15) });
+        let mut limits = vec![limit.limit()];
+        while limit.limit() < 70 {
+            limit.observe(&request(limit.limit(), limit.limit() / 10));
+            limits.push(limit.limit());
+        }
+        assert_eq!(limits, [38, 48, 60, 75]);
     }
 
     #[test]
