@@ -31,6 +31,7 @@ use crate::mapping::event_type::EventType;
 use crate::mapping::order_event::Parties;
 use crate::order::Order;
 use crate::order::id::RecordId;
+use crate::order::identity;
 use crate::plan::{Effect, FieldValue, KnownIdentity, Reference, WritePlan};
 
 /// Decides what is written for an order.
@@ -72,32 +73,66 @@ pub fn plan(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) 
     Ok(plan)
 }
 
-/// By what the Account of a customer can be found in the org, where the plan would name none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// By what the Account of a customer can be found in the org.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct AccountTrace {
     /// The value of its external id: the customer's name, as [`plan`] writes it.
     pub external_id: Option<String>,
     /// The names of the subscription, by one of which earlier records of the customer's orders may name it; the best first.
     pub subscriptions: Vec<String>,
+    /// The Account on which earlier orders of the subscription are, where that is known; then `subscriptions` is empty.
+    pub presumed: Option<RecordId>,
 }
 
 /// What to look for when `plan` names no Account although there may be one: a change order says too little of its customer
 /// to write them anew, and nobody remembers them. `None` where nothing has to be looked for.
-pub fn account_trace(order: &Order, processing: &OrderProcessing, known: &KnownIdentity) -> Option<AccountTrace> {
+///
+/// `presumed` is an Account that is known by the order's subscription alone. Whose it is has to be looked up
+/// ([`may_own`]), whatever the order says of its customer.
+pub fn account_trace(
+    order: &Order,
+    processing: &OrderProcessing,
+    known: &KnownIdentity,
+    presumed: Option<&RecordId>,
+) -> Option<AccountTrace> {
     let named = known.crm_id.is_some() || order.crm_id().is_some() || order.has_slipped_crm_id();
     if named || known.contact_id.is_some() || order.tracking.contact_id.is_some() {
         return None;
     }
     // What the plan would refuse, it refuses by its name; what it would write needs no look.
-    if !matches!(customer::customer_data(order, processing), Ok(None)) {
+    if presumed.is_none() && !matches!(customer::customer_data(order, processing), Ok(None)) {
         return None;
     }
     let external_id = order.customer_name().and_then(|name| customer::external_id(&name));
     let either = [&order.subscription.id, &order.subscription.reference].into_iter().flatten();
     // No record holds a longer one.
-    let subscriptions: Vec<String> =
-        either.filter(|name| name.chars().count() <= order_record::TEXT).cloned().collect();
-    (external_id.is_some() || !subscriptions.is_empty()).then_some(AccountTrace { external_id, subscriptions })
+    let fits = |name: &&String| name.chars().count() <= order_record::TEXT && presumed.is_none();
+    let subscriptions: Vec<String> = either.filter(fits).cloned().collect();
+    let presumed = presumed.cloned();
+    let found = external_id.is_some() || !subscriptions.is_empty() || presumed.is_some();
+    found.then_some(AccountTrace { external_id, subscriptions, presumed })
+}
+
+/// Whether an Account with this external id may belong to the order's customer, when all that leads to it is the
+/// subscription: that may have passed to the customer from whoever had it before.
+///
+/// Names of one kind tell: an identity against an identity, an e-mail address against an e-mail address. An order that
+/// names no identity says nothing against it.
+pub fn may_own(order: &Order, external_id: Option<&str>) -> bool {
+    let Some(external_id) = external_id.filter(|text| !text.is_empty()) else { return true };
+    let identities = [&order.owner, &order.user.sub, &order.customer_id].into_iter().flatten();
+    let identities: Vec<String> = identities.filter_map(|name| customer::external_id(name)).collect();
+    let email = order.email().and_then(|(email, _)| customer::external_id(email));
+    // External ids are compared without regard to case.
+    let is = |name: &String| name.to_lowercase() == external_id.to_lowercase();
+    let another_kind = email.is_none() && identity::is_email(external_id);
+    identities.is_empty() || identities.iter().chain(&email).any(is) || another_kind
+}
+
+/// Whether what is written for the order names an Account that is the customer's own: the order says enough of them to
+/// write it.
+pub fn writes_customer(order: &Order, processing: &OrderProcessing) -> bool {
+    matches!(customer::customer_data(order, processing), Ok(Some(_)))
 }
 
 /// The event that announces an order, whatever the settings say of it.

@@ -119,6 +119,18 @@ pub struct ChangeReason {
     pub feedback: Option<String>,
 }
 
+/// Names under which a customer's Account may be remembered. A subscription may pass to another customer, so it proves
+/// nothing of one who has a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountNames {
+    /// The customer's own, strongest first: owner, `sub`, customer id.
+    pub own: Vec<String>,
+    /// Customer and subscription together: what holds for this customer's orders of this subscription, and for no other.
+    pub together: Vec<String>,
+    /// The subscription's: id and reference.
+    pub subscription: Vec<String>,
+}
+
 impl Order {
     /// The Account that is already known to belong to the customer, from the order alone: `tracking.accountId`, else the
     /// identity's `crm_id`.
@@ -126,20 +138,31 @@ impl Order {
         self.tracking.account_id.as_ref().or(self.user.crm_id.as_ref())
     }
 
-    /// Every name under which the customer's Account may be remembered, strongest first: owner, `sub`, customer id,
-    /// subscription id and reference. E-mail is not among them: two identities may share one.
+    /// Every name that may lead to the customer's Account, strongest first: owner, `sub`, customer id, subscription id and
+    /// reference. E-mail is not among them: two identities may share one.
     pub fn identity_aliases(&self) -> Vec<String> {
-        let named = [
+        let AccountNames { own, subscription, .. } = self.account_names();
+        own.into_iter().chain(subscription).collect()
+    }
+
+    /// The names under which the customer's Account may be remembered, by what they prove.
+    pub fn account_names(&self) -> AccountNames {
+        let aliases = |named: &[(&str, Option<&str>)]| {
+            let named = named.iter().filter_map(|(kind, name)| name.map(|name| format!("{kind}:{name}")));
+            let mut aliases: Vec<String> = named.collect();
+            aliases.dedup();
+            aliases
+        };
+        let SubscriptionName { id, reference } = &self.subscription;
+        let own = aliases(&[
             ("owner", self.owner.as_deref()),
             ("owner", self.user.sub.as_deref()),
             ("customer", self.customer_id.as_deref()),
-            ("subscription", self.subscription.id.as_deref()),
-            ("subscription", self.subscription.reference.as_deref()),
-        ];
-        let mut aliases: Vec<String> =
-            named.into_iter().filter_map(|(kind, name)| name.map(|name| format!("{kind}:{name}"))).collect();
-        aliases.dedup();
-        aliases
+        ]);
+        let subscription = aliases(&[("subscription", id.as_deref()), ("subscription", reference.as_deref())]);
+        let of = |name: &String| subscription.iter().map(|held| format!("{held} of {name}")).collect();
+        let together = own.first().map(of).unwrap_or_default();
+        AccountNames { own, together, subscription }
     }
 
     /// Names of the records that it may share with orders of other sequence keys: what its customer's Account may be found or

@@ -2,9 +2,10 @@
 
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::mapping;
+use domain::order::AccountNames;
 use domain::order::id::RecordId;
 use domain::outcome::{MatchExplanation, Outcome, Result as Ending, Written};
-use domain::plan::{KnownIdentity, WritePlan};
+use domain::plan::{KnownIdentity, Reference, WritePlan};
 use domain::retry::RetryPolicy;
 use domain::settlement::{Settlement, settle};
 use domain::{config::OrderProcessing, event::OrderEvent};
@@ -25,6 +26,11 @@ pub(crate) struct Attempt<'a> {
     pub(crate) known: KnownIdentity,
     /// Whether the Account is one that the ledger or this process remembered, and not one that the order names.
     pub(crate) remembered: bool,
+    /// Whether the Account is known to be the customer's own, and not only that of the order's subscription.
+    pub(crate) own: bool,
+    /// The Account of earlier orders of the subscription, where the order names a customer of whom nothing is known: it may
+    /// be somebody else's.
+    pub(crate) presumed: Option<RecordId>,
     /// Why it is that Account, where a duplicate rule was asked.
     pub(crate) explanation: Option<MatchExplanation>,
     /// Whether an operator released it from the journal.
@@ -35,6 +41,37 @@ pub(crate) struct Attempt<'a> {
     pub(crate) alone: bool,
     /// Where the attempt stands.
     pub(crate) stage: Stage,
+}
+
+/// The Account that the ledger remembers of an order's customer, and by what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    /// The Account.
+    pub(crate) account: Option<RecordId>,
+    /// Whether it is remembered under the customer's own name.
+    pub(crate) own: bool,
+    /// What is remembered under the subscription alone, of an order that names its customer.
+    pub(crate) presumed: Option<RecordId>,
+}
+
+impl Remembered {
+    /// The lists of names by which the ledger is asked.
+    pub(crate) fn asked(names: &AccountNames) -> [Vec<String>; 3] {
+        [names.own.clone(), names.together.clone(), names.subscription.clone()]
+    }
+
+    /// What the ledger answered to them.
+    pub(crate) fn of(names: &AccountNames, answers: &[Option<String>]) -> Self {
+        let answer = |place: usize| answers.get(place).and_then(Option::as_deref).and_then(RecordId::parse);
+        let (own, together, subscription) = (answer(0), answer(1), answer(2));
+        if own.is_some() {
+            Self { account: own, own: true, presumed: None }
+        } else if together.is_some() || names.own.is_empty() {
+            Self { account: together.or(subscription), own: false, presumed: None }
+        } else {
+            Self { account: None, own: false, presumed: subscription }
+        }
+    }
 }
 
 /// Where an attempt stands.
@@ -62,16 +99,30 @@ pub(crate) enum Stage {
 
 impl<'a> Attempt<'a> {
     /// An attempt as the ledger's answer lets it begin.
-    pub(crate) fn begin(event: &'a OrderEvent, answer: ClaimAnswer, account: Option<&str>) -> Self {
+    pub(crate) fn begin(event: &'a OrderEvent, answer: ClaimAnswer, account: Remembered) -> Self {
+        let Remembered { account, own, presumed } = account;
         // What the order itself names was chosen for it, by an agent or by Limio; it goes before what was remembered.
         let named = event.order.crm_id().cloned();
         let remembered = named.is_none();
-        let crm_id = named.or_else(|| account.and_then(RecordId::parse));
+        let crm_id = named.or(account);
         let known = KnownIdentity { crm_id, ..KnownIdentity::default() };
         let attempt = |ticket, attempts, stage| {
             let (released, owes_event, alone) = (false, false, false);
             let explanation = None;
-            Self { event, ticket, attempts, known, remembered, explanation, released, owes_event, alone, stage }
+            Self {
+                event,
+                ticket,
+                attempts,
+                known,
+                remembered,
+                own,
+                presumed,
+                explanation,
+                released,
+                owes_event,
+                alone,
+                stage,
+            }
         };
         match answer {
             ClaimAnswer::Claimed { ticket, attempts } => attempt(Some(ticket), attempts, Stage::Send),
@@ -112,7 +163,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn belongs_to(&mut self, account: Option<RecordId>) {
         if let Some(account) = account {
             self.known.crm_id = Some(account);
-            self.remembered = false;
+            (self.remembered, self.own) = (false, true);
         } else if self.known.crm_id.is_none() {
             let message = "the Contact that the order names is not in the org, or has no Account";
             self.end(Outcome::Failed(Failure::permanent(Reason::InvalidValue, message).at("tracking.contactId")));
@@ -122,7 +173,22 @@ impl<'a> Attempt<'a> {
     /// By what the Account of an order to be sent can be found, where nobody remembers it and the order does not write it.
     pub(crate) fn account_trace(&self, processing: &OrderProcessing) -> Option<mapping::AccountTrace> {
         let sends = matches!(self.stage, Stage::Send);
-        sends.then(|| mapping::account_trace(&self.event.order, processing, &self.known)).flatten()
+        let presumed = self.presumed.as_ref();
+        sends.then(|| mapping::account_trace(&self.event.order, processing, &self.known, presumed)).flatten()
+    }
+
+    /// The names under which the Account of what was written is remembered. One that only the subscription led to is
+    /// not the customer's for good: it is not remembered under the customer's own names.
+    pub(crate) fn names_to_remember(&self, written: &Written) -> Vec<String> {
+        let order = &self.event.order;
+        let AccountNames { own, together, subscription } = order.account_names();
+        let wrote = written.record_ids.contains_key(&*Reference::Account.name());
+        let chosen = order.crm_id().is_some() || written.explanation.is_some();
+        match (self.own || wrote || chosen, own.is_empty()) {
+            (true, _) => own.into_iter().chain(subscription).collect(),
+            (false, true) => subscription,
+            (false, false) => together,
+        }
     }
 
     /// What has to be written.
@@ -140,6 +206,7 @@ impl<'a> Attempt<'a> {
     /// The Account that was remembered is gone from the org: it is forgotten here, and the order can be sent anew.
     pub(crate) fn forget_account(&mut self) {
         self.known = KnownIdentity::default();
+        (self.own, self.presumed) = (false, None);
         self.explanation = None;
         self.stage = Stage::Send;
     }
@@ -175,6 +242,8 @@ impl<'a> Attempt<'a> {
     /// Ends the attempt with what was found written; an event that is published on its own is still owed.
     pub(crate) fn found(&mut self, mut written: Written, processing: &OrderProcessing, in_graph: bool) {
         written.explanation.clone_from(&self.explanation);
+        // It went to the Account that the order itself writes.
+        self.own |= self.presumed.is_none() && mapping::writes_customer(&self.event.order, processing);
         if in_graph {
             return self.end_written(written);
         }

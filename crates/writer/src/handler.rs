@@ -1,5 +1,6 @@
 //! A batch of orders: claim, look up what is unknown, send, decide duplicates, settle.
 
+mod accounts;
 mod admission;
 mod duplicate;
 mod link;
@@ -23,6 +24,7 @@ use domain::dead_letter::LetterId;
 use domain::envelope::{DecodeSettings, Envelope};
 use domain::event::OrderEvent;
 use domain::failure::{Failure, Reason};
+use domain::order::AccountNames;
 use domain::order::id::{OrderId, SequenceKey, TenantId};
 use domain::outcome::{Outcome, OutcomeEvent, OutcomeKind, Result as Ending};
 use domain::quota::Reserve;
@@ -40,6 +42,7 @@ use tokio::sync::watch;
 use self::published::Published;
 use self::question::Unanswered;
 use self::suspects::Suspects;
+use crate::accounts::Accounts;
 use crate::attempt::{Attempt, Stage};
 use crate::duplicates::decided::Decided;
 use crate::gate::Gate;
@@ -80,6 +83,8 @@ pub struct OrderWriter {
     requests: Mutex<Vec<Observation>>,
     outages: AtomicU32,
     decided: Decided,
+    /// Whose Account it is, by what the org told of it.
+    accounts: Accounts,
     suspects: Suspects,
     unanswered: Unanswered,
     published: Published,
@@ -114,6 +119,7 @@ impl OrderWriter {
             requests: Mutex::default(),
             outages: AtomicU32::new(0),
             decided: Decided::default(),
+            accounts: Accounts::default(),
             suspects: Suspects::default(),
             unanswered: Unanswered::default(),
             published: Published::default(),
@@ -165,16 +171,16 @@ impl OrderWriter {
                 lease: self.settings.lease,
             })
             .collect();
-        let names: Vec<Vec<String>> = jobs.iter().map(|(event, _)| event.order.identity_aliases()).collect();
+        let names: Vec<AccountNames> = jobs.iter().map(|(event, _)| event.order.account_names()).collect();
         // An Account that a duplicate rule or an agent chose has no external id of ours: only the ledger knows it. So not
         // knowing is an outage, and nothing is claimed before it is known.
-        let accounts = self.ledger.accounts(&names).await?;
+        let accounts = self.remembered(&names).await?;
         let answers = self.ledger.claim(&claims).await?;
         for ((event, _), answer) in jobs.iter().zip(&answers) {
             self.note_claim(event, answer);
         }
         let attempts = jobs.iter().zip(answers).zip(accounts);
-        Ok(attempts.map(|(((event, _), answer), account)| Attempt::begin(event, answer, account.as_deref())).collect())
+        Ok(attempts.map(|(((event, _), answer), account)| Attempt::begin(event, answer, account)).collect())
     }
 
     /// Closes every claim and remembers whose Account it was. Returns which settlements were refused as stale.
@@ -191,7 +197,8 @@ impl OrderWriter {
                 && let Outcome::Settled(Ending::Written(written)) = outcome.as_ref()
                 && let Some(crm_id) = &written.crm_id
             {
-                accounts.push((attempt.event.order.identity_aliases(), crm_id.as_str().to_owned()));
+                accounts.push((attempt.names_to_remember(written), crm_id.as_str().to_owned()));
+                self.forget_nobody(attempt, written);
             }
         }
         let (closed, remembered) = tokio::join!(self.ledger.close(&closings), self.ledger.remember_accounts(&accounts));
@@ -261,7 +268,11 @@ impl Handler for OrderWriter {
     type Item = OrderEvent;
 
     fn sort(&self, message: &Message) -> Sorted<OrderEvent> {
-        sort(message, &self.settings.decode)
+        let sorted = sort(message, &self.settings.decode);
+        if let Ok(event) = &sorted.item {
+            self.await_account(&event.order);
+        }
+        sorted
     }
 
     fn observed(&self) -> Vec<Observation> {
@@ -281,6 +292,7 @@ impl Handler for OrderWriter {
             self.metrics.regained();
         }
         self.decided.forget_all();
+        self.accounts.forget_all();
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.partition, owner.epoch);
         Ok(())
     }

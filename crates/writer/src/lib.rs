@@ -31,6 +31,10 @@
 //! * Duplicates of a batch are decided together. An order that belongs to a matched Account goes with the next batch, so it
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.
+//! * An Account belongs to a customer by the customer's own name. What only a subscription leads to may be the former
+//!   owner's: it counts where the org's record does not say so, and is remembered for that subscription alone.
+//! * The org is asked for Accounts where neither the order nor the ledger names one: many questions in one API call, those of
+//!   orders that still wait among them. The answer holds for minutes; who is written is remembered by the ledger.
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
 //! * No batch begins that would touch what of the org's API calls is kept for others, nor a further request of a batch that
 //!   is halved, but for one that looks. The few questions that a batch asks besides go with it.
@@ -41,6 +45,7 @@
 //! * Whether the org has the fields of the order's record is looked at once per start, for one API call; for that of the
 //!   event's key, where one is named, another one.
 
+mod accounts;
 mod attempt;
 mod batch;
 pub mod config;

@@ -1,18 +1,19 @@
 //! What only the org knows: whether an order was written, and whose Account a Contact belongs to.
 //!
-//! After a lost answer, did it happen? Each order has a record of its own in the org, created in the same all-or-none unit as everything else of the order and
-//! unique by the order's identity. So one query tells for many orders whether they were written, and a request that is
-//! sent again cannot be executed twice.
+//! After a lost answer, did it happen? Each order has a record of its own in the org, created in the same all-or-none unit
+//! as everything else of the order and unique by the order's identity. So one query tells for many orders whether they
+//! were written, and a request that is sent again cannot be executed twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use domain::config::ExternalIds;
-use domain::mapping::AccountTrace;
 use domain::order::id::{Fingerprint, OrderId, RecordId};
 use domain::outcome::Written;
 use domain::plan::Reference;
-use salesforce::Client;
+use salesforce::{Client, Part, PartAnswer};
 use serde_json::Value;
+
+use crate::accounts;
 
 /// What the org holds of an order.
 pub(crate) struct Found {
@@ -22,7 +23,8 @@ pub(crate) struct Found {
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
-/// Which of these orders have a record in the org, and what it says. One API call.
+/// Which of these orders have a record in the org, and what it says. One API call; two where the orders' names fill more than
+/// one address.
 ///
 /// Empty when the settings name no object for the order record: then nothing can be looked up.
 pub(crate) async fn written_orders(
@@ -33,12 +35,15 @@ pub(crate) async fn written_orders(
     if orders.is_empty() || ids.order_object.is_empty() {
         return Ok(HashMap::new());
     }
-    let values: Vec<String> = orders.iter().map(|order| salesforce::quote(order.as_str())).collect();
     let ExternalIds { order_object, order, order_account, order_fingerprint, .. } = ids;
     let named = ["Id", order, order_account, order_fingerprint].into_iter().filter(|field| !field.is_empty());
     let fields: Vec<&str> = named.collect();
-    let soql = format!("SELECT {} FROM {order_object} WHERE {order} IN ({})", fields.join(", "), values.join(","));
-    let rows = client.query(&soql).await?;
+    let mut rows = Vec::new();
+    // A name has at most 128 bytes, of which each may take three in an address; most have 38.
+    for values in within(orders.iter().map(|order| salesforce::quote(order.as_str()))) {
+        let soql = format!("SELECT {} FROM {order_object} WHERE {order} IN ({values})", fields.join(", "));
+        rows.extend(client.query(&soql).await?);
+    }
     let text =
         |row: &serde_json::Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
     let found = rows.iter().filter_map(|row| {
@@ -57,6 +62,24 @@ pub(crate) async fn written_orders(
         Some(((*order).clone(), Found { written, fingerprint }))
     });
     Ok(found.collect())
+}
+
+/// Bytes of values in one query: its address stays below 16 KiB, though each byte may take three.
+const VALUE_BYTES: usize = 4_500;
+
+/// Lists of values, each for one query.
+fn within(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lists: Vec<String> = Vec::new();
+    for value in values {
+        match lists.last_mut() {
+            Some(list) if list.len() + value.len() < VALUE_BYTES => {
+                list.push(',');
+                list.push_str(&value);
+            }
+            Some(_) | None => lists.push(value),
+        }
+    }
+    lists
 }
 
 /// Ids in one query: its address stays below 16 KiB, at 27 bytes an id.
@@ -99,67 +122,35 @@ async fn of_records(
     Ok(rows)
 }
 
-/// Bytes of values in one query: its address stays below 16 KiB, though each byte may take three.
-const VALUE_BYTES: usize = 4_500;
-
-/// The Accounts of these customers, each by its trace: by the external id first, then by the latest record of an earlier
-/// order of the subscription. Who is nowhere is left out. An API call or two, none for none.
-///
-/// An Account that a duplicate rule or an agent chose has no external id of ours, so only earlier orders tell of it.
-pub(crate) async fn accounts_of_customers(
+/// What the org answers to these questions. One API call.
+pub(crate) async fn ask(
     client: &Client,
     ids: &ExternalIds,
-    customers: &[AccountTrace],
-) -> Result<HashMap<AccountTrace, RecordId>, salesforce::Error> {
-    let names: Vec<&str> = customers.iter().filter_map(|trace| trace.external_id.as_deref()).collect();
-    let by_name = ids_by(client, "Account", "Id", &ids.account, &names).await?;
-    // External ids are compared without regard to case.
-    let found = |trace: &AccountTrace| by_name.get(&trace.external_id.as_ref()?.to_lowercase()).cloned();
-    let rest: Vec<&AccountTrace> = customers.iter().filter(|trace| found(trace).is_none()).collect();
-    let ExternalIds { order_object, order_account, subscription, .. } = ids;
-    let recorded = ![order_object, order_account, subscription].into_iter().any(String::is_empty);
-    let subscriptions: Vec<&str> =
-        rest.iter().flat_map(|trace| trace.subscriptions.iter().map(String::as_str)).collect();
-    let by_subscription = if recorded {
-        ids_by(client, order_object, order_account, subscription, &subscriptions).await?
-    } else {
-        HashMap::new()
+    request: &accounts::Request,
+) -> Result<accounts::Answers, salesforce::Error> {
+    let queries = request.soql(ids);
+    let rows = match queries.as_slice() {
+        [] => Vec::new(),
+        [query] => vec![client.query(query).await?],
+        queries => {
+            let part = |(number, soql): (usize, &String)| Part::Query {
+                reference: format!("accounts{number}"),
+                soql: soql.clone(),
+            };
+            let parts: Vec<Part> = queries.iter().enumerate().map(part).collect();
+            let answers = client.composite(false, &parts).await?;
+            answers.into_iter().map(rows_of).collect::<Result<_, _>>()?
+        }
     };
-    let earlier = |trace: &AccountTrace| {
-        trace.subscriptions.iter().find_map(|name| by_subscription.get(&name.to_lowercase())).cloned()
-    };
-    let accounts = customers.iter().filter_map(|trace| Some((trace.clone(), found(trace).or_else(|| earlier(trace))?)));
-    Ok(accounts.collect())
+    Ok(request.read(ids, &rows))
 }
 
-/// The id that stands in `field` of the latest record for each value of `by`, under the value in lower case.
-async fn ids_by(
-    client: &Client,
-    object: &str,
-    field: &str,
-    by: &str,
-    values: &[&str],
-) -> Result<HashMap<String, RecordId>, salesforce::Error> {
-    let values: BTreeSet<&str> = values.iter().copied().collect();
-    let mut values = values.into_iter().map(salesforce::quote).peekable();
-    let mut found = HashMap::new();
-    while values.peek().is_some() {
-        let mut list = String::new();
-        while let Some(value) = values.next_if(|value| list.is_empty() || list.len() + value.len() < VALUE_BYTES) {
-            if !list.is_empty() {
-                list.push(',');
-            }
-            list.push_str(&value);
-        }
-        let soql = format!(
-            "SELECT {field}, {by} FROM {object} WHERE {by} IN ({list}) AND {field} != null ORDER BY CreatedDate"
-        );
-        for row in client.query(&soql).await? {
-            let text = |field: &str| row.get(field).and_then(Value::as_str);
-            if let (Some(value), Some(id)) = (text(by), text(field).and_then(RecordId::parse)) {
-                found.insert(value.to_lowercase(), id);
-            }
+fn rows_of(answer: PartAnswer) -> Result<Vec<serde_json::Map<String, Value>>, salesforce::Error> {
+    match answer {
+        PartAnswer::Records(rows) => Ok(rows),
+        PartAnswer::Refused(refusal) => Err(salesforce::Error::Refused { status: 400, errors: vec![refusal.error] }),
+        PartAnswer::Written(_) | PartAnswer::Halted => {
+            Err(salesforce::Error::Protocol("a query of a composite request without records".to_owned()))
         }
     }
-    Ok(found)
 }

@@ -85,32 +85,6 @@ impl OrderWriter {
         }
     }
 
-    /// Orders that say too little of their customer are written to the Account that is there, also when nobody remembers it:
-    /// the ledger was emptied, or the customer was there before the fleet. An API call or two for a batch that holds such
-    /// orders, none for any other; what is found is remembered with the order.
-    pub(super) async fn find_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
-        let traces: Vec<_> = attempts.iter().map(|attempt| attempt.account_trace(processing)).collect();
-        let sought: Vec<_> = traces.iter().flatten().cloned().collect();
-        if sought.is_empty() {
-            return;
-        }
-        let (asked, found) =
-            self.ask(resolve::accounts_of_customers(&self.client, &processing.external_ids, &sought)).await;
-        match found {
-            Ok(found) => {
-                for (attempt, trace) in attempts.iter_mut().zip(traces) {
-                    // Who is in the org under neither name has no Account: the order goes without one.
-                    let Some(trace) = trace else { continue };
-                    attempt.known.crm_id = found.get(&trace).cloned();
-                }
-            }
-            Err(error) => {
-                let about: Vec<usize> = (0..traces.len()).filter(|index| traces[*index].is_some()).collect();
-                self.question_failed(&error, asked, &about, attempts).await;
-            }
-        }
-    }
-
     /// Without an order record nothing tells whether an order was written. It is not sent again by hope: its attempts are
     /// counted, and it ends as a dead letter. An operator who releases it has looked.
     fn cannot_look_up(attempts: &mut [Attempt<'_>]) {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::record::attempt_of;
 use super::{OrderWriter, in_graph};
-use crate::attempt::{Attempt, Stage};
+use crate::attempt::{Attempt, Remembered, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, not_written, of_refusal};
 use crate::resolve;
@@ -168,10 +168,12 @@ impl OrderWriter {
             }
         }
         let again = attempts.iter().filter(|attempt| matches!(attempt.stage, Stage::Send));
-        let names: Vec<String> = again.flat_map(|attempt| attempt.event.order.identity_aliases()).collect();
+        let names: Vec<String> =
+            again.flat_map(|attempt| Remembered::asked(&attempt.event.order.account_names())).flatten().collect();
         if names.is_empty() {
             return;
         }
+        self.accounts.forget_all();
         if let Err(error) = self.ledger.forget_accounts(&names).await {
             tracing::debug!(%error, "an Account that is gone stays remembered; the next order forgets it");
         }

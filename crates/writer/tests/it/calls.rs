@@ -1,12 +1,14 @@
 //! What a thousand orders cost of the org's allocation, counted by the org, with the settings as they come.
 
-use simulator::Settings;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
 use testkit::orders;
 
-use crate::stage::{QUICK, Stage};
+use crate::stage::{QUICK, Stage, id_of, text};
 
 /// Orders that wait when the writer starts, each of another customer.
-const ORDERS: u32 = 3_000;
+const ORDERS: u32 = 1_500;
 
 /// The customer of this number, as a word of letters.
 fn customer(number: u32) -> String {
@@ -15,25 +17,90 @@ fn customer(number: u32) -> String {
     digits.collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_orders_of_a_backlog_cost_at_most_fifteen_api_calls() {
-    let settings = Settings { latency_ms: 50, ..Settings::default() };
-    let config = simulator::Config { settings, ..simulator::Config::default() };
-    let mut stage = Stage::with(8, config, QUICK).await;
-    // A fleet that has worked before: its ledger is older than the backlog, which needs no looking up.
+fn customers() -> impl Iterator<Item = String> {
+    (0..ORDERS).map(customer)
+}
+
+/// A fleet that has worked before: its ledger is older than the backlog, which needs no looking up.
+async fn a_fleet_that_has_worked() -> Stage {
+    let mut stage = Stage::with(8, simulator::Config::default(), QUICK).await;
     let writer = stage.writer();
     stage.written(&[orders::new_order("first", 1)]).await;
     stage.end(writer).await;
+    next_second().await;
+    stage
+}
+
+/// The ledger counts in seconds: what it knows since this one is not older than what was written in it.
+async fn next_second() {
     let second = || std::time::SystemTime::UNIX_EPOCH.elapsed().map(|elapsed| elapsed.as_secs()).unwrap_or_default();
     let marked = second();
     testkit::eventually("the next second", async || second() > marked).await;
-    let backlog: Vec<_> = (0..ORDERS).map(|number| orders::new_order(&customer(number), 1)).collect();
-    stage.hand_on(&backlog).await;
-    let before = stage.calls();
+}
+
+/// How many API calls a writer makes for these orders, which wait when it starts, per thousand of them. What holds it back
+/// is the org: it takes a second for a request, and so long for the first ones that the writer has its hands full by then.
+async fn per_thousand(stage: &mut Stage, backlog: &[Value]) -> f64 {
+    let (before, events) = (stage.calls(), stage.events().len());
+    stage.hand_on(backlog).await;
+    stage.org().update_settings(|settings| settings.latency_ms = 8_000);
     let writer = stage.writer();
-    stage.told.until("order.written", (0..ORDERS).map(|number| orders::order_id(&customer(number), 1))).await;
+    let all = f64::from(u32::try_from(backlog.len()).expect("a number of orders")) - 150.0;
+    let full = async || (writer.in_hand() >= all).then_some(());
+    testkit::eventually::within(Duration::from_mins(2), full).await.expect("the writer has its hands full");
+    stage.org().update_settings(|settings| settings.latency_ms = 1_000);
+    stage.told.until("order.written", backlog.iter().map(id_of)).await;
     let calls = stage.calls() - before;
-    assert_eq!(stage.events().len(), ORDERS as usize + 1);
+    assert_eq!(stage.events().len(), events + backlog.len());
     stage.end(writer).await;
-    assert!(calls * 1_000 <= u64::from(ORDERS) * 15, "{calls} API calls for {ORDERS} orders");
+    let calls = u32::try_from(calls).expect("a number of calls");
+    f64::from(calls) * 1_000.0 / f64::from(u32::try_from(backlog.len()).expect("a number of orders"))
+}
+
+/// A change order that names its customer by identity alone, with a subscription.
+fn cancellation(customer: &str, number: u32) -> Value {
+    let mut order = orders::golden("05");
+    order["id"] = json!(orders::order_id(customer, number));
+    order["order_reference"] = json!(orders::reference(customer, number));
+    order["owner"] = json!(orders::identity(customer));
+    order["subscriptionId"] = json!(format!("sub-{customer}"));
+    order["subscriptionRef"] = json!(format!("S-{customer}-1"));
+    order
+}
+
+/// These customers are in the org, from before the fleet.
+async fn seed_accounts(stage: &Stage, customers: &[String]) {
+    let row = |customer: &String| {
+        let row = json!({ "LastName": orders::surname(customer), "LimioId__c": orders::identity(customer) });
+        row.as_object().expect("an object").clone()
+    };
+    let rows: Vec<Map<String, Value>> = customers.iter().map(row).collect();
+    stage.org().seed("Account", &rows).await.expect("seeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_orders_of_a_backlog_cost_at_most_fifteen_api_calls_and_so_do_their_customers_change_orders() {
+    let mut stage = a_fleet_that_has_worked().await;
+    let backlog: Vec<Value> = customers().map(|customer| orders::new_order(&customer, 1)).collect();
+    let calls = per_thousand(&mut stage, &backlog).await;
+    assert!(calls <= 15.0, "{calls} API calls");
+    next_second().await;
+    let backlog: Vec<Value> = customers().map(|customer| cancellation(&customer, 2)).collect();
+    let calls = per_thousand(&mut stage, &backlog).await;
+    assert!(stage.records("LimioOrder__c").iter().all(|record| !text(record, "Account__c").is_empty()));
+    assert!(calls <= 15.0, "{calls} API calls");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_change_orders_of_customers_whom_nobody_remembers_cost_at_most_eighteen_api_calls() {
+    let mut stage = a_fleet_that_has_worked().await;
+    // Every other one is in the org from before the fleet, and the others are nowhere.
+    let known: Vec<String> = customers().step_by(2).collect();
+    seed_accounts(&stage, &known).await;
+    let backlog: Vec<Value> = customers().map(|customer| cancellation(&customer, 1)).collect();
+    let calls = per_thousand(&mut stage, &backlog).await;
+    let records = stage.records("LimioOrder__c");
+    let without = records.iter().filter(|record| text(record, "Account__c").is_empty()).count();
+    assert_eq!(without, backlog.len() - known.len());
+    assert!(calls <= 18.0, "{calls} API calls");
 }

@@ -304,3 +304,77 @@ async fn a_record_that_is_gone_beside_the_account_leaves_the_account_remembered(
     assert_eq!(stage.records("Account").len(), 1, "no second one was made");
     stage.end(writer).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_a_subscriptions_new_owner_goes_to_nobody_elses_account() {
+    let mut stage = Stage::new(QUICK).await;
+    let writer = stage.writer();
+    stage.written(&[orders_of("ann", 1), vec![cancellation("ann", Some("id-ann"))]].concat()).await;
+    let anns = text(&stage.records("Account")[0], "Id");
+    // The subscription passes to Bob, of whom the org knows nothing yet.
+    let mut bobs = cancellation("bob", Some("id-bob"));
+    bobs["subscriptionRef"] = json!("S-ann-1");
+    let told = stage.written(std::slice::from_ref(&bobs)).await;
+    assert_eq!(told[0].data().get("crm_id"), None);
+    stage.fleet.forget().await;
+    bobs["id"] = json!(orders::order_id("bob", 10));
+    bobs["order_reference"] = json!(orders::reference("bob", 10));
+    let told = stage.written(&[bobs, new_order("bob", 2)]).await;
+    let of_bob: Vec<_> = told.iter().filter(|told| told.order_id != orders::order_id("ann", 9)).collect();
+    assert_eq!(of_bob.len(), 2);
+    let records = stage.records("LimioOrder__c");
+    let on_anns: Vec<String> = records
+        .iter()
+        .filter(|record| text(record, "Account__c") == anns)
+        .map(|record| text(record, "LimioId__c"))
+        .collect();
+    assert_eq!(on_anns, [orders::order_id("ann", 1), orders::order_id("ann", 9)], "nothing of Bob's");
+    assert_eq!(stage.records("Account").len(), 2, "Bob's own order makes Bob's own Account");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_a_subscription_led_to_is_asked_for_once_and_holds_for_that_subscription_alone() {
+    let mut stage = Stage::new(QUICK).await;
+    let account = stage.org().seed("Account", &[row(&json!({ "LastName": "Quist" }))]).await.expect("seeded").remove(0);
+    let writer = stage.writer();
+    // An agent's order: the Account carries nobody's name.
+    let mut first = cancellation("ann", None);
+    first["tracking"] = json!({ "accountId": account });
+    stage.written(&[first]).await;
+    let calls = stage.calls();
+    for number in [10, 11] {
+        let mut order = cancellation("ann", Some("id-ann"));
+        order["id"] = json!(orders::order_id("ann", number));
+        order["order_reference"] = json!(orders::reference("ann", number));
+        let told = stage.written(&[order]).await;
+        assert_eq!(told[0].data()["crm_id"], account.as_str());
+    }
+    assert_eq!(stage.calls() - calls, 3, "a question, and a request for each order");
+    let told = stage.written(&[new_order("ann", 2)]).await;
+    assert_ne!(told[0].data()["crm_id"], account.as_str(), "a new order is the customer's own");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_subscription_has_a_name_that_no_field_can_hold_fails_alone() {
+    let mut stage = Stage::new(crate::stage::ONE_ATTEMPT).await;
+    let writer = stage.writer();
+    let mut long = cancellation("ann", Some("id-ann"));
+    long["subscriptionId"] = json!(null);
+    long["subscriptionRef"] = json!("S".repeat(6_000));
+    let neighbours = ["bob", "cas"].map(|customer| {
+        let mut order = cancellation(customer, Some(&orders::identity(customer)));
+        order["subscriptionId"] = json!(null);
+        order
+    });
+    stage.hand_on(&[std::slice::from_ref(&long), &neighbours].concat()).await;
+    let told = stage.told.take(3).await;
+    for told in told {
+        let kind = if told.order_id == id_of(&long) { "order.dead_lettered" } else { "order.written" };
+        assert_eq!(told.kind, kind);
+    }
+    let letters = stage.fleet.letters().await;
+    assert_eq!((letters.len(), testkit::fleet::failure(&letters[0]).field.as_deref()), (1, Some("forSubscription")));
+    stage.end(writer).await;
+}
