@@ -1,6 +1,7 @@
 //! `cargo xtask chaos`: the fleet under load while everything around it fails at random, and a count at the end.
 
 mod charges;
+mod copies;
 mod doubles;
 mod drain;
 mod history;

@@ -40,6 +40,8 @@ pub(crate) struct Report {
     pub(crate) dead_letters_by_reason: BTreeMap<String, usize>,
     /// Orders that wait behind a dead letter of their customer.
     pub(crate) orders_parked: usize,
+    /// Copies of settled orders that wait behind a dead letter, because Redis was lost.
+    pub(crate) copies_parked: usize,
     /// Orders that are nowhere.
     pub(crate) orders_lost: usize,
     /// Orders that came to something else than the publisher expects of them.
@@ -128,6 +130,7 @@ impl Report {
             orders_dead_lettered: count(Fate::DeadLettered),
             dead_letters_by_reason: found.dead_reasons.clone(),
             orders_parked: count(Fate::Parked),
+            copies_parked: run.copies_parked,
             orders_lost: count(Fate::Lost),
             orders_unexpected: found.unexpected,
             orders_settled_twice: found.settled_twice,
@@ -241,6 +244,9 @@ impl Report {
             row(plain.clone(), &format!("    {reason}"), number(*count), None);
         }
         row(plain.clone(), "  parked behind one", number(self.orders_parked), None);
+        if self.copies_parked > 0 {
+            row(plain.clone(), "  copies of settled orders, after Redis was lost", number(self.copies_parked), None);
+        }
         row(plain.clone(), "messages published", number(self.messages_published), None);
         row(plain.clone(), "  again, for want of a confirm", number(self.messages_repeated), None);
         row(plain.clone(), "events published", number(self.events_published), None);

@@ -9,6 +9,7 @@ use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
 use super::charges::Charges;
+use super::copies;
 use super::doubles::{BusEvent, Doubles, doubles, folded, keys};
 use super::history::histories;
 use super::journal::{Entries, Journal};
@@ -40,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) doubles: Doubles,
     /// Attempts that orders were charged.
     pub(crate) charges: Charges,
+    /// Copies of settled orders that wait behind a dead letter, Redis having been lost.
+    pub(crate) copies_parked: usize,
     /// What became of the writers' sign-in.
     pub(crate) renewals: Renewals,
     /// What fell, and what was noticed.
@@ -92,6 +95,7 @@ impl Stage {
         let doubles = doubles(&bus, &log.requests, &entries.spans, deadline_ms);
         let charges = Charges::read(self.services.redis_url(), &self.script).await?;
         let renewals = self.connection.renewals(&self.org).await?;
+        let copies_parked = copies::set_aside(&mut evidence, &entries.spans);
         let reconciliation = reconcile(&evidence);
         let overlaps = overlaps(&log.requests, &evidence);
         failures.extend(blind(&log, &unseen(&log.requests, &evidence, &keys(&bus))));
@@ -118,6 +122,7 @@ impl Stage {
             events: bus.len(),
             doubles,
             charges,
+            copies_parked,
             renewals,
             journal: entries,
             api_calls,
