@@ -123,8 +123,7 @@ async fn the_story_of_a_settled_order_is_kept_for_a_shorter_time_and_takes_less_
     let stories = Stories::beside(&ledger, Kept { open: 30 * DAY, settled: 3 * DAY });
     let days = async |name: &str| {
         let left = of_story(&namespace, &url, name, &["PTTL"]).await;
-        (Duration::from_millis(left.try_into().expect("it expires")) + Duration::from_secs(60)).as_secs()
-            / DAY.as_secs()
+        (Duration::from_millis(left.try_into().expect("it expires")) + Duration::from_mins(1)).as_secs() / DAY.as_secs()
     };
     let steps = ordinary();
     for settled_at in [7, 8, 10] {

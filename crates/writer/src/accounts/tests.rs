@@ -64,7 +64,7 @@ fn a_request_takes_hundreds_of_names_and_each_query_fits_its_address() {
     let ids = ExternalIds::default();
     let full = |name: fn(usize) -> String| {
         let mut request = Request::default();
-        let taken = (0..).take_while(|number| request.add(&Question::named(&name(*number)))).count();
+        let taken = (0..10_000).take_while(|number| request.add(&Question::named(&name(*number)))).count();
         for soql in request.soql(&ids) {
             let address: usize = soql.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum();
             assert!(address + 64 < salesforce::limits::ADDRESS, "{address}");

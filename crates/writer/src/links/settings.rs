@@ -16,9 +16,17 @@ const RETRY: &str = "CAUSEWAY_LIMIO_RETRY";
 #[group(skip)]
 #[expect(clippy::struct_field_names, reason = "the names are those of the flags")]
 pub(crate) struct LimioArgs {
-    /// Limio's address, such as <https://acme.prod.limio.com>: each order's subscription and customer are linked there to its
-    /// Account and Contact, so that Limio for Salesforce shows them. Without it nothing is linked. The same for every writer.
-    #[arg(long, env = "CAUSEWAY_LIMIO_URL", value_name = "URL", help_heading = "Limio")]
+    /// Limio's address: each order's subscription and customer are linked there to its Account and Contact, so that Limio for
+    /// Salesforce shows them. Without it nothing is linked. The same for every writer.
+    #[arg(
+        long,
+        env = "CAUSEWAY_LIMIO_URL",
+        value_name = "URL",
+        help_heading = "Limio",
+        help = "Limio's address, such as https://acme.prod.limio.com: each order's subscription and customer are linked there \
+            to its Account and Contact, so that Limio for Salesforce shows them. Without it nothing is linked. The same for \
+            every writer"
+    )]
     limio_url: Option<String>,
     /// The client id that Limio's support issued.
     #[arg(long, env = "CAUSEWAY_LIMIO_CLIENT_ID", value_name = "ID", help_heading = "Limio")]

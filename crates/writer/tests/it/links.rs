@@ -243,7 +243,8 @@ async fn a_subscription_that_limio_does_not_have_becomes_a_letter_of_nobody_and_
     assert!(failed.message.contains(&subscription("ann")) && failed.message.contains("404"), "{failed}");
     assert!(failed.message.contains(&id_of(&first)), "{failed}");
     assert_eq!((letter.key.as_ref(), letter.order_id.as_ref()), (None, None), "nobody waits behind it");
-    assert!(story(&stage, &first).await.iter().any(|what| matches!(what, What::NotLinked { .. })));
+    let told_of = async || story(&stage, &first).await.iter().any(|what| matches!(what, What::NotLinked { .. }));
+    eventually("the story to tell of it", told_of).await;
     // The customer's next order is written, and the customer of another subscription is linked.
     stage.written(&[order("ann", 2), order("bob", 1)]).await;
     eventually("the others to be linked", async || limio.links().len() == 2).await;

@@ -155,6 +155,11 @@ async fn one_writer_of_the_fleet_looks_at_an_org_that_is_away() {
     // Each writer meets the outage once by itself; then one looks every half second.
     let looks = began.elapsed().as_millis() / 500 + 1;
     let strikes = stage.org().faults()[0].applied;
+    if u128::from(strikes) > 3 + looks {
+        for r in stage.org().requests() {
+            eprintln!("{r:?}");
+        }
+    }
     assert!(u128::from(strikes) <= 3 + looks, "{strikes} requests in {:?}", began.elapsed());
     stage.org().clear_faults();
     stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
