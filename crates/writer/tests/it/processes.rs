@@ -312,7 +312,7 @@ async fn each_wrong_sign_in_setting_is_told_under_its_own_name_together_with_the
 async fn help_shows_addresses_as_they_are_written_and_every_cause_of_an_exit_code() {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_causeway-writer"));
     let output = command.arg("--help").output().await.expect("it runs");
-    let help = String::from_utf8_lossy(&output.stdout);
+    let help = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(help.contains("https://login.salesforce.com") && !help.contains("<https"), "{help}");
     assert!(help.contains("a topology on the broker that differs"), "{help}");
 }

@@ -232,17 +232,23 @@ async fn a_renewal_that_comes_late_never_replaces_the_grant_that_an_operator_gav
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_emptied_during_a_renewal_lets_nobody_present_its_refresh_token_again() {
-    let mut stage = Stage::on_several(rotating(0), QUICK).await;
+    let mut stage = Stage::with(16, rotating(0), QUICK).await;
     let machine = Machine::given(&authorise(&stage).await);
     let writers = [(); 2].map(|()| machine.writer(&stage, &[(KEY_VARIABLE, KEY)]));
     for writer in &writers {
         writer.says("started").await;
     }
-    let customers = ["ann", "bob", "cleo", "dora"];
-    stage.written(&customers.map(|customer| testkit::orders::new_order(customer, 1))).await;
+    // So many that each writer has some of them.
+    let customers: Vec<String> = ('a'..='x').map(|letter| format!("an{letter}")).collect();
+    let nth =
+        |number| customers.iter().map(|customer| testkit::orders::new_order(customer, number)).collect::<Vec<_>>();
+    stage.written(&nth(1)).await;
+    for writer in &writers {
+        writer.owns_some().await;
+    }
     stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path(TOKEN));
     stage.org().expire_sessions();
-    let orders = customers.map(|customer| testkit::orders::new_order(customer, 2));
+    let orders = nth(2);
     stage.hand_on(&orders).await;
     stage.org().until_held(1).await;
     stage.fleet.forget().await;
@@ -253,7 +259,7 @@ async fn a_redis_that_is_emptied_during_a_renewal_lets_nobody_present_its_refres
     .await;
     stage.org().release_held();
     stage.told.until("order.written", orders.iter().map(id_of)).await;
-    stage.assert_each_once_and_in_order(&customers.map(|customer| (customer, 2)));
+    stage.assert_each_once_and_in_order(&customers.iter().map(|customer| (customer.as_str(), 2)).collect::<Vec<_>>());
     assert_eq!(actions(&stage, OauthAction::ReuseDetected), 0);
 }
 

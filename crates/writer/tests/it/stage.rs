@@ -19,6 +19,7 @@ use testkit::limio::Limio;
 use testkit::process::Identity;
 use testkit::proxy::TcpProxy;
 use testkit::{Fleet, eventually_some, orders};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SECRET: &str = "CAUSEWAY_SALESFORCE_CLIENT_SECRET";
 const LIMIO_SECRET: &str = "CAUSEWAY_LIMIO_CLIENT_SECRET";
@@ -396,6 +397,25 @@ impl Process {
     /// Everything it wrote.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).expect("its output can be read")
+    }
+
+    /// Waits until it owns a partition. It knows so by the first order that comes from there.
+    pub(crate) async fn owns_some(&self) {
+        let said = self.said();
+        let started = said.lines().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line["admin"].as_str().map(str::to_owned)
+        });
+        let admin = started.expect("it has said where its metrics are");
+        testkit::eventually("a partition of its own", async || {
+            let mut stream = tokio::net::TcpStream::connect(&admin).await.expect("it serves its metrics");
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("asked");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("answered");
+            let owned = answer.lines().find_map(|line| line.strip_prefix("causeway_partitions_owned ")?.parse().ok());
+            owned.is_some_and(|owned: f64| owned > 0.5)
+        })
+        .await;
     }
 
     /// Waits until it has written this.
