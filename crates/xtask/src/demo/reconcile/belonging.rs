@@ -8,12 +8,15 @@ use super::{Evidence, Fate, Places, Published, Whose};
 struct Accounts<'a> {
     customers: HashMap<&'a str, &'a str>,
     twins: HashMap<&'a str, &'a str>,
+    whose: HashMap<&'a str, &'a str>,
 }
 
 impl<'a> Accounts<'a> {
     fn of(evidence: &'a Evidence) -> Self {
-        let mut accounts = Self { customers: HashMap::new(), twins: HashMap::new() };
+        let mut accounts = Self { customers: HashMap::new(), twins: HashMap::new(), whose: HashMap::new() };
         for account in &evidence.accounts {
+            let whose = account.limio_id.as_deref().or(account.email.as_deref()).unwrap_or("nobody");
+            accounts.whose.insert(&account.id, whose);
             match (&account.limio_id, &account.email) {
                 (Some(limio_id), _) => accounts.customers.insert(limio_id, &account.id),
                 (None, Some(email)) => accounts.twins.insert(email, &account.id),
@@ -32,6 +35,15 @@ impl<'a> Accounts<'a> {
         };
         due.is_some_and(|due| named == Some(*due))
     }
+
+    /// What it names, in words.
+    fn in_words(&self, named: Option<&str>) -> String {
+        match named.map(|id| (id, self.whose.get(id))) {
+            None => "no Account".to_owned(),
+            Some((id, None)) => format!("{id}, which is no Account,"),
+            Some((_, Some(whose))) => format!("the Account of {whose}"),
+        }
+    }
 }
 
 /// One sentence about each record and event of a written order that names another Account than its customer's, each event
@@ -42,7 +54,8 @@ pub(super) fn strays(evidence: &Evidence, places: &Places<'_>, fates: &[Fate]) -
     for record in &evidence.records {
         let Some(order) = places.first_of(&record.order).map(|place| &evidence.published[place]) else { continue };
         if !accounts.fits(order, record.account.as_deref()) {
-            sentences.push(format!("the record names another Account than its customer's: {}", order.id));
+            let named = accounts.in_words(record.account.as_deref());
+            sentences.push(format!("the record names {named} instead of its customer's: {}", order.id));
         }
     }
     for event in &evidence.events {
@@ -54,7 +67,8 @@ pub(super) fn strays(evidence: &Evidence, places: &Places<'_>, fates: &[Fate]) -
             sentences.push(format!("announced as {} instead of {due}: {}", event.order_type, order.id));
         }
         if !accounts.fits(order, event.account.as_deref()) {
-            sentences.push(format!("the event names another Account than its customer's: {}", order.id));
+            let named = accounts.in_words(event.account.as_deref());
+            sentences.push(format!("the event names {named} instead of its customer's: {}", order.id));
         }
     }
     let with_account = evidence.published.iter().zip(fates);

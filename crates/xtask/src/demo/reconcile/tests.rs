@@ -324,18 +324,21 @@ fn a_parked_order_needs_a_dead_letter_of_its_customer_that_came_before_it() {
 
 #[test]
 fn records_and_events_of_another_customers_account_are_found() {
-    let other = Some("001-b".to_owned());
-    for wrong in [other, Some("001-unknown".to_owned()), None] {
+    for (wrong, named) in [
+        (Some("001-b".to_owned()), "the Account of b"),
+        (Some("001-unknown".to_owned()), "001-unknown, which is no Account,"),
+        (None, "no Account"),
+    ] {
         let mut evidence = sound();
         evidence.records[0].account.clone_from(&wrong);
         let found = reconcile(&evidence);
         assert_eq!(found.strays, 1);
         assert!(!found.holds());
-        assert_eq!(found.findings, ["the record names another Account than its customer's: order-a1"]);
+        assert_eq!(found.findings, [format!("the record names {named} instead of its customer's: order-a1")]);
         let mut evidence = sound();
         evidence.events[0].account = wrong;
         let found = reconcile(&evidence);
-        assert_eq!(found.findings, ["the event names another Account than its customer's: order-a1"]);
+        assert_eq!(found.findings, [format!("the event names {named} instead of its customer's: order-a1")]);
         assert!(!found.holds());
     }
 }
