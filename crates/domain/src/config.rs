@@ -92,6 +92,16 @@ impl OrderProcessing {
         read::order_processing(text)
     }
 
+    /// The field of the order's record that says whether its event was published, where one does: the event is published at
+    /// once, and the order has a record with such a field.
+    pub fn event_noted_in(&self) -> Option<&str> {
+        let immediate = matches!(self.platform_events.publish_behavior, PublishBehavior::Immediate);
+        let ids = &self.external_ids;
+        let field = ids.order_event_published.as_str();
+        (self.platform_events.enabled && immediate && !ids.order_object.is_empty() && !field.is_empty())
+            .then_some(field)
+    }
+
     /// A complete `order-processing.toml` with every key at its default, each explained.
     pub const fn documented_toml() -> &'static str {
         include_str!("config/order-processing.toml")

@@ -239,12 +239,12 @@ impl<'a> Attempt<'a> {
         Written { explanation: self.explanation.clone(), ..batch::written(answers, &self.known, plan) }
     }
 
-    /// Ends the attempt with what was found written; an event that is published on its own is still owed.
-    pub(crate) fn found(&mut self, mut written: Written, processing: &OrderProcessing, in_graph: bool) {
+    /// Ends the attempt with what was found written; an event that is not out yet is still owed.
+    pub(crate) fn found(&mut self, mut written: Written, processing: &OrderProcessing, event_is_out: bool) {
         written.explanation.clone_from(&self.explanation);
         // It went to the Account that the order itself writes.
         self.own |= self.presumed.is_none() && mapping::writes_customer(&self.event.order, processing);
-        if in_graph {
+        if event_is_out {
             return self.end_written(written);
         }
         self.known = KnownIdentity { crm_id: written.crm_id.clone(), ..KnownIdentity::default() };

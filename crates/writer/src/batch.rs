@@ -40,6 +40,26 @@ pub(crate) fn event(plan: &WritePlan, written: &Written) -> Option<(String, Map<
     })
 }
 
+/// The graph that publishes the plan's event outside its records' own, and sets this field of the order's record with it:
+/// the field first, since an event that is published at once stays so when something after it fails. None where no record of
+/// the order is known.
+pub(crate) fn noted_event(id: String, plan: &WritePlan, written: &Written, object: &str, field: &str) -> Option<Graph> {
+    let order = written.record_ids.get(&*Reference::Order.name())?.as_str()?.to_owned();
+    let effect = plan.effects.iter().find(|effect| matches!(effect.write, Write::Publish { .. }))?;
+    let resolve = |reference: Reference| written.record_ids.get(&*reference.name()).cloned().unwrap_or(Value::Null);
+    let note = Node {
+        reference: Reference::Order.name().into_owned(),
+        write: NodeWrite::Update { object: object.to_owned(), id: order },
+        body: Map::from_iter([(field.to_owned(), Value::Bool(true))]),
+    };
+    let event = Node {
+        reference: effect.reference.name().into_owned(),
+        write: node_write(&effect.write),
+        body: body(effect, &mut Vec::new(), resolve),
+    };
+    Some(Graph { id, nodes: vec![note, event] })
+}
+
 /// What was written, from a graph's answers.
 pub(crate) fn written(answers: &[NodeAnswer], known: &KnownIdentity, plan: &WritePlan) -> Written {
     let mut written =

@@ -378,7 +378,7 @@ impl OrderWriter {
                 )));
             }
         }
-        self.publish(&mut attempts).await;
+        self.publish(&processing, &mut attempts).await;
         self.clear_suspects(&attempts);
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();

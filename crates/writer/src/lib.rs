@@ -16,9 +16,10 @@
 //! * A lost answer is *unknown*: it is looked up by the order's own record before anything is sent again. So is what looks
 //!   absent in a ledger that has not known the order since it was handed on, such as one that was emptied or restored.
 //! * What can be looked up is what lies in one all-or-none unit with the order's record: records, and an event that is
-//!   published after commit. An event that the org publishes at once cannot: after a lost answer it goes out once more, under
-//!   the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is folded;
-//!   until an event is answered one goes at a time.
+//!   published after commit. For an event that the org publishes at once a field of that record is set in the unit that
+//!   publishes it. Where the settings name no such field it cannot be looked up: after a lost answer it goes out once more,
+//!   under the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is
+//!   folded; until an event is answered one goes at a time.
 //!   Without an order record nothing can: such an order is not sent again by hope, it becomes a letter. What was rejected
 //!   leaves no trace in the org, and is decided anew. A look-up tells the Account and the order's record, no Contact.
 //! * The order's record is unique and lies in the same all-or-none unit as the event, so an order that is sent twice all

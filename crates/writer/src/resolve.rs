@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use domain::config::ExternalIds;
+use domain::config::{ExternalIds, OrderProcessing};
 use domain::order::id::{Fingerprint, OrderId, RecordId};
 use domain::outcome::Written;
 use domain::plan::Reference;
@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) written: Written,
     /// What the order said that was written, where its record keeps it.
     pub(crate) fingerprint: Option<Fingerprint>,
+    /// Its record says that its event was published.
+    pub(crate) event_published: bool,
 }
 
 /// Which of these orders have a record in the org, and what it says. One API call; two where the orders' names fill more than
@@ -29,14 +31,16 @@ pub(crate) struct Found {
 /// Empty when the settings name no object for the order record: then nothing can be looked up.
 pub(crate) async fn written_orders(
     client: &Client,
-    ids: &ExternalIds,
+    processing: &OrderProcessing,
     orders: &[&OrderId],
 ) -> Result<HashMap<OrderId, Found>, salesforce::Error> {
-    if orders.is_empty() || ids.order_object.is_empty() {
+    let ExternalIds { order_object, order, order_account, order_fingerprint, .. } = &processing.external_ids;
+    if orders.is_empty() || order_object.is_empty() {
         return Ok(HashMap::new());
     }
-    let ExternalIds { order_object, order, order_account, order_fingerprint, .. } = ids;
-    let named = ["Id", order, order_account, order_fingerprint].into_iter().filter(|field| !field.is_empty());
+    let published = processing.event_noted_in().unwrap_or_default();
+    let named =
+        ["Id", order, order_account, order_fingerprint, published].into_iter().filter(|field| !field.is_empty());
     let fields: Vec<&str> = named.collect();
     let mut rows = Vec::new();
     // A name has at most 128 bytes, of which each may take three in an address; most have 38.
@@ -59,7 +63,12 @@ pub(crate) async fn written_orders(
             written.record_ids.insert(Reference::Order.name().into_owned(), id.into());
         }
         let fingerprint = text(row, order_fingerprint).and_then(|text| Fingerprint::parse(&text));
-        Some(((*order).clone(), Found { written, fingerprint }))
+        let event_published = row
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(published))
+            .and_then(|(_, value)| value.as_bool())
+            .unwrap_or_default();
+        Some(((*order).clone(), Found { written, fingerprint, event_published }))
     });
     Ok(found.collect())
 }

@@ -205,6 +205,7 @@ fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
     document.set(&mut ids.order_type, "external_ids.order_type", optional_api_name);
     document.set(&mut ids.order_reference, "external_ids.order_reference", optional_api_name);
     document.set(&mut ids.subscription, "external_ids.subscription", optional_api_name);
+    document.set(&mut ids.order_event_published, "external_ids.order_event_published", optional_api_name);
 
     if processing.transfer_ownership && ids.order_object.is_empty() {
         let remedy = "Name the object of the order's record: without it nothing refuses a move the second time";
@@ -218,6 +219,7 @@ fn external_ids(document: &mut Document<'_>, processing: &mut OrderProcessing) {
         ("external_ids.order_type", &ids.order_type),
         ("external_ids.order_reference", &ids.order_reference),
         ("external_ids.subscription", &ids.subscription),
+        ("external_ids.order_event_published", &ids.order_event_published),
     ];
     for (path, field) in others {
         if !field.is_empty() && !taken.insert(field.to_lowercase()) {

@@ -295,6 +295,11 @@ pub struct ExternalIds {
     pub order_reference: String,
     /// Its field for the subscription's name. Empty: not set.
     pub subscription: String,
+    /// Its checkbox that says whether the order's event was published; used where the org publishes the event at once
+    /// ([`PublishBehavior::Immediate`]), which otherwise nothing could tell after a lost answer. It is set in the same
+    /// all-or-none unit that publishes the event. Empty: events are published by themselves, and once more after a lost
+    /// answer.
+    pub order_event_published: String,
 }
 
 impl Default for ExternalIds {
@@ -309,6 +314,7 @@ impl Default for ExternalIds {
             order_type: "OrderType__c".to_owned(),
             order_reference: "OrderReference__c".to_owned(),
             subscription: "SubscriptionId__c".to_owned(),
+            order_event_published: "EventPublished__c".to_owned(),
         }
     }
 }

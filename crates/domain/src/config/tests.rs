@@ -220,3 +220,17 @@ proptest::proptest! {
         let _ = OrderProcessing::parse(&format!("{}\n{tail}", OrderProcessing::documented_toml()));
     }
 }
+
+#[test]
+fn a_record_notes_its_event_only_where_that_is_published_at_once_and_the_settings_name_both() {
+    let noted = |text: &str| {
+        let processing = OrderProcessing::parse(text).expect("settings");
+        processing.event_noted_in().map(str::to_owned)
+    };
+    let immediate = "[platform_events]\npublish_behavior = \"immediate\"\n";
+    assert_eq!(noted(""), None);
+    assert_eq!(noted(immediate).as_deref(), Some("EventPublished__c"));
+    assert_eq!(noted(&format!("{immediate}enabled = false\n")), None);
+    assert_eq!(noted(&format!("{immediate}[external_ids]\norder_event_published = \"\"\n")), None);
+    assert_eq!(noted(&format!("{immediate}[external_ids]\norder_object = \"\"\n")), None);
+}

@@ -44,6 +44,23 @@ fn an_event_that_is_published_at_once_stays_out_of_the_graph_and_gets_its_ids_af
     assert_eq!((name.as_str(), &fields["AccountId__c"]), ("E__e", &Value::String(id)));
 }
 
+#[test]
+fn the_note_of_an_event_goes_before_it_and_nothing_in_either_is_a_reference() {
+    let mut plan = plan("Quist");
+    plan.effects[1].fields.push(("Reason__c".into(), FieldValue::Json("@{account.id}".into())));
+    let id = |last: char| Value::String(format!("a00B000001Lp1G{last}IAJ"));
+    let mut written = Written::default();
+    written.record_ids.insert("account".to_owned(), id('1'));
+    let noted = |written: &Written| noted_event("0".into(), &plan, written, "LimioOrder__c", "EventPublished__c");
+    assert_eq!(noted(&written), None, "no record to note it in");
+    written.record_ids.insert(Reference::Order.name().into_owned(), id('2'));
+    let nodes = noted(&written).expect("a graph").nodes;
+    let updates = NodeWrite::Update { object: "LimioOrder__c".into(), id: "a00B000001Lp1G2IAJ".into() };
+    assert_eq!((&nodes[0].write, &nodes[0].body["EventPublished__c"]), (&updates, &Value::Bool(true)));
+    assert_eq!(nodes[1].write, NodeWrite::Create { object: "E__e".into() });
+    assert_eq!((&nodes[1].body["AccountId__c"], &nodes[1].body["Reason__c"]), (&id('1'), &json!("@ {account.id}")));
+}
+
 /// What shoppers may write anywhere: pieces that make a reference, alone or once something between them is taken out.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![

@@ -29,7 +29,7 @@ impl OrderWriter {
             Self::cannot_look_up(attempts);
             return;
         }
-        let (asked, found) = self.ask(resolve::written_orders(&self.client, &processing.external_ids, &unknown)).await;
+        let (asked, found) = self.ask(resolve::written_orders(&self.client, processing, &unknown)).await;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -52,7 +52,7 @@ impl OrderWriter {
                 Some(found) => {
                     self.metrics.resolved("done");
                     self.note_look_up(attempt, Found::Written);
-                    attempt.found(found.written.clone(), processing, in_graph);
+                    attempt.found(found.written.clone(), processing, in_graph || found.event_published);
                 }
                 None => {
                     self.metrics.resolved("not_done");

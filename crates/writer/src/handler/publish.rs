@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use domain::config::OrderProcessing;
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
+use salesforce::{ApiError, Client, Error, Graph, GraphResult, Published};
 
 use super::{Fields, OrderWriter};
 use crate::attempt::{Attempt, Stage};
@@ -12,63 +14,64 @@ use crate::batch;
 use crate::outcome::{lies_in_the_request, of_error, of_refusal};
 use crate::trace::Request;
 
+/// An event that is due.
+struct Due {
+    /// Whose, by its place in the batch.
+    index: usize,
+    how: How,
+}
+
+/// How it is published.
+enum How {
+    /// Together with a note in its order's record.
+    Noted(Graph),
+    /// By itself.
+    Alone(Fields),
+}
+
 impl OrderWriter {
     /// Publishes the events that the org publishes at once, after their records are safe.
     ///
-    /// Such an event cannot be looked up. When its answer is lost, whoever takes the order up next finds its record and
-    /// publishes the event once more: consumers fold the double by its key, or by order number and type. So that an org
-    /// that publishes and does not answer makes few doubles, one event goes by itself from then on until one is answered,
-    /// and the others wait without being published. Of what was answered nothing is published again by this process. An org whose event is published after commit has no such case.
-    pub(super) async fn publish(&self, attempts: &mut [Attempt<'_>]) {
-        let mut by_event: HashMap<String, Vec<(usize, Fields)>> = HashMap::new();
-        for (index, attempt) in attempts.iter_mut().enumerate() {
-            let Stage::Publish(publish) = &attempt.stage else { continue };
-            if let Some(written) = self.published.of(attempt.event.order_id()) {
-                attempt.end_written(written);
-                continue;
-            }
-            attempt.owes_event = true;
-            let (written, plan) = publish.as_ref();
-            if let Some((event, fields)) = batch::event(plan, written) {
-                by_event.entry(event).or_default().push((index, fields));
-            } else {
-                let written = written.clone();
-                attempt.end_written(written);
-            }
-        }
+    /// Such an event cannot be looked up. So a field of the order's record is set in the unit that publishes it: whoever
+    /// finds the record after a lost answer finds there whether the event is out. Without such a field the event is published
+    /// once more: consumers fold the double by its key, or by order number and type.
+    ///
+    /// So that an org that publishes and does not answer makes few doubles, one event goes by itself from then on until one
+    /// is answered, and the others wait without being published. Of what was answered nothing is published again by this
+    /// process. An org whose event is published after commit has no such case.
+    pub(super) async fn publish(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
         // Halved where a request is refused as a whole: one event must not take the others of its request down.
-        let mut requests: Vec<(String, Vec<(usize, Fields)>)> = by_event.into_iter().collect();
-        while let Some((event, mut events)) = requests.pop() {
-            if self.events_lost.load(Ordering::Relaxed) && events.len() > 1 {
-                let rest = events.split_off(1);
+        let mut requests = self.due(processing, attempts);
+        while let Some((event, mut due)) = requests.pop() {
+            if self.events_lost.load(Ordering::Relaxed) && due.len() > 1 {
+                let rest = due.split_off(1);
                 requests.push((event.clone(), rest));
             }
-            let rows: Vec<Fields> = events.iter().map(|(_, fields)| fields.clone()).collect();
-            let going: Vec<&Attempt<'_>> = events.iter().filter_map(|(index, _)| attempts.get(*index)).collect();
+            let going: Vec<&Attempt<'_>> = due.iter().filter_map(|due| attempts.get(due.index)).collect();
             let request = Request::of(going.iter().copied());
             self.note_event_request(&request, &going);
             let client = self.client.within(request.trace_parent());
             let sent = self.gate.now();
-            let answers = client.publish_many(&event, &rows).await;
+            let answers = send(&client, &event, &due).await;
             self.note_event_answers(&going, &answers);
-            if events.len() > 1 && answers.as_ref().is_err_and(lies_in_the_request) {
-                let rest = events.split_off(events.len() / 2);
-                requests.extend([(event.clone(), rest), (event, events)]);
+            if due.len() > 1 && answers.as_ref().is_err_and(lies_in_the_request) {
+                let rest = due.split_off(due.len() / 2);
+                requests.extend([(event.clone(), rest), (event, due)]);
                 continue;
             }
             match &answers {
                 Ok(_) => self.events_lost.store(false, Ordering::Relaxed),
                 Err(error) if error.is_ambiguous() => {
                     self.events_lost.store(true, Ordering::Relaxed);
-                    let about: Vec<usize> = events.iter().map(|(index, _)| *index).collect();
+                    let about: Vec<usize> = due.iter().map(|due| due.index).collect();
                     self.event_lost(error, sent, &about, attempts).await;
                     Self::hold_back(attempts, &self.silence(error, FailureClass::Ambiguous));
                     return;
                 }
                 Err(_) => {}
             }
-            for (place, (index, _)) in events.into_iter().enumerate() {
-                let attempt = &mut attempts[index];
+            for (place, due) in due.into_iter().enumerate() {
+                let attempt = &mut attempts[due.index];
                 let Stage::Publish(publish) = &attempt.stage else { continue };
                 let mut written = publish.0.clone();
                 match &answers {
@@ -90,4 +93,51 @@ impl OrderWriter {
             }
         }
     }
+
+    /// The events that are due, by their API name and by how they are published.
+    fn due(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) -> Vec<(String, Vec<Due>)> {
+        let mut requests: HashMap<(String, bool), Vec<Due>> = HashMap::new();
+        for (index, attempt) in attempts.iter_mut().enumerate() {
+            let Stage::Publish(publish) = &attempt.stage else { continue };
+            if let Some(written) = self.published.of(attempt.event.order_id()) {
+                attempt.end_written(written);
+                continue;
+            }
+            attempt.owes_event = true;
+            let (written, plan) = publish.as_ref();
+            let Some((event, fields)) = batch::event(plan, written) else {
+                let written = written.clone();
+                attempt.end_written(written);
+                continue;
+            };
+            let object = &processing.external_ids.order_object;
+            let noted = processing
+                .event_noted_in()
+                .and_then(|field| batch::noted_event(index.to_string(), plan, written, object, field));
+            let how = noted.map_or(How::Alone(fields), How::Noted);
+            requests.entry((event, matches!(how, How::Noted(_)))).or_default().push(Due { index, how });
+        }
+        requests.into_iter().map(|((event, _), due)| (event, due)).collect()
+    }
+}
+
+/// Publishes these, all in the same way; the answers are in their order.
+async fn send(client: &Client, event: &str, due: &[Due]) -> Result<Vec<Result<Published, ApiError>>, Error> {
+    let (mut graphs, mut rows) = (Vec::new(), Vec::new());
+    for due in due {
+        match &due.how {
+            How::Noted(graph) => graphs.push(graph.clone()),
+            How::Alone(fields) => rows.push(fields.clone()),
+        }
+    }
+    if graphs.is_empty() {
+        return client.publish_many(event, &rows).await;
+    }
+    let answers = client.graph(&graphs).await?;
+    let answer = |result| match result {
+        GraphResult::Written(nodes) => Ok(Published { event_uuid: nodes.into_iter().find_map(|node| node.event_uuid) }),
+        GraphResult::Refused(refusal) => Err(refusal.error),
+        GraphResult::Halted => Err(ApiError::new("PROCESSING_HALTED", "not tried")),
+    };
+    Ok(answers.into_iter().map(|of_graph| answer(of_graph.result)).collect())
 }

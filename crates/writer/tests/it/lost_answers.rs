@@ -3,7 +3,7 @@
 use simulator::{Fault, FaultKind};
 use testkit::orders;
 
-use crate::stage::{QUICK, Stage, orders_of, text};
+use crate::stage::{ONE_ATTEMPT, QUICK, Stage, id_of, orders_of, text};
 
 const GRAPH: &str = "/composite/graph";
 const QUERY: &str = "/query";
@@ -87,8 +87,8 @@ async fn an_order_that_is_delivered_again_costs_no_api_call_and_is_told_of_with_
     stage.end(writer).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_answer_was_lost_and_that_cannot_be_looked_up_comes_twice_under_one_key() {
+/// An org that publishes its event at once, with a field for the event's key.
+async fn at_once(retry: &str, external_ids: &str) -> Stage {
     let folder = tempfile::tempdir().expect("a folder");
     let field = folder.path().join("event.toml");
     let with_key = "name = \"i42as__OrderEvent__e\"\nevent = true\ncustom = true\n\
@@ -97,9 +97,21 @@ async fn an_event_whose_answer_was_lost_and_that_cannot_be_looked_up_comes_twice
     let publish_behavior = simulator::PublishBehavior::Immediately;
     let settings = simulator::Settings { publish_behavior, ..simulator::Settings::default() };
     let config = simulator::Config { settings, schema: vec![field.into()], ..simulator::Config::default() };
-    let processing =
-        format!("{QUICK}[platform_events]\npublish_behavior = \"immediate\"\nevent_key = \"EventKey__c\"\n");
-    let mut stage = Stage::on(config, &processing).await;
+    let events = "[platform_events]\npublish_behavior = \"immediate\"\nevent_key = \"EventKey__c\"\n";
+    Stage::on(config, &format!("{retry}{events}{external_ids}")).await
+}
+
+fn keys(stage: &Stage) -> Vec<String> {
+    stage.events().iter().map(|event| text(&event.payload, "EventKey__c")).collect()
+}
+
+fn key(number: u32) -> String {
+    format!("{}/NEW_ORDER", orders::order_id("ann", number))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_answer_was_lost_and_that_cannot_be_looked_up_comes_twice_under_one_key() {
+    let mut stage = at_once(QUICK, "[external_ids]\norder_event_published = \"\"\n").await;
     stage.org().arm(Fault::once(FaultKind::CommitThenDrop).on_path("/composite/sobjects"));
     let first = stage.process();
     let orders = orders_of("ann", 2);
@@ -109,10 +121,50 @@ async fn an_event_whose_answer_was_lost_and_that_cannot_be_looked_up_comes_twice
     stage.fleet.forget().await;
     let writer = stage.writer();
     stage.written(&orders).await;
-    let keys: Vec<String> = stage.events().iter().map(|event| text(&event.payload, "EventKey__c")).collect();
-    let (one, two) = (orders::order_id("ann", 1), orders::order_id("ann", 2));
-    let key = |order: &str| format!("{order}/NEW_ORDER");
-    assert_eq!(keys, [key(&one), key(&one), key(&one), key(&two)]);
-    assert_eq!(stage.order_records(), [one, two], "folded by the key, each order is there once");
+    assert_eq!(keys(&stage), [key(1), key(1), key(1), key(2)]);
+    let records = [1, 2].map(|number| orders::order_id("ann", number));
+    assert_eq!(stage.order_records(), records, "folded by the key, each order is there once");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_its_orders_record_notes_is_published_once_also_when_answer_process_and_ledger_are_lost() {
+    let mut stage = at_once(QUICK, "").await;
+    // The first request writes the records, the second one publishes the event.
+    stage.org().arm(Fault::once(FaultKind::CommitThenDrop).on_path("/composite/graph").from_nth(2));
+    let first = stage.process();
+    let orders = orders_of("ann", 2);
+    stage.written(&orders[..1]).await;
+    assert_eq!(keys(&stage), [key(1)]);
+    drop(first);
+    stage.fleet.forget().await;
+    let writer = stage.writer();
+    stage.written(&orders).await;
+    assert_eq!(keys(&stage), [key(1), key(2)]);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_org_refuses_leaves_no_note_and_is_published_when_the_order_is_released() {
+    let mut stage = at_once(ONE_ATTEMPT, "").await;
+    let refusal = FaultKind::RefuseRow {
+        code: "FIELD_INTEGRITY_EXCEPTION".into(),
+        message: "not so".into(),
+        status: 400,
+        fields: Vec::new(),
+    };
+    stage.org().arm(Fault::always(refusal).on_object("i42as__OrderEvent__e"));
+    let writer = stage.writer();
+    let order = orders_of("ann", 1);
+    stage.hand_on(&order).await;
+    stage.told.until("order.dead_lettered", order.iter().map(id_of)).await;
+    assert_eq!(stage.records("LimioOrder__c")[0]["EventPublished__c"], false);
+    stage.org().clear_faults();
+    let open = stage.fleet.dead_letters().await;
+    open.release(&orders::identity("ann")).await.expect("released");
+    stage.told.until("order.written", order.iter().map(id_of)).await;
+    assert_eq!(keys(&stage), [key(1)]);
+    assert_eq!(stage.records("LimioOrder__c")[0]["EventPublished__c"], true);
+    open.close().await;
     stage.end(writer).await;
 }

@@ -9,7 +9,9 @@ use testkit::orders::{self, new_order};
 use crate::customers::cancellation;
 use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, id_of, orders_of, text};
 
-const IMMEDIATE: &str = "[platform_events]\npublish_behavior = \"immediate\"\n";
+/// Events that are published at once, and of which the org keeps no note.
+const IMMEDIATE: &str =
+    "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n";
 
 /// How an org is silent: it hangs, or drops every connection.
 const SILENT: [FaultKind; 2] = [FaultKind::Hold, FaultKind::DropBefore];

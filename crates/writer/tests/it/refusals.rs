@@ -115,7 +115,8 @@ async fn an_event_for_which_the_whole_request_is_refused_is_isolated_and_the_oth
     let publish_behavior = simulator::PublishBehavior::Immediately;
     let settings = simulator::Settings { publish_behavior, ..simulator::Settings::default() };
     let config = simulator::Config { settings, ..simulator::Config::default() };
-    let processing = format!("{ONE_ATTEMPT}[platform_events]\npublish_behavior = \"immediate\"\n");
+    let apart = "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n";
+    let processing = format!("{ONE_ATTEMPT}{apart}");
     let mut stage = Stage::on(config, &processing).await.set("CAUSEWAY_IN_FLIGHT", "1");
     let refusal = FaultKind::RefuseRequest {
         code: "JSON_PARSER_ERROR".into(),

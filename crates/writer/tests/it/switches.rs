@@ -13,7 +13,8 @@ use crate::stage::{ONE_ATTEMPT, Stage, orders_of};
 
 const CHECKED: &str = "includeDuplicateCheck = true\n";
 /// Events by a call of their own, for orgs that take none within a graph.
-const EVENTS_APART: &str = "[platform_events]\npublish_behavior = \"immediate\"\n";
+const EVENTS_APART: &str =
+    "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n";
 
 /// What became of each order, by customer, and what stands in the org at the end.
 #[derive(Debug, PartialEq, Eq)]

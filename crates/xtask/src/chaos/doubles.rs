@@ -1,9 +1,8 @@
 //! Events that the org published more than once, by the key that each carries, and whether anybody is to blame for it.
 //!
-//! An event that is published at once cannot be looked up. Who does not know whether one was published asks Redis; where
-//! Redis has lost the answer too, the event is published again under the same key. Only that excuses a double: the org
-//! carried out a publish of this very event whose publisher never had the answer, and Redis was disturbed between that
-//! publish and the next.
+//! Who does not know whether an event was published asks Redis and then the order's record, which notes it. A double is
+//! excused only where both could not tell: the org carried out a publish of this very event whose publisher never had the
+//! answer, and Redis was disturbed between that publish and the next.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,8 +13,8 @@ use super::requests::Request;
 use super::schedule::{Kind, Service, Subject};
 use crate::demo::reconcile::Event;
 
-/// Where events are published on their own.
-const PUBLISHES: &str = "/composite/sobjects";
+/// Where events are published.
+const PUBLISHES: [&str; 2] = ["/composite/sobjects", "/composite/graph"];
 
 /// An event as the org's bus has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,7 +66,8 @@ pub(crate) fn doubles(events: &[BusEvent], requests: &[Request], spans: &[Span],
     }
     copies.retain(|_, copies| *copies > 1);
     let mut publishes: HashMap<&str, Vec<&Request>> = HashMap::new();
-    for request in requests.iter().filter(|request| request.carried_out() && request.path.ends_with(PUBLISHES)) {
+    let publishing = |request: &&Request| PUBLISHES.iter().any(|path| request.path.ends_with(path));
+    for request in requests.iter().filter(|request| request.carried_out()).filter(publishing) {
         for key in request.values().filter(|value| copies.contains_key(value)) {
             publishes.entry(key).or_default().push(request);
         }

@@ -148,6 +148,8 @@ impl Place {
         };
         match status {
             Some(status) if status.success() || status.code() == Some(UNAVAILABLE) => {}
+            // Told to end before it had begun: nobody listened for the signal yet.
+            Some(status) if status.signal() == Some(Signal::SIGTERM as i32) && !member.has_spoken() => {}
             Some(status) => {
                 journal.fail(format!("{} did not drain: {}; see {}", self.name, told(status), member.name));
             }

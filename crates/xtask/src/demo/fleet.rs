@@ -74,6 +74,11 @@ impl Member {
         self.node.signal(signal);
     }
 
+    /// Whether it has written anything yet: it does before it opens anything.
+    pub(crate) fn has_spoken(&self) -> bool {
+        !process::output(&self.dir).trim().is_empty()
+    }
+
     fn died(&self) -> anyhow::Error {
         anyhow::anyhow!("{} ended by itself; its last lines:\n{}", self.name, process::output(&self.dir))
     }
