@@ -185,6 +185,34 @@ pub enum Sighting {
     Conflict,
 }
 
+/// So many names of its customers are remembered of an Account.
+pub const HOLDER_NAMES: usize = 16;
+
+/// Whose an Account is, as far as it is remembered ([`Ledger::remember_holders`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// One of the names is remembered with it.
+    Theirs,
+    /// None of them is, and another name of the same kind is.
+    Anothers,
+    /// Nothing is remembered that could be compared: names of another kind tell nothing.
+    Unknown,
+}
+
+impl Whose {
+    /// By the names that are remembered of an Account, each behind its kind and a colon as those of the customer are.
+    pub(crate) fn of(held: &[String], names: &[String]) -> Self {
+        let kind = |name: &String| name.split(':').next().map(str::to_owned);
+        if names.iter().any(|name| held.contains(name)) {
+            Self::Theirs
+        } else if names.iter().any(|name| held.iter().any(|held| kind(held) == kind(name))) {
+            Self::Anothers
+        } else {
+            Self::Unknown
+        }
+    }
+}
+
 /// Why the ledger did not answer.
 #[derive(Debug, Clone, Error)]
 pub enum Error {
@@ -240,6 +268,13 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Remembers an Account id under each of a customer's names.
     async fn remember_accounts(&self, entries: &[(Vec<String>, String)]) -> Result<(), Error>;
+
+    /// Remembers whose an Account is: names of its customer, each as `kind:name`. Of an Account the newest
+    /// [`HOLDER_NAMES`] are kept.
+    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error>;
+
+    /// For each Account and the names of a customer, whether it is known to be that customer's.
+    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error>;
 
     /// Forgets what is remembered under these names: the Account is gone.
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error>;

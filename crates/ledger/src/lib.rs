@@ -26,6 +26,9 @@
 //! [`MemoryLedger`] holds the same rules ([`effect`]) in this process, with a clock that tests may set; it serves the
 //! simulation of schedules. Both pass one suite, and generated sequences give equal answers on both.
 //!
+//! Which Account a customer has is remembered under the customer's names ([`Ledger::accounts`]), and under the Account whose
+//! it is ([`Ledger::whose`]), since one that a duplicate rule or an agent chose carries no name of ours in the org.
+//!
 //! Which identities Limio was told of ([`links`]) is remembered as well, to spare it calls: telling it twice is harmless.
 //!
 //! Beside all that the workers tell each other where they are ([`Presence`]): hints, on which nothing depends but how evenly
@@ -62,7 +65,8 @@ pub mod settings;
 pub mod stories;
 
 pub use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger,
+    Owner, Sighting, Whose,
 };
 pub use crate::memory::{Clock, MemoryLedger, Snapshot};
 pub use crate::presence::Presence;

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use domain::order::id::{Fingerprint, OrderId};
 
 use crate::contract::{
-    Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
+    Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger, Owner,
+    Sighting, Whose,
 };
 use crate::effect::{Answer, Asked, Effect, KEPT, vouches};
 
@@ -73,6 +74,8 @@ struct Data {
     effects: BTreeMap<(OrderId, &'static str), Kept<Effect>>,
     sightings: BTreeMap<OrderId, Kept<Seen>>,
     accounts: BTreeMap<String, String>,
+    /// Names of an Account's customers, the newest last.
+    holders: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -271,6 +274,23 @@ impl Ledger for MemoryLedger {
             state.data.accounts.extend(names.iter().map(|name| (name.clone(), account.clone())));
         }
         Ok(())
+    }
+
+    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error> {
+        let mut state = self.state();
+        for (account, names) in entries.iter().filter(|(_, names)| !names.is_empty()) {
+            let held = state.data.holders.entry(account.clone()).or_default();
+            held.retain(|name| !names.contains(name));
+            held.extend(names.iter().cloned());
+            held.drain(..held.len().saturating_sub(HOLDER_NAMES));
+        }
+        Ok(())
+    }
+
+    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error> {
+        let state = self.state();
+        let held = |account: &String| state.data.holders.get(account).map(Vec::as_slice).unwrap_or_default();
+        Ok(asked.iter().map(|(account, names)| Whose::of(held(account), names)).collect())
     }
 
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 //! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, fingerprint, attempts, spent, crashes, result | 30 days |
 //! | `{ns}:seen:<order>` | hash: fingerprint, memory, `known_since`, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
+//! | `{ns}:holder:<Account id>` | sorted set: digests of its customers' names by when they were last confirmed, 16 at most | 400 days |
 //!
 //! The braces are written as they stand: in a cluster all keys of a namespace share a slot, so that a script reaches
 //! owner and effect, and a change of the number of partitions forgets nothing. One node does this work many times over.
@@ -24,7 +25,7 @@ pub(crate) mod script;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::redis::{Cmd, RedisResult};
 use async_trait::async_trait;
@@ -35,7 +36,8 @@ use self::connection::Connection;
 pub use self::connection::Settings;
 use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT, Script, memory};
 use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, Identity, KnownSince, Ledger, Owner, Sighting,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger,
+    Owner, Sighting, Whose,
 };
 use crate::effect::KEPT;
 
@@ -84,6 +86,10 @@ impl RedisLedger {
     fn account_key(&self, name: &str) -> String {
         let digest = Fingerprint::of(Sha256::digest(name.as_bytes()).into());
         self.key(format_args!("account:{digest}"))
+    }
+
+    fn holder_key(&self, account: &str) -> String {
+        self.key(format_args!("holder:{account}"))
     }
 
     /// Invokes a script, after the memory has its right name.
@@ -141,6 +147,13 @@ impl RedisLedger {
         };
         read.ok_or_else(|| self.connection.strange(answer))
     }
+}
+
+/// A name as it is kept: its kind, and half a digest, so that Redis packs it with its neighbours (64 bytes at most).
+fn holder_name(name: &str) -> String {
+    let (kind, name) = name.split_once(':').unwrap_or_default();
+    let digest = Fingerprint::of(Sha256::digest(name.as_bytes()).into()).to_string();
+    format!("{kind}:{digest:.32}")
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -272,6 +285,38 @@ impl Ledger for RedisLedger {
         }
         let answers = self.connection.many::<()>(&mut pipeline).await?;
         answers.into_iter().collect::<RedisResult<()>>().map_err(|error| self.connection.explain(&error))
+    }
+
+    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error> {
+        // It only orders the names of one Account; clocks that differ do no harm.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let mut pipeline = ::redis::pipe();
+        for (account, names) in entries.iter().filter(|(_, names)| !names.is_empty()) {
+            let key = self.holder_key(account);
+            pipeline.cmd("ZADD").arg(&key);
+            for name in names {
+                pipeline.arg(now).arg(holder_name(name));
+            }
+            let older = -i64::try_from(HOLDER_NAMES).unwrap_or(i64::MAX) - 1;
+            pipeline.cmd("ZREMRANGEBYRANK").arg(&key).arg(0).arg(older);
+            pipeline.cmd("PEXPIRE").arg(&key).arg(milliseconds(ACCOUNT_KEPT));
+        }
+        let answers = self.connection.many::<i64>(&mut pipeline).await?;
+        answers.into_iter().try_for_each(|answer| answer.map(drop)).map_err(|error| self.connection.explain(&error))
+    }
+
+    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error> {
+        let mut pipeline = ::redis::pipe();
+        for (account, _) in asked {
+            pipeline.cmd("ZRANGE").arg(self.holder_key(account)).arg(0).arg(-1);
+        }
+        let held = self.connection.many::<Vec<String>>(&mut pipeline).await?;
+        let whose = held.into_iter().zip(asked).map(|(held, (_, names))| {
+            let names: Vec<String> = names.iter().map(|name| holder_name(name)).collect();
+            Ok(Whose::of(&held?, &names))
+        });
+        whose.collect::<RedisResult<Vec<_>>>().map_err(|error| self.connection.explain(&error))
     }
 
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{Attempts, ClaimAnswer, Closed, Closing, KnownSince, Ledger, Owner, Sighting};
+use ledger::{Attempts, ClaimAnswer, Closed, Closing, KnownSince, Ledger, Owner, Sighting, Whose};
 
 use crate::{LONG, OVER, ask, claim, content, identity, known_since, order, owner, take, take_unknown};
 
@@ -53,6 +53,7 @@ on_both! {
     a_crash_is_counted_apart_from_attempts_and_only_when_another_owner_finds_it
     a_former_owner_that_lives_keeps_nobody_waiting_and_is_no_crash
     the_first_known_name_gives_the_account
+    an_account_is_another_customers_only_where_names_of_one_kind_differ
     an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
     a_doubt_makes_an_effect_unknown_and_counts_no_attempt
 }
@@ -458,6 +459,29 @@ async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {
     assert_eq!(found, [Some("001A".to_owned()), None, None, Some("001B".to_owned())]);
     ledger.forget_accounts(&names(&["mail:ann@example.com", "owner:9"])).await.expect("the ledger answers");
     assert_eq!(ledger.accounts(&asked[..1]).await.expect("the ledger answers"), [None]);
+}
+
+async fn an_account_is_another_customers_only_where_names_of_one_kind_differ(ledger: &dyn Ledger) {
+    let of = |names: &[&str]| ("001A".to_owned(), names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+    let whose = async |names: &[&str]| ledger.whose(&[of(names)]).await.expect("the ledger answers").remove(0);
+    assert_eq!(whose(&["identity:ann"]).await, Whose::Unknown);
+    ledger.remember_holders(&[of(&["identity:ann", "identity:cus-1"]), of(&[])]).await.expect("the ledger answers");
+    assert_eq!(whose(&["identity:cus-1"]).await, Whose::Theirs);
+    assert_eq!(whose(&["identity:bob", "email:bob"]).await, Whose::Anothers);
+    assert_eq!(whose(&["email:bob"]).await, Whose::Unknown, "of another kind");
+    assert_eq!(whose(&[]).await, Whose::Unknown);
+    ledger.remember_holders(&[of(&["email:ann"])]).await.expect("the ledger answers");
+    assert_eq!(whose(&["email:bob"]).await, Whose::Anothers);
+    assert_eq!(whose(&["identity:new", "email:ann"]).await, Whose::Theirs, "one name that agrees is enough");
+    let other =
+        ledger.whose(&[("001B".to_owned(), vec!["identity:bob".to_owned()])]).await.expect("the ledger answers");
+    assert_eq!(other, [Whose::Unknown], "of another Account");
+    for number in 0..ledger::HOLDER_NAMES {
+        let names = of(&[&format!("identity:{number}")]);
+        ledger.remember_holders(&[names]).await.expect("the ledger answers");
+    }
+    assert_eq!(whose(&["identity:ann"]).await, Whose::Anothers, "the oldest are forgotten");
+    assert_eq!(whose(&["identity:0"]).await, Whose::Theirs);
 }
 
 async fn an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on(ledger: &dyn Ledger) {

@@ -173,15 +173,22 @@ async fn what_cannot_be_connected_to_is_told_without_its_password() {
 }
 
 #[tokio::test]
-async fn names_of_customers_are_not_readable_in_redis() {
+async fn names_of_customers_are_not_readable_in_redis_and_not_kept_for_ever() {
     let own = Own::start().await;
     let ledger = connect(&own.redis.url(), PATIENT).await.expect("Redis answers");
     let names = vec!["mail:ann@example.com".to_owned()];
     ledger.remember_accounts(&[(names.clone(), "001A".to_owned())]).await.expect("Redis answers");
+    ledger.remember_holders(&[("001A".to_owned(), names)]).await.expect("Redis answers");
     let client = redis::Client::open(own.redis.url()).expect("an address");
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
     let keys: Vec<String> =
         redis::Cmd::new().arg("KEYS").arg("*").query_async(&mut connection).await.expect("Redis answers");
-    assert_eq!(keys.len(), 1);
-    assert!(!keys[0].contains("ann"), "{keys:?}");
+    assert_eq!(keys.len(), 2);
+    assert!(!keys.concat().contains("ann"), "{keys:?}");
+    let holder = keys.iter().find(|key| key.contains("holder")).expect("whose the Account is");
+    let range = redis::Cmd::new().arg("ZRANGE").arg(holder).arg(0).arg(-1).to_owned();
+    let names: Vec<String> = range.query_async(&mut connection).await.expect("Redis answers");
+    assert!(names.len() == 1 && !names[0].contains("ann"), "{names:?}");
+    let left: i64 = redis::Cmd::new().arg("TTL").arg(holder).query_async(&mut connection).await.expect("Redis answers");
+    assert!(left > 399 * 24 * 3600, "{left}");
 }
