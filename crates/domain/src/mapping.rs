@@ -117,7 +117,7 @@ pub fn account_trace(
 /// subscription: that may have passed to the customer from whoever had it before.
 ///
 /// Names of one kind tell: an identity against an identity, an e-mail address against an e-mail address. An order that
-/// names no identity says nothing against it.
+/// names nobody says nothing against it.
 pub fn may_own(order: &Order, external_id: Option<&str>) -> bool {
     let Some(external_id) = external_id.filter(|text| !text.is_empty()) else { return true };
     let identities = [&order.owner, &order.user.sub, &order.customer_id].into_iter().flatten();
@@ -125,8 +125,8 @@ pub fn may_own(order: &Order, external_id: Option<&str>) -> bool {
     let email = order.email().and_then(|(email, _)| customer::external_id(email));
     // External ids are compared without regard to case.
     let is = |name: &String| name.to_lowercase() == external_id.to_lowercase();
-    let another_kind = email.is_none() && identity::is_email(external_id);
-    identities.is_empty() || identities.iter().chain(&email).any(is) || another_kind
+    let another_kind = if identity::is_email(external_id) { email.is_none() } else { identities.is_empty() };
+    another_kind || identities.iter().chain(&email).any(is)
 }
 
 /// Whether what is written for the order names an Account that is the customer's own: the order says enough of them to

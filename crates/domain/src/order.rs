@@ -129,6 +129,9 @@ pub struct AccountNames {
     pub together: Vec<String>,
     /// The subscription's: id and reference.
     pub subscription: Vec<String>,
+    /// What tells a customer from another one, by kind and in lower case: `identity:` and `email:`. Names of one kind that
+    /// differ are two customers'; an identity says nothing against an e-mail address.
+    pub holders: Vec<String>,
 }
 
 impl Order {
@@ -162,7 +165,13 @@ impl Order {
         let subscription = aliases(&[("subscription", id.as_deref()), ("subscription", reference.as_deref())]);
         let of = |name: &String| subscription.iter().map(|held| format!("{held} of {name}")).collect();
         let together = own.first().map(of).unwrap_or_default();
-        AccountNames { own, together, subscription }
+        let identities = [&self.owner, &self.user.sub, &self.customer_id].into_iter().flatten();
+        let identities = identities.map(|name| format!("identity:{}", name.to_lowercase()));
+        let email = self.email().map(|(email, _)| format!("email:{}", email.to_lowercase()));
+        let mut holders: Vec<String> = identities.collect();
+        holders.dedup();
+        holders.extend(email);
+        AccountNames { own, together, subscription, holders }
     }
 
     /// Names of the records that it may share with orders of other sequence keys: what its customer's Account may be found or

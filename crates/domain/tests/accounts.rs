@@ -30,6 +30,7 @@ fn an_account_that_a_subscription_leads_to_is_not_anothers() {
     let nobody = json!({});
     let bob = json!({ "owner": "id-bob" });
     let bob_by_mail = json!({ "owner": "id-bob", "userDetails": { "email": "Bob@Example.org" } });
+    let guest = json!({ "userDetails": { "email": "Bob@Example.org" } });
     let table = [
         (&nobody, Some("id-ann"), true),
         (&bob, None, true),
@@ -39,6 +40,9 @@ fn an_account_that_a_subscription_leads_to_is_not_anothers() {
         (&bob, Some("ann@example.org"), true),
         (&bob_by_mail, Some("ann@example.org"), false),
         (&bob_by_mail, Some("bob@example.org"), true),
+        (&guest, Some("bob@example.org"), true),
+        (&guest, Some("ann@example.org"), false),
+        (&guest, Some("id-ann"), true),
     ];
     for (customer, external_id, expected) in table {
         assert_eq!(may_own(&order(customer).order, external_id), expected, "{customer} {external_id:?}");
@@ -51,9 +55,13 @@ fn a_subscription_is_no_name_of_a_customer_who_has_one() {
     assert_eq!(names.own, ["owner:id-bob", "customer:cus-1"]);
     assert_eq!(names.together, ["subscription:S-1 of owner:id-bob"]);
     assert_eq!(names.subscription, ["subscription:S-1"]);
+    assert_eq!(names.holders, ["identity:id-bob", "identity:cus-1"]);
     let names = order(&json!({})).order.account_names();
     assert_eq!(
         (names.own.len(), names.together.len(), names.subscription),
         (0, 0, vec!["subscription:S-1".to_owned()])
     );
+    assert!(names.holders.is_empty());
+    let guest = order(&json!({ "userDetails": { "email": "Bob@Example.org" } }));
+    assert_eq!(guest.order.account_names().holders, ["email:bob@example.org"]);
 }

@@ -6,11 +6,12 @@
 
 mod ahead;
 mod question;
+mod told;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::config::ExternalIds;
 use domain::mapping::{self, AccountTrace};
 use domain::order::Order;
 use domain::order::id::RecordId;
@@ -18,13 +19,8 @@ use tokio::time::Instant;
 
 pub(crate) use self::ahead::{Ahead, Waiting};
 pub(crate) use self::question::{Holder, Question, Request, Row, questions};
-
-/// How long an answer holds: longer than an order waits that was asked for ahead of its turn. An Account that is made
-/// elsewhere meanwhile is found this late; one that is gone refuses its order, and everything is asked anew.
-const HOLDS: Duration = Duration::from_mins(5);
-
-/// The most answers that are kept.
-const MOST: usize = 16_384;
+pub(crate) use self::told::Since;
+use self::told::Told;
 
 /// What the org answered to a question: an Account and whose it is, or that there is none.
 pub(crate) type Answer = Option<Row>;
@@ -37,15 +33,16 @@ pub(crate) type Answers = HashMap<Question, Answer>;
 pub(crate) enum Found {
     /// To this Account, which carries the customer's name.
     Own(RecordId),
-    /// To this Account, by its subscription: that proves nothing of the customer's other orders.
-    BySubscription(RecordId),
+    /// To one of these Accounts, by its subscription, the best first: that proves nothing of the customer's other orders,
+    /// and whoever is remembered as somebody else's is none of them.
+    BySubscription(Vec<RecordId>),
     /// To none that is in the org.
     Nowhere,
 }
 
 /// Where an order belongs, by these answers; `None` where one is missing.
 pub(crate) fn find(order: &Order, asked: &[Question], answers: &Answers) -> Option<Found> {
-    let mut by_subscription = None;
+    let mut by_subscription = Vec::new();
     for question in asked {
         let Some(Row { account, holder }) = answers.get(question)? else { continue };
         if matches!(question, Question::Named(_)) {
@@ -56,14 +53,14 @@ pub(crate) fn find(order: &Order, asked: &[Question], answers: &Answers) -> Opti
             Holder::Nobody => true,
             Holder::Untold => order.account_names().own.is_empty(),
         };
-        if may_own && by_subscription.is_none() {
-            by_subscription = Some(account.clone());
+        if may_own && !by_subscription.contains(account) {
+            by_subscription.push(account.clone());
         }
     }
-    Some(by_subscription.map_or(Found::Nowhere, Found::BySubscription))
+    Some(if by_subscription.is_empty() { Found::Nowhere } else { Found::BySubscription(by_subscription) })
 }
 
-/// A request that failed as a whole.
+/// A request that failed as a whole, for what does not lie in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     /// When it ended.
@@ -77,47 +74,40 @@ pub(crate) struct Failed {
 /// What this process was told, and who will ask.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
-    told: Mutex<HashMap<Question, (Instant, Answer)>>,
+    told: Mutex<Told>,
     ahead: Mutex<Ahead>,
-    /// Held while the org is asked, so that nobody asks the same at once; and how the last time failed.
+    /// Held while the org is asked for a batch, so that no other asks the same at once; and how the last time failed.
     pub(crate) turn: tokio::sync::Mutex<Option<Failed>>,
 }
 
 impl Accounts {
-    /// The answers that still hold, of these questions.
-    pub(crate) fn told<'a>(&self, questions: impl IntoIterator<Item = &'a Question>) -> Answers {
-        self.told_at(questions, Instant::now())
+    fn memory(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told_at<'a>(&self, questions: impl IntoIterator<Item = &'a Question>, now: Instant) -> Answers {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = questions.into_iter().filter_map(|question| {
-            let (_, answer) = told.get(question).filter(|(until, _)| *until > now)?;
-            Some((question.clone(), answer.clone()))
-        });
-        known.collect()
+    /// The answers that still hold, of these questions by these fields.
+    pub(crate) fn told<'a>(&self, ids: &ExternalIds, questions: impl IntoIterator<Item = &'a Question>) -> Answers {
+        self.memory().told(ids, questions, Instant::now())
     }
 
-    /// Keeps answers.
-    pub(crate) fn keep(&self, answers: &Answers) {
-        let (mut told, now) = (self.told.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        if told.len() + answers.len() > MOST {
-            told.retain(|_, (until, _)| *until > now);
-        }
-        if told.len() + answers.len() > MOST {
-            told.clear();
-        }
-        told.extend(answers.iter().map(|(question, answer)| (question.clone(), (now + HOLDS, answer.clone()))));
+    /// To be taken before the org is asked, for [`Accounts::keep`].
+    pub(crate) fn since(&self) -> Since {
+        self.memory().since()
+    }
+
+    /// Keeps answers to what was asked by these fields since then, but for what was forgotten meanwhile.
+    pub(crate) fn keep(&self, ids: &ExternalIds, since: Since, answers: &Answers) {
+        self.memory().keep(ids, since, answers, Instant::now());
     }
 
     /// This customer has been written since: what was told of the name no longer holds.
     pub(crate) fn forget(&self, external_id: &str) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&Question::named(external_id));
+        self.memory().forget(&Question::named(external_id));
     }
 
     /// Nothing holds any more.
     pub(crate) fn forget_all(&self) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.memory().forget_all();
     }
 
     /// An order came that will ask for this, unless somebody remembers its customer by then.

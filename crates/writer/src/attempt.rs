@@ -60,6 +60,11 @@ impl Remembered {
         [names.own.clone(), names.together.clone(), names.subscription.clone()]
     }
 
+    /// The Account to which the subscription alone led, also where it did so before.
+    pub(crate) fn unproven(&self) -> Option<&RecordId> {
+        self.account.as_ref().or(self.presumed.as_ref()).filter(|_| !self.own)
+    }
+
     /// What the ledger answered to them.
     pub(crate) fn of(names: &AccountNames, answers: &[Option<String>]) -> Self {
         let answer = |place: usize| answers.get(place).and_then(Option::as_deref).and_then(RecordId::parse);
@@ -181,14 +186,25 @@ impl<'a> Attempt<'a> {
     /// not the customer's for good: it is not remembered under the customer's own names.
     pub(crate) fn names_to_remember(&self, written: &Written) -> Vec<String> {
         let order = &self.event.order;
-        let AccountNames { own, together, subscription } = order.account_names();
-        let wrote = written.record_ids.contains_key(&*Reference::Account.name());
-        let chosen = order.crm_id().is_some() || written.explanation.is_some();
-        match (self.own || wrote || chosen, own.is_empty()) {
+        let AccountNames { own, together, subscription, holders: _ } = order.account_names();
+        match (self.is_own(written), own.is_empty()) {
             (true, _) => own.into_iter().chain(subscription).collect(),
             (false, true) => subscription,
             (false, false) => together,
         }
+    }
+
+    /// By which names the Account of what was written is known as this customer's, and as nobody else's. None where only
+    /// the subscription led to it.
+    pub(crate) fn names_of_holder(&self, written: &Written) -> Vec<String> {
+        if self.is_own(written) { self.event.order.account_names().holders } else { Vec::new() }
+    }
+
+    /// Whether the Account of what was written is the customer's own.
+    fn is_own(&self, written: &Written) -> bool {
+        let wrote = written.record_ids.contains_key(&*Reference::Account.name());
+        let chosen = self.event.order.crm_id().is_some() || written.explanation.is_some();
+        self.own || wrote || chosen
     }
 
     /// What has to be written.

@@ -186,7 +186,7 @@ impl OrderWriter {
     /// Closes every claim and remembers whose Account it was. Returns which settlements were refused as stale.
     async fn close(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) -> Result<Vec<bool>, ledger::Error> {
         let (mut closings, mut places): (Vec<(ClaimTicket, Closing)>, Vec<usize>) = (Vec::new(), Vec::new());
-        let mut accounts = Vec::new();
+        let (mut accounts, mut holders) = (Vec::new(), Vec::new());
         for (index, (attempt, settlement)) in attempts.iter().zip(settlements).enumerate() {
             if let Some(ticket) = &attempt.ticket {
                 closings.push((ticket.clone(), attempt.closing(settlement)));
@@ -198,12 +198,18 @@ impl OrderWriter {
                 && let Some(crm_id) = &written.crm_id
             {
                 accounts.push((attempt.names_to_remember(written), crm_id.as_str().to_owned()));
+                holders.push((crm_id.as_str().to_owned(), attempt.names_of_holder(written)));
                 self.forget_nobody(attempt, written);
             }
         }
-        let (closed, remembered) = tokio::join!(self.ledger.close(&closings), self.ledger.remember_accounts(&accounts));
+        let (closed, remembered, held) = tokio::join!(
+            self.ledger.close(&closings),
+            self.ledger.remember_accounts(&accounts),
+            self.ledger.remember_holders(&holders),
+        );
         // The order comes again as settled before, and is remembered then.
         remembered?;
+        held?;
         let mut stale = vec![false; attempts.len()];
         for (place, closed) in places.into_iter().zip(closed?) {
             stale[place] = closed == Closed::Stale;

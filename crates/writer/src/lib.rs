@@ -33,9 +33,12 @@
 //!   shares a request with new orders; until it is written, only this process knows the match, and whoever does not know it
 //!   asks the org again.
 //! * An Account belongs to a customer by the customer's own name. What only a subscription leads to may be the former
-//!   owner's: it counts where the org's record does not say so, and is remembered for that subscription alone.
+//!   owner's: it counts where neither the org's record nor the ledger says so, and is remembered for that subscription alone.
 //! * The org is asked for Accounts where neither the order nor the ledger names one: many questions in one API call, those of
-//!   orders that still wait among them. The answer holds for minutes; who is written is remembered by the ledger.
+//!   orders that still wait among them. The answer holds for minutes; who is written is remembered by the ledger. No order
+//!   ends by a question that was asked with its own: what is refused is asked again with fewer, in the end by itself.
+//! * An Account that is gone from the org is forgotten with its order, and the customer's is looked for once more.
+//! * What the org refuses to tell this user, such as Contacts, concerns the orders that need it. Intake goes on.
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.
 //! * No batch begins that would touch what of the org's API calls is kept for others, nor a further request of a batch that
 //!   is halved, but for one that looks. The few questions that a batch asks besides go with it.
@@ -61,6 +64,7 @@ mod org_check;
 mod outcome;
 mod reload;
 mod resolve;
+mod rows;
 mod sign_in;
 mod trace;
 mod transfers;

@@ -146,6 +146,12 @@ pub(crate) fn lies_in_the_request(error: &Error) -> bool {
     }
 }
 
+/// Whether what a question met is met by whoever else asks just then: the org is away, or says nothing.
+pub(crate) fn tells_of_the_org(error: &Error, probes: Probes) -> bool {
+    let away = matches!(of_error(error, probes), Outcome::Outage { .. });
+    error.is_ambiguous() || (away && error.lies_in() != Some(LiesIn::Resource))
+}
+
 /// Whether somebody has to set right in the org what no order can be the cause of.
 fn concerns_every_order(error: &Error) -> bool {
     matches!(error.lies_in(), Some(LiesIn::Resource | LiesIn::Org))

@@ -11,9 +11,9 @@ use domain::order::id::{Fingerprint, OrderId, RecordId};
 use domain::outcome::Written;
 use domain::plan::Reference;
 use salesforce::{Client, Part, PartAnswer};
-use serde_json::Value;
 
 use crate::accounts;
+use crate::rows::{self, Row};
 
 /// What the org holds of an order.
 pub(crate) struct Found {
@@ -48,29 +48,25 @@ pub(crate) async fn written_orders(
         let soql = format!("SELECT {} FROM {order_object} WHERE {order} IN ({values})", fields.join(", "));
         rows.extend(client.query(&soql).await?);
     }
-    let text =
-        |row: &serde_json::Map<String, Value>, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
-    let found = rows.iter().filter_map(|row| {
-        let name = text(row, order)?;
+    let mut found = HashMap::new();
+    for row in &rows {
+        // Without its name it cannot be told which order was written, so none may count as not written.
+        let Some(name) = rows::asked(row, order)? else { continue };
         // External ids are compared without regard to case.
-        let order = orders.iter().find(|order| order.as_str().eq_ignore_ascii_case(&name))?;
+        let Some(order) = orders.iter().find(|order| order.as_str().eq_ignore_ascii_case(name)) else { continue };
         let mut written = Written {
-            crm_id: text(row, order_account).and_then(|id| RecordId::parse(&id)),
+            crm_id: rows::text(row, order_account).and_then(RecordId::parse),
             adjustments: vec!["found written when it was looked up after a lost answer".to_owned()],
             ..Written::default()
         };
-        if let Some(id) = text(row, "Id") {
+        if let Some(id) = rows::text(row, "Id") {
             written.record_ids.insert(Reference::Order.name().into_owned(), id.into());
         }
-        let fingerprint = text(row, order_fingerprint).and_then(|text| Fingerprint::parse(&text));
-        let event_published = row
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(published))
-            .and_then(|(_, value)| value.as_bool())
-            .unwrap_or_default();
-        Some(((*order).clone(), Found { written, fingerprint, event_published }))
-    });
-    Ok(found.collect())
+        let fingerprint = rows::text(row, order_fingerprint).and_then(Fingerprint::parse);
+        let event_published = rows::value(row, published).and_then(Value::as_bool).unwrap_or_default();
+        found.insert((*order).clone(), Found { written, fingerprint, event_published });
+    }
+    Ok(found)
 }
 
 /// Bytes of values in one query: its address stays below 16 KiB, though each byte may take three.
@@ -100,7 +96,7 @@ pub(crate) async fn accounts_of_contacts(
     client: &Client,
     contacts: &[&RecordId],
 ) -> Result<HashMap<RecordId, RecordId>, salesforce::Error> {
-    let id = |row: &serde_json::Map<String, Value>, field: &str| RecordId::parse(row.get(field)?.as_str()?);
+    let id = |row: &Row, field: &str| RecordId::parse(rows::text(row, field)?);
     let rows = of_records(client, "AccountId", "Contact", contacts).await?;
     Ok(rows.iter().filter_map(|row| Some((id(row, "Id")?, id(row, "AccountId")?))).collect())
 }
@@ -111,7 +107,7 @@ pub(crate) async fn ages_of_accounts(
     client: &Client,
     accounts: &[&RecordId],
 ) -> Result<HashMap<RecordId, String>, salesforce::Error> {
-    let text = |row: &serde_json::Map<String, Value>, field: &str| Some(row.get(field)?.as_str()?.to_owned());
+    let text = |row: &Row, field: &str| Some(rows::text(row, field)?.to_owned());
     let rows = of_records(client, "CreatedDate", "Account", accounts).await?;
     Ok(rows.iter().filter_map(|row| Some((RecordId::parse(&text(row, "Id")?)?, text(row, "CreatedDate")?))).collect())
 }
@@ -121,7 +117,7 @@ async fn of_records(
     field: &str,
     object: &str,
     ids: &[&RecordId],
-) -> Result<Vec<serde_json::Map<String, Value>>, salesforce::Error> {
+) -> Result<Vec<Row>, salesforce::Error> {
     let mut rows = Vec::new();
     for ids in ids.chunks(IDS) {
         let values: Vec<String> = ids.iter().map(|id| salesforce::quote(id.as_str())).collect();
@@ -131,30 +127,46 @@ async fn of_records(
     Ok(rows)
 }
 
+/// What the org told of these questions.
+pub(crate) struct Told {
+    /// The answers, as far as there are any.
+    pub(crate) answers: accounts::Answers,
+    /// Why there are none to the others, where the org refused some.
+    pub(crate) refused: Option<salesforce::Error>,
+}
+
 /// What the org answers to these questions. One API call.
 pub(crate) async fn ask(
     client: &Client,
     ids: &ExternalIds,
     request: &accounts::Request,
-) -> Result<accounts::Answers, salesforce::Error> {
+) -> Result<Told, salesforce::Error> {
     let queries = request.soql(ids);
-    let rows = match queries.as_slice() {
-        [] => Vec::new(),
-        [query] => vec![client.query(query).await?],
+    let (mut rows, mut refused) = (Vec::new(), None);
+    match queries.as_slice() {
+        [] => {}
+        [query] => rows.push(Some(client.query(query).await?)),
         queries => {
             let part = |(number, soql): (usize, &String)| Part::Query {
                 reference: format!("accounts{number}"),
                 soql: soql.clone(),
             };
             let parts: Vec<Part> = queries.iter().enumerate().map(part).collect();
-            let answers = client.composite(false, &parts).await?;
-            answers.into_iter().map(rows_of).collect::<Result<_, _>>()?
+            for answer in client.composite(false, &parts).await? {
+                match rows_of(answer) {
+                    Ok(records) => rows.push(Some(records)),
+                    Err(error) => {
+                        rows.push(None);
+                        refused = refused.or(Some(error));
+                    }
+                }
+            }
         }
-    };
-    Ok(request.read(ids, &rows))
+    }
+    Ok(Told { answers: request.read(ids, &rows)?, refused })
 }
 
-fn rows_of(answer: PartAnswer) -> Result<Vec<serde_json::Map<String, Value>>, salesforce::Error> {
+fn rows_of(answer: PartAnswer) -> Result<Vec<Row>, salesforce::Error> {
     match answer {
         PartAnswer::Records(rows) => Ok(rows),
         PartAnswer::Refused(refusal) => Err(salesforce::Error::Refused { status: 400, errors: vec![refusal.error] }),

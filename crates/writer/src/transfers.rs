@@ -6,7 +6,8 @@ use domain::config::TransferObject;
 use domain::order::id::RecordId;
 use domain::plan::Transfer;
 use salesforce::{Client, Part, PartAnswer};
-use serde_json::{Map, Value};
+
+use crate::rows::text;
 
 /// Bytes of quoted names in one query: encoded, at most three each, its address stays below 16 KiB.
 const NAMES: usize = 4_000;
@@ -88,21 +89,8 @@ fn groups(names: &BTreeSet<&str>) -> Vec<String> {
     groups
 }
 
-/// The text under a path such as `Subscription__r.LimioId__c`; Salesforce answers the API's own spelling, so case counts
-/// for nothing.
-fn text<'a>(row: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
-    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let (_, value) = row.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-    match rest {
-        None => value.as_str(),
-        Some(rest) => text(value.as_object()?, rest),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -114,13 +102,5 @@ mod tests {
         assert!(groups.iter().all(|group| group.len() <= NAMES));
         assert_eq!(super::groups(&BTreeSet::from(["O'Brien"])), [r"'O\'Brien'"]);
         assert!(super::groups(&BTreeSet::new()).is_empty());
-    }
-
-    #[test]
-    fn a_field_of_a_parent_is_found_under_its_path() {
-        let row = json!({ "Id": "x", "Plan__r": { "attributes": {}, "LimioId__c": "sub-1" }, "Other__r": null });
-        let row = row.as_object().expect("an object");
-        assert_eq!(text(row, "plan__r.limioid__c"), Some("sub-1"));
-        assert_eq!((text(row, "Other__r.LimioId__c"), text(row, "Nothing__c")), (None, None));
     }
 }

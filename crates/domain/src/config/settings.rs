@@ -293,7 +293,8 @@ pub struct ExternalIds {
     pub order_type: String,
     /// Its field for `order_reference`. Empty: not set.
     pub order_reference: String,
-    /// Its field for the subscription's name. Empty: not set.
+    /// Its field for the subscription's name, by which Accounts are looked up: it should have an index. Empty: not set, and
+    /// none is looked up by it.
     pub subscription: String,
     /// Its checkbox that says whether the order's event was published; used where the org publishes the event at once
     /// ([`PublishBehavior::Immediate`]), which otherwise nothing could tell after a lost answer. It is set in the same

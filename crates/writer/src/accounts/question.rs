@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use domain::config::ExternalIds;
 use domain::mapping::AccountTrace;
 use domain::order::id::RecordId;
-use serde_json::{Map, Value};
+use salesforce::Error;
 
-use super::Answers;
+use super::{Answer, Answers};
+use crate::rows;
 
 /// Bytes that the values of one query take in its address, encoded. The names of objects and fields have the rest of
 /// [`salesforce::limits::ADDRESS`].
@@ -16,7 +17,7 @@ const VALUES: usize = 14_000;
 /// Rows of one answer: one page.
 const ROWS: usize = 2_000;
 
-/// A question. Names are in lower case: the org compares them so.
+/// A question. Names are as the order spells them: most fields are compared without regard to case, and some are not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Question {
     /// Which Account has this external id?
@@ -50,7 +51,16 @@ pub(crate) struct Row {
 impl Question {
     /// For the Account with this external id.
     pub(crate) fn named(external_id: &str) -> Self {
-        Self::Named(external_id.to_lowercase())
+        Self::Named(external_id.to_owned())
+    }
+
+    /// The same without regard to case.
+    pub(super) fn folded(&self) -> Self {
+        match self {
+            Self::Named(name) => Self::Named(name.to_lowercase()),
+            Self::Subscription(name) => Self::Subscription(name.to_lowercase()),
+            Self::Holder(id) => Self::Holder(id.clone()),
+        }
     }
 
     const fn kind(&self) -> Kind {
@@ -72,7 +82,7 @@ impl Question {
 /// What a trace leads to, the surest first. Earlier orders can be asked only where their record holds what is needed.
 pub(crate) fn questions(trace: &AccountTrace, ids: &ExternalIds) -> Vec<Question> {
     let recorded = ![&ids.order_object, &ids.order_account, &ids.subscription].into_iter().any(String::is_empty);
-    let subscriptions = trace.subscriptions.iter().filter(|_| recorded).map(|name| name.to_lowercase());
+    let subscriptions = trace.subscriptions.iter().filter(|_| recorded).cloned();
     let named = trace.external_id.as_deref().map(Question::named);
     let presumed = trace.presumed.clone().map(Question::Holder);
     named.into_iter().chain(presumed).chain(subscriptions.map(Question::Subscription)).collect()
@@ -127,20 +137,30 @@ impl Request {
         another
     }
 
+    /// How many questions it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.asked.len()
+    }
+
     /// The queries, in SOQL.
     pub(crate) fn soql(&self, ids: &ExternalIds) -> Vec<String> {
         self.queries.iter().map(|query| query.soql(ids)).collect()
     }
 
-    /// What the rows of each query say; a question without a row is answered too.
-    pub(crate) fn read(&self, ids: &ExternalIds, rows: &[Vec<Map<String, Value>>]) -> Answers {
+    /// What the rows of each query say, `None` for one that was refused. A question without a row is answered too, unless
+    /// its query found more than a page holds, or rows that fit no question: then it is left out, and should be asked with
+    /// fewer others.
+    ///
+    /// # Errors
+    /// Where a row lacks a field that was asked for.
+    pub(crate) fn read(&self, ids: &ExternalIds, rows: &[Option<Vec<rows::Row>>]) -> Result<Answers, Error> {
         let mut answers = Answers::new();
         for (query, rows) in self.queries.iter().zip(rows) {
-            let mut found = query.read(ids, rows);
-            let asked = query.questions.iter();
-            answers.extend(asked.map(|question| (question.clone(), found.remove(question))));
+            if let Some(rows) = rows {
+                answers.extend(query.read(ids, rows)?);
+            }
         }
-        answers
+        Ok(answers)
     }
 }
 
@@ -168,30 +188,51 @@ impl Query {
         }
     }
 
-    fn read(&self, ids: &ExternalIds, rows: &[Map<String, Value>]) -> HashMap<Question, Row> {
-        let mut found = HashMap::new();
+    fn read(&self, ids: &ExternalIds, rows: &[rows::Row]) -> Result<Vec<(Question, Answer)>, Error> {
+        // The latest comes first. A name in the order's own spelling goes before another: where the field tells cases
+        // apart, both may be there.
+        let (mut exactly, mut folded) = (HashMap::new(), HashMap::new());
         for row in rows {
-            let text = |field: &str| row.get(field).and_then(Value::as_str);
-            let id = |field: &str| text(field).and_then(RecordId::parse);
-            let holder = |field: &str| text(field).map_or(Holder::Nobody, |name| Holder::Named(name.to_owned()));
-            let read = match self.kind {
-                Kind::Named => id("Id").zip(text(&ids.account)).map(|(account, name)| {
-                    (Question::named(name), Row { account, holder: Holder::Named(name.to_owned()) })
-                }),
-                Kind::Holder => id("Id")
-                    .map(|account| (Question::Holder(account.clone()), Row { account, holder: holder(&ids.account) })),
-                Kind::Subscription => id("found").zip(text("name")).map(|(account, name)| {
-                    let told = relationship(&ids.order_account).is_some();
-                    let holder = if told { holder("holder") } else { Holder::Untold };
-                    (Question::Subscription(name.to_lowercase()), Row { account, holder })
-                }),
-            };
-            // The latest comes first.
-            if let Some((question, row)) = read {
-                found.entry(question).or_insert(row);
+            if let Some((question, row)) = self.read_row(ids, row)? {
+                folded.entry(question.folded()).or_insert_with(|| row.clone());
+                exactly.entry(question).or_insert(row);
             }
         }
-        found
+        let first = rows.first().map(|row| self.read_row(ids, row)).transpose()?.flatten().map(|(_, row)| row);
+        let asked: HashSet<Question> = self.questions.iter().map(Question::folded).collect();
+        let all = rows.len() < ROWS && folded.keys().all(|question| asked.contains(question));
+        let answers = self.questions.iter().filter_map(|question| {
+            let own = exactly.get(question).filter(|_| self.kind == Kind::Named);
+            let found = own.or_else(|| folded.get(&question.folded())).cloned();
+            // The org compares by rules of its own: what it answers to one question alone is the answer.
+            let found = found.or_else(|| first.clone().filter(|_| self.questions.len() == 1));
+            (found.is_some() || all).then(|| (question.clone(), found))
+        });
+        Ok(answers.collect())
+    }
+
+    /// Which question a row answers, and what it says.
+    fn read_row(&self, ids: &ExternalIds, row: &rows::Row) -> Result<Option<(Question, Row)>, Error> {
+        let id = |field: &str| Ok::<_, Error>(rows::asked(row, field)?.and_then(RecordId::parse));
+        let holder = |field: &str| {
+            let name = rows::asked(row, field)?;
+            Ok::<_, Error>(name.map_or(Holder::Nobody, |name| Holder::Named(name.to_owned())))
+        };
+        Ok(match self.kind {
+            Kind::Named => id("Id")?.zip(rows::asked(row, &ids.account)?).map(|(account, name)| {
+                (Question::named(name), Row { account, holder: Holder::Named(name.to_owned()) })
+            }),
+            Kind::Holder => {
+                let holder = holder(&ids.account)?;
+                id("Id")?.map(|account| (Question::Holder(account.clone()), Row { account, holder }))
+            }
+            Kind::Subscription => {
+                let told = relationship(&ids.order_account).is_some();
+                let holder = if told { holder("holder")? } else { Holder::Untold };
+                let found = id("found")?.zip(rows::asked(row, "name")?);
+                found.map(|(account, name)| (Question::Subscription(name.to_owned()), Row { account, holder }))
+            }
+        })
     }
 }
 

@@ -3,29 +3,52 @@
 //! The ledger knows everybody for whom the fleet has written. Who was in the org before the fleet, or before the ledger was
 //! emptied, is asked for: one API call for the orders of a batch, and for as many more that still wait as it has room for.
 
-use domain::config::ExternalIds;
+mod asking;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
 use domain::config::OrderProcessing;
-use domain::mapping::AccountTrace;
+use domain::order::id::RecordId;
 use domain::order::{AccountNames, Order};
-use domain::outcome::Written;
+use domain::outcome::{Outcome, Written};
 use domain::plan::Reference;
-use tokio::time::Instant;
+use ledger::Whose;
 
+use self::asking::{Asking, NoAnswer};
 use super::OrderWriter;
-use crate::accounts::{self, Answers, Failed, Found, Question, Request, Waiting};
+use crate::accounts::{self, Found, Question, Waiting};
 use crate::attempt::{Attempt, Remembered};
-use crate::resolve;
-
-/// For so many orders that still wait the ledger is asked before the org is: more than a request has room for.
-const AHEAD: usize = 512;
 
 impl OrderWriter {
-    /// What the ledger remembers of each of these customers.
+    /// What the ledger remembers of each of these customers. An Account to which only a subscription led counts for nothing
+    /// once it is known to be somebody else's.
     pub(super) async fn remembered(&self, names: &[AccountNames]) -> Result<Vec<Remembered>, ledger::Error> {
         let lists: Vec<Vec<String>> = names.iter().flat_map(Remembered::asked).collect();
         let answers = self.ledger.accounts(&lists).await?;
         let lists = Remembered::asked(&AccountNames::default()).len();
-        Ok(names.iter().zip(answers.chunks(lists)).map(|(names, answers)| Remembered::of(names, answers)).collect())
+        let remembered = names.iter().zip(answers.chunks(lists)).map(|(names, answers)| Remembered::of(names, answers));
+        let mut remembered: Vec<Remembered> = remembered.collect();
+        let unproven =
+            remembered.iter().enumerate().filter_map(|(place, known)| Some((place, known.unproven()?.clone())));
+        let unproven: Vec<(usize, RecordId)> = unproven.collect();
+        let asked = unproven.iter().filter_map(|(place, account)| Some((account.clone(), names.get(*place)?)));
+        let whose = self.whose(asked.collect()).await?;
+        for ((place, _), whose) in unproven.iter().zip(whose) {
+            if let Some(known) = remembered.get_mut(*place).filter(|_| whose == Whose::Anothers) {
+                *known = Remembered::default();
+            }
+        }
+        Ok(remembered)
+    }
+
+    /// Whose these Accounts are, seen from these customers. Nobody is asked where there is none.
+    async fn whose(&self, asked: Vec<(RecordId, &AccountNames)>) -> Result<Vec<Whose>, ledger::Error> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked = asked.into_iter().map(|(account, names)| (account.as_str().to_owned(), names.holders.clone()));
+        self.ledger.whose(&asked.collect::<Vec<_>>()).await
     }
 
     /// An order came. Should it have to ask for its Account, it is asked for with others.
@@ -57,8 +80,8 @@ impl OrderWriter {
             return;
         }
         let by_itself = attempts.len() == 1;
-        let (answers, failed) = self.answers(ids, asked.iter().flatten().flatten(), by_itself).await;
-        let mut about = Vec::new();
+        let Asking { answers, no_answer } = self.answers(ids, asked.iter().flatten().flatten(), by_itself).await;
+        let (mut about, mut led) = (Vec::new(), HashMap::new());
         for (index, (attempt, asked)) in attempts.iter_mut().zip(&asked).enumerate() {
             let Some(asked) = asked else { continue };
             match accounts::find(&attempt.event.order, asked, &answers) {
@@ -66,93 +89,54 @@ impl OrderWriter {
                     attempt.known.crm_id = Some(account);
                     attempt.own = true;
                 }
-                Some(Found::BySubscription(account)) => attempt.known.crm_id = Some(account),
+                Some(Found::BySubscription(accounts)) => {
+                    led.insert(index, accounts);
+                }
                 // Who is in the org under no name has no Account: the order goes without one, or writes it.
                 Some(Found::Nowhere) => {}
                 None => about.push(index),
             }
         }
-        if let Some(Failed { asked, error, .. }) = failed {
-            self.question_failed(&error, asked, &about, attempts).await;
+        if let Err(error) = self.take_unclaimed(led, attempts).await {
+            self.outages.fetch_add(1, Ordering::Relaxed);
+            return Self::hold_back(attempts, &self.ledger_outage(&error));
+        }
+        match no_answer {
+            None => {}
+            Some(NoAnswer::Held(outage)) => Self::hold_back(attempts, &outage),
+            Some(NoAnswer::Failed { failed, questions, shared }) => {
+                let concerned = |index: &usize| {
+                    let asked = asked.get(*index).and_then(Option::as_ref);
+                    asked.is_some_and(|asked| asked.iter().any(|question| questions.contains(question)))
+                };
+                let (about, not_asked): (Vec<usize>, Vec<usize>) = about.into_iter().partition(concerned);
+                // Their turn to be asked for did not come.
+                for index in not_asked {
+                    attempts[index].end(Outcome::Halted);
+                }
+                self.asked_in_vain(&failed.error, failed.asked, &about, shared, attempts).await;
+            }
         }
     }
 
-    /// The answers to these questions, as far as they could be had, and what failed. All are answered unless something did.
-    ///
-    /// An order that is alone in its batch pays for no other's question: nothing is asked with it, and no other's failure is
-    /// taken for its own.
-    async fn answers<'a>(
+    /// Gives each of these orders the best of the Accounts to which its subscription led, leaving out what the fleet knows
+    /// to be somebody else's: the org knows it only of an Account that carries its customer's name.
+    async fn take_unclaimed(
         &self,
-        ids: &ExternalIds,
-        asked: impl Iterator<Item = &'a Question>,
-        by_itself: bool,
-    ) -> (Answers, Option<Failed>) {
-        let asked: Vec<Question> = accounts::open(asked, &Answers::new());
-        let mut answers = self.accounts.told(&asked);
-        if accounts::open(&asked, &answers).is_empty() {
-            return (answers, None);
-        }
-        let since = Instant::now();
-        let mut turn = self.accounts.turn.lock().await;
-        // Whoever had the turn may have asked for these too, or found that nobody answers.
-        answers.extend(self.accounts.told(&asked));
-        let mut open = accounts::open(&asked, &answers);
-        if let Some(failed) = turn.take()
-            && failed.at >= since
-            && !open.is_empty()
-            && !by_itself
-        {
-            *turn = Some(failed.clone());
-            return (answers, Some(failed));
-        }
-        while !open.is_empty() {
-            let mut request = Request::default();
-            open.retain(|question| !request.add(question));
-            if open.is_empty() && !by_itself {
-                self.look_ahead(ids, &mut request).await;
-            }
-            match self.ask(resolve::ask(&self.client, ids, &request)).await {
-                (_, Ok(told)) => {
-                    self.accounts.keep(&told);
-                    answers.extend(told);
-                }
-                (asked, Err(error)) => {
-                    let failed = Failed { at: Instant::now(), asked, error };
-                    *turn = Some(failed.clone());
-                    return (answers, Some(failed));
-                }
+        led: HashMap<usize, Vec<RecordId>>,
+        attempts: &mut [Attempt<'_>],
+    ) -> Result<(), ledger::Error> {
+        let names: HashMap<usize, AccountNames> =
+            led.keys().map(|index| (*index, attempts[*index].event.order.account_names())).collect();
+        let led: Vec<(usize, RecordId)> =
+            led.into_iter().flat_map(|(index, accounts)| accounts.into_iter().map(move |one| (index, one))).collect();
+        let asked = led.iter().filter_map(|(index, account)| Some((account.clone(), names.get(index)?))).collect();
+        for ((index, account), whose) in led.iter().zip(self.whose(asked).await?) {
+            let known = &mut attempts[*index].known;
+            if whose != Whose::Anothers && known.crm_id.is_none() {
+                known.crm_id = Some(account.clone());
             }
         }
-        (answers, None)
-    }
-
-    /// Fills what room there is with the questions of orders that wait.
-    async fn look_ahead(&self, ids: &ExternalIds, request: &mut Request) {
-        let waiting = self.accounts.next(AHEAD);
-        let names: Vec<AccountNames> = waiting.iter().map(|waiting| waiting.names.clone()).collect();
-        let remembered = match self.remembered(&names).await {
-            Ok(remembered) => remembered,
-            Err(error) => {
-                tracing::debug!(%error, "nobody is asked for ahead of time");
-                return;
-            }
-        };
-        let mut waiting = waiting.into_iter().zip(remembered);
-        let mut without_room = Vec::new();
-        for (order, Remembered { account, presumed, .. }) in waiting.by_ref() {
-            if account.is_some() {
-                continue;
-            }
-            let subscriptions = if presumed.is_some() { Vec::new() } else { order.trace.subscriptions.clone() };
-            let trace = AccountTrace { presumed, subscriptions, ..order.trace.clone() };
-            let asked = accounts::questions(&trace, ids);
-            let told = self.accounts.told(&asked);
-            if !accounts::open(&asked, &told).iter().all(|question| request.add(question)) {
-                without_room.push(order);
-                break;
-            }
-        }
-        without_room.extend(waiting.map(|(order, _)| order));
-        self.accounts.give_back(without_room);
+        Ok(())
     }
 }

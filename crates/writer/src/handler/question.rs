@@ -3,7 +3,8 @@
 //! A question changes nothing, so nothing of an order is in doubt when its answer is lost, and nobody pays for it: the org
 //! is away, and intake pauses; or it answers others, and the orders are asked about again, in the end each by itself. Only an
 //! order about which the org stays silent again and again while it answers others pays with attempts, so that it ends as a
-//! letter and neither goes round for ever nor takes others with it.
+//! letter and neither goes round for ever nor takes others with it. So does one that needs to know what the org refuses to
+//! tell this user.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -69,7 +70,7 @@ impl OrderWriter {
         (asked, answer)
     }
 
-    /// A question about these orders, asked then, failed as a whole.
+    /// A question about these orders and no other, asked then, failed as a whole.
     pub(super) async fn question_failed(
         &self,
         error: &Error,
@@ -77,13 +78,42 @@ impl OrderWriter {
         about: &[usize],
         attempts: &mut [Attempt<'_>],
     ) {
+        self.asked_in_vain(error, asked, about, false, attempts).await;
+    }
+
+    /// A question that was about these orders failed; `shared` says whether it may have failed for something that was asked
+    /// with it for others: then none of these ends by it, and each is asked about by itself.
+    pub(super) async fn asked_in_vain(
+        &self,
+        error: &Error,
+        asked: Time,
+        about: &[usize],
+        shared: bool,
+        attempts: &mut [Attempt<'_>],
+    ) {
         let outcome = of_error(error, self.probes());
-        if !matches!(&outcome, Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous) {
-            Self::question_refused(outcome, about, attempts);
-        } else if self.is_away(asked).await {
-            Self::hold_back(attempts, &self.silence(error, FailureClass::Transient));
+        if matches!(&outcome, Outcome::Failed(failure) if failure.class == FailureClass::Ambiguous) {
+            if self.is_away(asked).await {
+                Self::hold_back(attempts, &self.silence(error, FailureClass::Transient));
+            } else {
+                self.asks_again(about, shared, attempts, error);
+            }
+            return;
+        }
+        if let Outcome::Outage { failure, .. } = &outcome
+            && error.lies_in() == Some(LiesIn::Resource)
+        {
+            // What was asked for is closed to this user. Whoever does not ask for it goes on, and who does is tried again
+            // until its attempts are spent: the org is not away.
+            for index in about {
+                attempts[*index].end_unasked(failure.clone());
+            }
+        } else if shared && matches!(outcome, Outcome::Failed(_)) {
+            for index in about {
+                attempts[*index].goes_alone();
+            }
         } else {
-            self.asks_again(about, attempts, error);
+            Self::question_refused(outcome, about, attempts);
         }
     }
 
@@ -113,11 +143,11 @@ impl OrderWriter {
     }
 
     /// The org answers others: these are asked about again.
-    fn asks_again(&self, about: &[usize], attempts: &mut [Attempt<'_>], error: &Error) {
+    fn asks_again(&self, about: &[usize], shared: bool, attempts: &mut [Attempt<'_>], error: &Error) {
         for index in about {
             let attempt = &mut attempts[*index];
             let lost = self.unanswered.again(attempt.event.order_id());
-            if lost >= PAYS && about.len() == 1 {
+            if lost >= PAYS && about.len() == 1 && !shared {
                 attempt.end_unasked(Failure::transient(Reason::AnswerLost, error.to_string()));
             } else if lost >= ALONE {
                 attempt.goes_alone();

@@ -141,8 +141,9 @@ impl OrderWriter {
         }
     }
 
-    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows. One API
-    /// call tells for a batch with such refusals whether it was the Account.
+    /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows: who says
+    /// too little to be written anew is asked for. One API call tells for a batch with such refusals whether it was the
+    /// Account.
     pub(super) async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
         let about: Vec<usize> =
             (0..attempts.len()).filter(|index| matches!(attempts[*index].stage, Stage::Gone(_))).collect();
@@ -156,6 +157,7 @@ impl OrderWriter {
             Ok(there) => there,
             Err(error) => return self.question_failed(&error, asked, &about, attempts).await,
         };
+        let mut lost = Vec::new();
         for index in about {
             let attempt = &mut attempts[index];
             let Stage::Gone(error) = &attempt.stage else { continue };
@@ -164,6 +166,7 @@ impl OrderWriter {
                 attempt.end(outcome);
             } else {
                 self.decided.forget(attempt.event.order_id());
+                lost.push((index, attempt.known.crm_id.clone(), of_refusal(error, self.probes())));
                 attempt.forget_account();
             }
         }
@@ -176,6 +179,15 @@ impl OrderWriter {
         self.accounts.forget_all();
         if let Err(error) = self.ledger.forget_accounts(&names).await {
             tracing::debug!(%error, "an Account that is gone stays remembered; the next order forgets it");
+        }
+        // A merge leaves the customer and their subscription with another Account.
+        self.find_accounts(processing, attempts).await;
+        for (index, account, outcome) in lost {
+            let attempt = &mut attempts[index];
+            // Its orders are still on it: it is not gone but closed to this user, and the order would be refused for ever.
+            if matches!(attempt.stage, Stage::Send) && account.is_some() && attempt.known.crm_id == account {
+                attempt.end(outcome);
+            }
         }
         self.send(processing, attempts).await;
     }

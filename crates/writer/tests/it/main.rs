@@ -1,5 +1,6 @@
 //! The writer between a real broker, a real Redis and a simulated org.
 
+mod accounts;
 mod calls;
 mod customers;
 mod duplicates;
