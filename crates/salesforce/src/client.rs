@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::auth::TokenSource;
 use crate::collection::{self, Row, RowAnswer, RowUpdate};
 use crate::composite::{self, Part, PartAnswer};
-use crate::describe::{self, Field};
+use crate::describe::{self, Described};
 use crate::duplicate::DuplicateRuleHeader;
 use crate::error::{ApiError, Error, root_cause};
 use crate::graph::{self, Graph, GraphAnswer, NodeWrite, event_uuid};
@@ -277,14 +277,19 @@ impl Client {
         self.query(&format!("SELECT {columns} FROM {object} WHERE {field} = {}", query::quote(value))).await
     }
 
-    /// The fields of an object that this user can see; also of a platform event.
+    /// What up to 25 objects, platform events among them, are made of, as far as this user can see, in one API call.
+    /// Answers are in the order of `objects`; one that the org does not have or does not show to the user is refused with
+    /// `NOT_FOUND`.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `NOT_FOUND` for an object that the org does not have or does not show to the user, or a
-    /// failure of the call.
-    pub async fn describe(&self, object: &str) -> Result<Vec<Field>, Error> {
-        let path = self.path(&format!("sobjects/{}/describe", sobject::name("an object", object)?));
-        describe::fields(&self.get(Operation::Describe, path).await?.json()?)
+    /// When the request failed as a whole.
+    pub async fn describe(&self, objects: &[&str]) -> Result<Vec<Result<Described, ApiError>>, Error> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = describe::body(objects, self.version())?;
+        let reply = self.post(Operation::Describe, self.path("composite"), body).await?;
+        describe::answers(objects.len(), &reply.json()?)
     }
 
     /// The org's limits: `DailyApiRequests` and its neighbours, each with `Max` and `Remaining`, at most five minutes

@@ -114,7 +114,7 @@ pub use auth::{
 pub use client::{CallOptions, Client, ClientSettings, Published, Saved};
 pub use collection::{Row, RowAnswer, RowUpdate};
 pub use composite::{Part, PartAnswer};
-pub use describe::Field;
+pub use describe::{Described, Field};
 pub use duplicate::{DuplicateMatch, DuplicateResult, DuplicateRuleHeader};
 pub use error::{ApiError, BodyKind, Error, ErrorKind, RawBody};
 pub use graph::{Graph, GraphAnswer, GraphResult, Node, NodeAnswer, NodeWrite, Refusal, contains_reference};

@@ -19,7 +19,7 @@ pub enum Operation {
     Collection,
     /// A page of a query.
     Query,
-    /// What an object is made of.
+    /// What objects are made of.
     Describe,
     /// The org's limits.
     Limits,

@@ -181,6 +181,7 @@ pub(crate) async fn serve(
         duration_ms: u64::try_from(org.clock.now().since(started).as_millis()).unwrap_or(u64::MAX),
         graphs: 0,
         nodes: 0,
+        describes: 0,
         latency_ms,
         rows: Vec::new(),
         fault: fault.map(|fault| fault.name().to_owned()),

@@ -27,6 +27,8 @@ pub struct LoggedRequest {
     pub graphs: usize,
     /// Nodes, subrequests or rows in the request.
     pub nodes: usize,
+    /// Subrequests that ask what an object is made of; a request of its own tells by its path.
+    pub describes: usize,
     /// Milliseconds that the latency model drew for the request, those of its rows apart; the same seed draws the same.
     pub latency_ms: u64,
     /// The rows that a graph, a composite request, a collection or a request for one row names: those it addresses, as
@@ -85,6 +87,7 @@ mod tests {
                 duration_ms: 0,
                 graphs: 0,
                 nodes: 0,
+                describes: 0,
                 latency_ms: 0,
                 rows: vec!["Account/LimioId__c/é".repeat(LONGEST)],
                 fault: None,

@@ -84,6 +84,7 @@ pub(crate) struct Arrival {
 pub(crate) struct Size {
     pub(crate) graphs: usize,
     pub(crate) nodes: usize,
+    pub(crate) describes: usize,
     /// Milliseconds that the latency model drew for it, rows apart.
     pub(crate) latency_ms: u64,
     /// The rows that it names.
@@ -195,6 +196,7 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -
         duration_ms: u64::try_from(org.clock.now().since(started).as_millis()).unwrap_or(u64::MAX),
         graphs: size.graphs,
         nodes: size.nodes,
+        describes: size.describes,
         latency_ms: size.latency_ms,
         rows: size.rows,
         fault: fault.map(|fault| fault.name().to_owned()),

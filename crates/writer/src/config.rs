@@ -23,8 +23,8 @@ use crate::sign_in::{SignIn, SignInArgs};
 ///
 /// Start as many as you like, on any machine: each partition of customers is worked on by one of them at a time, the
 /// others stand by. SIGTERM finishes what is in flight and hands the rest back; SIGHUP reads order-processing.toml again.
-/// A start costs one API call, to see whether the org has the fields of the order's record; a second one where
-/// `platform_events.event_key` names a field.
+/// A start costs one API call, to see whether the org has the objects and fields that order-processing.toml names, and
+/// whether its external ids are unique.
 #[derive(Debug, Parser)]
 #[command(
     name = "causeway-writer",
@@ -36,8 +36,8 @@ use crate::sign_in::{SignIn, SignInArgs};
         CAUSEWAY_SALESFORCE_TOKEN_KEY       shares one sign-in among all writers, sealed in Redis with this key:\n  \
         \x20                                   32 bytes in base64; several lines to change it, the first one seals\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
-        70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start and fields of\n\
-        the order's record or the event's key that the org does not have included), or a topology on the broker that differs."
+        70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start, and objects, fields and\n\
+        unique external ids that the org does not have, included), or a topology on the broker that differs."
 )]
 pub struct Args {
     #[command(flatten)]

@@ -46,8 +46,8 @@
 //! * An order that three processes died with goes alone, one such order at a time; after five it is a letter. Deaths are
 //!   counted in the ledger, by claims that another owner finds left open, and are no attempts.
 //! * No order waits for Limio, and none is acknowledged before its links are in their queue, unless that is full.
-//! * Whether the org has the fields of the order's record is looked at once per start, for one API call; for that of the
-//!   event's key, where one is named, another one.
+//! * Whether the org has what the settings name (objects, fields, external ids that are unique) is looked at once per start,
+//!   for one API call, whatever they name. What it lacks ends the start; an org that cannot be asked does not.
 
 mod accounts;
 mod attempt;
@@ -108,7 +108,7 @@ pub async fn run(config: Config, lifecycle: Lifecycle) -> Result<(), Stopped> {
     Metrics::follow_allocation(lifecycle.registry(), client.clone())
         .map_err(|error| Stopped::failed(error.to_string()))?;
     let Some(()) = sign_in(&config.sign_in, tokens.as_ref(), config.patience, &lifecycle).await? else { return Ok(()) };
-    org_check::fields(&client, &config.processing).await?;
+    org_check::look(&client, &config.processing).await?;
     let peers = Peers::new(Arc::new(Presence::new(&ledger, "writer")));
     let gate = GateSettings {
         reserve: config.handler.reserve,

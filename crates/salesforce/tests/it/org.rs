@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_salesforce::{
-    CallOptions, Client, ClientCredentials, DuplicateRuleHeader, ErrorKind, Graph, GraphResult, JwtBearer,
+    CallOptions, Client, ClientCredentials, DuplicateRuleHeader, Error, ErrorKind, Graph, GraphResult, JwtBearer,
     LoginSettings, Node, NodeWrite, Row, RowAnswer, TokenRetry, TokenSource, limits,
 };
 use serde_json::json;
@@ -248,4 +248,28 @@ async fn a_signed_assertion_signs_in_and_one_of_another_key_does_not() {
     client(source(simulator::USERNAME), PATIENCE).limits().await.expect("signed in");
     let error = client(source("nobody@causeway.test"), PATIENCE).limits().await.expect_err("not approved");
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+}
+
+#[tokio::test]
+async fn many_objects_are_described_in_one_api_call_and_one_that_is_not_there_is_refused_alone() {
+    let (org, client) = org(Config::default()).await;
+    let mut answers = client.describe(&["Account", "Nothing__c", "i42as__OrderEvent__e"]).await.expect("answered");
+    let event = answers.pop().expect("three").expect("an event");
+    assert!(event.createable && !event.updateable && event.fields.iter().all(|field| !field.updateable));
+    assert_eq!(answers.pop().expect("two").expect_err("no such object").code, "NOT_FOUND");
+    let account = answers.pop().expect("one").expect("an object");
+    let field = |name: &str| account.fields.iter().find(|field| field.name == name).expect("a field");
+    let (key, parent) = (field("LimioId__c"), field("ParentId"));
+    assert!(key.external_id && key.unique && key.filterable && key.refers_to.is_empty(), "{key:?}");
+    assert_eq!(
+        (parent.refers_to.as_slice(), parent.relationship.as_deref()),
+        (&["Account".to_owned()][..], Some("Parent"))
+    );
+    assert_eq!(org.control().api_calls(), 1);
+
+    assert_eq!(client.describe(&[]).await.expect("nothing to ask"), []);
+    let many = ["Account"; limits::SUBREQUESTS + 1];
+    assert!(matches!(client.describe(&many).await, Err(Error::TooLarge { .. })));
+    assert!(client.describe(&["Account/describe?"]).await.is_err());
+    assert_eq!(org.control().api_calls(), 1);
 }

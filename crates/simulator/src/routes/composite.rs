@@ -63,6 +63,7 @@ pub(crate) async fn handle(org: &Arc<Org>, mut resource: Resource, call: Call, s
         Err(reply) => return reply,
     };
     size.nodes = parts.len();
+    size.describes = parts.iter().filter(|part| rows::is_describe(part)).count();
     size.rows = parts.iter().flat_map(|part| rows::of_part(org, part, &call.settings)).collect();
     let mut results = Results::new(&call);
     let mut replies: Vec<(String, Reply)> = Vec::with_capacity(parts.len());

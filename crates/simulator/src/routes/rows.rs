@@ -11,10 +11,18 @@ use crate::settings::Settings;
 pub(super) fn of_part(org: &Org, part: &Part, settings: &Settings) -> Vec<String> {
     let path = part.url.split('?').next().unwrap_or_default();
     match (path.split_once("/sobjects/"), part.body.as_ref()) {
+        _ if is_describe(part) => Vec::new(),
         (Some((_, address)), body) => of_address(org, &percent_decode_str(address).decode_utf8_lossy(), body, settings),
         (None, Some(body)) if path.ends_with("/composite/sobjects") => of_records(org, body, settings),
         (None, _) => Vec::new(),
     }
+}
+
+/// Whether a part asks what an object is made of: `Account/describe` names no row of it.
+pub(super) fn is_describe(part: &Part) -> bool {
+    let path = part.url.split('?').next().unwrap_or_default();
+    let address = path.split_once("/sobjects/").and_then(|(_, address)| address.split_once('/'));
+    address.is_some_and(|(_, what)| what == "describe")
 }
 
 /// `Account/LimioId__c/id-1` as it stands; of `Account` the values in the body by which the new row can be told.

@@ -313,3 +313,25 @@ async fn a_query_part_has_the_page_size_of_its_own_header() {
     let page = &body["compositeResponse"][0]["body"];
     assert_eq!((page["records"].as_array().unwrap().len(), &page["done"]), (200, &json!(false)));
 }
+
+#[tokio::test]
+async fn several_objects_are_described_in_one_api_call_and_the_log_tells_no_rows_of_it() {
+    let org = Client::new().await;
+    let part = |name: &str| json!({ "method": "GET", "url": format!("/services/data/v62.0/sobjects/{name}/describe"), "referenceId": name });
+    // More than the five that queries may be.
+    let names = ["Account", "Contact", "Nothing__c", "LimioOrder__c", "i42as__OrderEvent__e", "User", "RecordType"];
+    let before = org.control().api_calls();
+    let (status, body) = org.post("composite", json!({ "compositeRequest": names.map(part) })).await;
+    assert_eq!((status, org.control().api_calls() - before), (200, 1));
+    for (name, answer) in names.iter().zip(body["compositeResponse"].as_array().unwrap()) {
+        assert_eq!(answer["referenceId"], *name);
+        if *name == "Nothing__c" {
+            assert_eq!((&answer["httpStatusCode"], code(&answer["body"])), (&json!(404), "NOT_FOUND"));
+        } else {
+            let (_, alone) = org.get(&format!("sobjects/{name}/describe")).await;
+            assert_eq!((&answer["httpStatusCode"], &answer["body"]), (&json!(200), &alone));
+        }
+    }
+    let logged = org.control().requests().into_iter().find(|request| request.path.ends_with("/composite")).unwrap();
+    assert_eq!((logged.nodes, logged.describes, logged.rows), (7, 7, vec![]));
+}

@@ -244,7 +244,7 @@ impl Stage {
     /// The API calls for orders: all but those of starts, in which a writer looks whether the org has what it needs.
     pub(crate) fn calls(&self) -> u64 {
         let requests = self.org().requests();
-        let starts = requests.iter().filter(|request| request.path.ends_with("/describe")).count();
+        let starts = requests.iter().filter(|request| request.describes > 0).count();
         self.org().api_calls() - u64::try_from(starts).expect("a few")
     }
 
