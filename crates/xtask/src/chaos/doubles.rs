@@ -122,7 +122,7 @@ fn takes_answers(span: &Span) -> bool {
 }
 
 /// Whether what a writer put into Redis may be lost, or was never put there.
-pub(super) fn disturbs_redis(span: &Span) -> bool {
+fn disturbs_redis(span: &Span) -> bool {
     matches!(span.subject, Subject::Redis | Subject::WriterLine(_, Service::Redis))
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 use queue::error::PublishError;
 use queue::rabbitmq::RabbitMq;
 use queue::session::{Broker, Session};
@@ -30,6 +32,22 @@ pub(crate) struct Progress {
     pub(crate) repeated: AtomicUsize,
     /// Messages that came back because nothing was bound where they went.
     pub(crate) returned: AtomicUsize,
+    /// When each order of the script was sent first, by its place, in milliseconds since 1970.
+    first_sent: Mutex<HashMap<usize, i64>>,
+}
+
+impl Progress {
+    fn sends(&self, place: usize) {
+        let mut first_sent = self.first_sent.lock().unwrap_or_else(PoisonError::into_inner);
+        first_sent.entry(place).or_insert_with(|| Timestamp::now().as_millisecond());
+    }
+
+    /// When each order was sent first, by its identity, in milliseconds since 1970.
+    pub(crate) fn first_sent(&self, script: &Script) -> HashMap<String, i64> {
+        let first_sent = self.first_sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(place, at): (&usize, &i64)| Some((script.orders.get(*place)?.id.clone(), *at));
+        first_sent.iter().filter_map(of).collect()
+    }
 }
 
 /// Sends every delivery of the script within `time`, or as soon afterwards as the broker takes them.
@@ -127,6 +145,7 @@ impl<'a> Queued<'a> {
 
 /// Sends a message until it is confirmed; an error when that is unknown.
 async fn send(session: &dyn Session, script: &Script, place: usize, progress: &Progress) -> Result<usize, ()> {
+    progress.sends(place);
     loop {
         match session.publish(&Target::Orders, &script.orders[place].message).await {
             Ok(()) => return Ok(place),

@@ -95,7 +95,7 @@ impl Stage {
         let doubles = doubles(&bus, &log.requests, &entries.spans, deadline_ms);
         let charges = Charges::read(self.services.redis_url(), &self.script).await?;
         let renewals = self.connection.renewals(&self.org).await?;
-        let copies_parked = copies::set_aside(&mut evidence, &entries.spans);
+        let copies_parked = copies::set_aside(&mut evidence, &progress.first_sent(&self.script), &entries.spans);
         let reconciliation = reconcile(&evidence);
         let overlaps = overlaps(&log.requests, &evidence);
         failures.extend(blind(&log, &unseen(&log.requests, &evidence, &keys(&bus))));

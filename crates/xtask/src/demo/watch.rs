@@ -106,8 +106,8 @@ pub(crate) fn open_letters(letters: &DeadLetters) -> Vec<Letter> {
             LetterState::Held(_) => (true, String::new()),
             LetterState::Dead(failure) => (false, failure.reason.as_str().to_owned()),
         };
-        let blocks = letter.key.is_some();
-        Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason }
+        let (blocks, at) = (letter.key.is_some(), i64::try_from(letter.at).unwrap_or(i64::MAX));
+        Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason, at }
     };
     letters.letters().into_iter().map(of).collect()
 }

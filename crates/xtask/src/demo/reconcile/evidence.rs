@@ -110,4 +110,6 @@ pub(crate) struct Letter {
     pub(crate) held: bool,
     /// Why it was given up; empty when it only waits.
     pub(crate) reason: String,
+    /// When it was written first, in milliseconds since 1970.
+    pub(crate) at: i64,
 }

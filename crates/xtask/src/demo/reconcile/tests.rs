@@ -32,6 +32,7 @@ fn letter(name: &str, held: bool) -> Letter {
         blocks: true,
         held,
         reason: if held { String::new() } else { "missing_field".into() },
+        at: 0,
     }
 }
 
