@@ -40,7 +40,7 @@ pub struct StoryArgs {
     #[arg(long, env = "CAUSEWAY_STORY_KEPT", value_name = "TIME", default_value = "30d")]
     pub story_kept: String,
     /// How long the story of an order that is written or rejected is kept, at most as long as the others. Most stories are
-    /// such; one takes less than 2 kB.
+    /// such; one takes less than 2 kB. A copy that comes again changes nothing of how long either is kept.
     #[arg(long, env = "CAUSEWAY_STORY_SETTLED_KEPT", value_name = "TIME", default_value = "3d")]
     pub story_settled_kept: String,
 }

@@ -2,7 +2,7 @@
 //!
 //! | Key | Holds | Kept |
 //! |---|---|---|
-//! | `{ns}:story:<order>` | list of steps, the first [`FIRST`] and the last [`LAST`] | 3 days after the last step once the order is settled, else 30 days, or as set |
+//! | `{ns}:story:<order>` | list of steps, the first [`FIRST`] and the last [`LAST`] | 3 days after the last step once the order is settled, else 30 days, or as set; a copy that comes again, or a gap, changes nothing of that |
 //! | `{ns}:story-gaps` | list of times in which steps of unnamed orders were lost, the last [`GAPS`] | the same |
 //!
 //! Nothing waits for a story: steps are taken in by a [`StoryRecorder`] and written from there, many orders in one round
@@ -59,22 +59,27 @@ impl From<Duration> for Kept {
 }
 
 impl Kept {
-    /// For a story that ends with these steps.
-    fn after(self, steps: &[Step]) -> Duration {
-        if steps.last().is_some_and(|step| is_settled(&step.what)) { self.settled } else { self.open }
+    /// For a story that ends with these steps; `None` for as long as before.
+    fn after(self, steps: &[Step]) -> Option<Duration> {
+        steps.iter().rev().find_map(|step| is_settled(&step.what)).map(
+            |settled| {
+                if settled { self.settled } else { self.open }
+            },
+        )
     }
 }
 
-/// Whether a step is one of an order that is settled.
-fn is_settled(what: &What) -> bool {
+/// Whether the order is settled after such a step; `None` where the step does not say: a copy may come at any time, and so may
+/// the count of what was lost.
+fn is_settled(what: &What) -> Option<bool> {
     match what {
-        What::Announced { told } => told != OutcomeKind::DeadLettered.routing_key(),
+        What::Announced { told } => Some(told != OutcomeKind::DeadLettered.routing_key()),
         What::Settled { .. }
         | What::SettledBefore
-        | What::Folded
         | What::LinkWaits { .. }
         | What::Linked { .. }
-        | What::NotLinked { .. } => true,
+        | What::NotLinked { .. } => Some(true),
+        What::Folded | What::Gap { .. } | What::Cut { .. } | What::Unknown => None,
         What::Received { .. }
         | What::HandedOn { .. }
         | What::Conflicted
@@ -92,10 +97,7 @@ fn is_settled(what: &What) -> bool {
         | What::Dead { .. }
         | What::Parked { .. }
         | What::Released { .. }
-        | What::Closed { .. }
-        | What::Gap { .. }
-        | What::Cut { .. }
-        | What::Unknown => false,
+        | What::Closed { .. } => Some(false),
     }
 }
 
@@ -155,9 +157,13 @@ impl Stories {
         let invocations: Vec<Cmd> = steps
             .iter()
             .map(|(order, steps)| {
-                let kept = milliseconds(self.kept.after(steps)).to_string();
+                let (kept, or_as_before) = match self.kept.after(steps) {
+                    Some(kept) => (kept, ""),
+                    None => (self.kept.open, "as before"),
+                };
+                let kept = milliseconds(kept).to_string();
                 let steps: Vec<String> = steps.iter().map(Step::render).collect();
-                let bounds = [kept.as_str(), &beginning, &end];
+                let bounds = [kept.as_str(), or_as_before, &beginning, &end];
                 let arguments: Vec<&str> = bounds.into_iter().chain(steps.iter().map(String::as_str)).collect();
                 APPEND.invocation(&[&self.key(order)], &arguments)
             })

@@ -1,11 +1,18 @@
 -- Appends steps to an order's story, which keeps its first and its last ones and says how many were left out.
 -- KEYS[1] the story
--- ARGV[1] how long it is kept, in milliseconds; ARGV[2] steps kept of the beginning; ARGV[3] of the end; then the steps
-local first, last = tonumber(ARGV[2]), tonumber(ARGV[3])
-for index = 4, #ARGV do
+-- ARGV[1] how long it is kept, in milliseconds; ARGV[2] 'as before' where one that is there goes on as it was; ARGV[3] steps
+-- kept of the beginning; ARGV[4] of the end; then the steps
+local kept, first, last = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+if ARGV[2] == 'as before' then
+  local left = redis.call('PTTL', KEYS[1])
+  if left > 0 then
+    kept = string.format('%d', left)
+  end
+end
+for index = 5, #ARGV do
   redis.call('RPUSH', KEYS[1], ARGV[index])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], kept)
 if redis.call('LLEN', KEYS[1]) <= first + last then
   return {'done'}
 end
@@ -30,5 +37,5 @@ redis.call('RPUSH', KEYS[1], '{"t":' .. at .. ',"b":"","s":"cut","steps":' .. st
 for index = first + over + 1, #steps do
   redis.call('RPUSH', KEYS[1], steps[index])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], kept)
 return {'done'}

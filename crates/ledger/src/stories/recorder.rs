@@ -142,9 +142,11 @@ impl StoryRecorder {
         }
     }
 
-    /// Stops recording while Redis is nearly full: what it refuses next may be a claim.
+    /// Stops recording while Redis is nearly full: what it refuses next may be a claim. A Redis that does not tell has as much
+    /// room as it had when it did.
     async fn look_for_room(&self) {
-        let used = self.stories.used_percent().await.unwrap_or(0);
+        let Ok(used) = self.stories.used_percent().await else { return };
+        let used = used.unwrap_or(0);
         let stopped = self.waiting().stopped;
         let stops = if stopped { used >= GO_ON_PERCENT } else { used >= STOP_PERCENT };
         if stops {

@@ -3,6 +3,7 @@
 use ::redis::Cmd;
 
 use super::Stories;
+use crate::contract::Error;
 
 /// Nothing is recorded from this share of Redis's `maxmemory` on, in percent.
 pub const STOP_PERCENT: u64 = 70;
@@ -12,10 +13,13 @@ pub const GO_ON_PERCENT: u64 = 65;
 
 impl Stories {
     /// How much of its memory Redis has used, in percent. `None` where it has no bound, or does not say.
-    pub(super) async fn used_percent(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// Redis did not answer, or not this.
+    pub(super) async fn used_percent(&self) -> Result<Option<u64>, Error> {
         let mut ask = Cmd::new();
         ask.arg("INFO").arg("memory");
-        used_percent(&self.connection.one::<String>(&ask).await.ok()?)
+        Ok(used_percent(&self.connection.one::<String>(&ask).await?))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Stories in Redis: bounded as the core says, expiring, and without a silent gap when Redis was away.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use causeway_ledger as ledger;
 use domain::failure::Reason;
 use domain::outcome::{Result as Ended, Written};
-use domain::story::{Answer, Ending, Recorder as _, Step, What, bounded};
+use domain::story::{Answer, Ending, FIRST, LAST, Recorder as _, Step, What, bounded};
 use ledger::stories::{Kept, LostSteps, Stories, StoryRecorder};
 use ledger::{Closing, Ledger, RedisLedger};
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -102,6 +103,27 @@ fn ordinary() -> Vec<Step> {
     (0..).zip(whats).map(step).collect()
 }
 
+/// What a Redis of one's own answers to a command.
+async fn command<T: ::redis::FromRedisValue>(node: &Redis, words: &[&str]) -> T {
+    let client = ::redis::Client::open(node.url()).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let mut ask = ::redis::Cmd::new();
+    for word in words {
+        ask.arg(*word);
+    }
+    ask.query_async(&mut connection).await.expect("Redis answers")
+}
+
+/// How often it refused to tell how full it is.
+async fn refused_to_tell(node: &Redis) -> u64 {
+    let entries: Vec<HashMap<String, ::redis::Value>> = command(node, &["ACL", "LOG"]).await;
+    let of = |entry: &HashMap<String, ::redis::Value>| -> Option<u64> {
+        let text = |name: &str| ::redis::from_redis_value::<String>(entry.get(name)?.clone()).ok();
+        (text("object")? == "info").then(|| ::redis::from_redis_value(entry.get("count")?.clone()).ok())?
+    };
+    entries.iter().filter_map(of).sum()
+}
+
 /// What a command of Redis's says of an order's story.
 async fn of_story(namespace: &str, url: &str, name: &str, command: &[&str]) -> i64 {
     let mut connection = ::redis::Client::open(url)
@@ -143,6 +165,32 @@ async fn the_story_of_a_settled_order_is_kept_for_a_shorter_time_and_takes_less_
 }
 
 #[tokio::test]
+async fn a_copy_that_comes_again_or_a_gap_neither_shortens_nor_lengthens_the_time_for_which_a_story_is_kept() {
+    let (namespace, url) = (testkit::namespace("stories"), testkit::redis_url());
+    let ledger = RedisLedger::connect(&url, &namespace, PATIENT).await.expect("Redis answers");
+    let stories = Stories::beside(&ledger, Kept { open: 30 * DAY, settled: 3 * DAY });
+    let append = async |name: &str, whats: Vec<What>| {
+        let steps = whats.into_iter().map(|what| Step { at: 1, by: "writer/1".to_owned(), what }).collect();
+        stories.append(&[(name.to_owned(), steps)], None).await.expect("kept");
+        let left = of_story(&namespace, &url, name, &["PTTL"]).await;
+        (Duration::from_millis(left.try_into().expect("it expires")) + Duration::from_mins(1)).as_secs() / DAY.as_secs()
+    };
+    let gap = || What::Gap { steps: 1, missing: None };
+    let parked = || What::Parked { letter: "l".to_owned(), behind: "b".to_owned() };
+    assert_eq!(append("parked", vec![parked()]).await, 30);
+    assert_eq!(append("settled", vec![parked(), What::SettledBefore]).await, 3);
+    for (name, days) in [("parked", 30), ("settled", 3)] {
+        for says_nothing in [vec![What::Folded], vec![gap()], vec![What::Folded, gap()]] {
+            assert_eq!(append(name, says_nothing.clone()).await, days, "{name} {says_nothing:?}");
+        }
+        // Also when the story is written anew because it has grown too long.
+        assert_eq!(append(name, vec![What::Folded; FIRST + LAST + 1]).await, days, "{name}");
+    }
+    assert_eq!(append("parked", vec![What::SettledBefore, What::Folded, gap()]).await, 3, "settled, then a copy");
+    assert_eq!(append("new", vec![What::Folded]).await, 30, "nobody knows that it is settled");
+}
+
+#[tokio::test]
 async fn stories_stop_before_a_redis_that_may_not_evict_is_full_and_go_on_when_it_has_room() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(testkit::namespace("stories"));
     let mut node = Redis::start(&folder).await.expect("Redis starts");
@@ -161,6 +209,11 @@ async fn stories_stop_before_a_redis_that_may_not_evict_is_full_and_go_on_when_i
     let recorder = StoryRecorder::start(stories.clone(), "writer/1", &health);
     let notice = eventually_some("the notice", async || health.notices().remove("stories")).await;
     assert!(notice.contains("maxmemory"), "{notice}");
+    // A Redis that does not tell how full it is has not become empty.
+    let () = command(&node, &["ACL", "SETUSER", "default", "-info"]).await;
+    eventually("two looks in vain", async || refused_to_tell(&node).await >= 2).await;
+    assert!(health.notices().contains_key("stories"));
+    let () = command(&node, &["ACL", "SETUSER", "default", "+info"]).await;
     for _ in 0..3 {
         recorder.record("o", What::Folded);
     }
