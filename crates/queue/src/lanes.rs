@@ -11,7 +11,7 @@
 //!   only for those that asked for the record before it.
 //! * A batch takes what is ready, up to what [`pace`] allows; at light load it is sent at once while nothing is in flight,
 //!   and waits for company no longer than that otherwise: longer beside two others than beside one, and after a full one, so
-//!   that under load requests are full ones.
+//!   that under load requests are full ones. What goes alone waits for none.
 //! * While something is away nothing goes; then one item alone does, as a probe.
 //!
 //! Events come in (delivered, answered, observed, the time), commands come out (send these, wait until then); whoever drives
@@ -290,12 +290,17 @@ impl Lanes {
         if self.batches.len() >= self.pace.in_flight() {
             return Command::Wait(next_timer);
         }
-        let since = match self.lanes.get(oldest).map(|lane| lane.state) {
+        let oldest = self.lanes.get(oldest);
+        let since = match oldest.map(|lane| lane.state) {
             Some(LaneState::Ready(_, since)) => since,
             Some(LaneState::New | LaneState::Sharing(..) | LaneState::InFlight | LaneState::Waiting(_)) | None => now,
         };
+        let head = oldest.and_then(|lane| lane.items.front()).and_then(|head| self.items.get(head));
+        let alone = head.is_some_and(|item| item.alone);
         let in_flight = self.batches.len();
-        let (due, limit) = (since + self.pace.linger(in_flight, self.pours), self.pace.orders());
+        // What goes alone would wait for company that it cannot take.
+        let linger = if alone { Time::ZERO } else { self.pace.linger(in_flight, self.pours) };
+        let (due, limit) = (since + linger, self.pace.orders());
         let idle = in_flight == 0 && !self.pours;
         if idle || self.ready.len() >= limit || now >= due {
             let batch = self.take(limit);

@@ -180,6 +180,21 @@ fn what_is_isolated_and_oldest_does_not_take_others_along() {
 }
 
 #[test]
+fn what_is_isolated_and_oldest_does_not_wait_for_company_and_the_next_one_does() {
+    let mut lanes = lanes(75, 4, 100);
+    deliver(&mut lanes, &[(1, "a")]);
+    assert_eq!(lanes.next(Time::ZERO), send(&[1]));
+    deliver(&mut lanes, &[(2, "b")]);
+    let Command::Wait(Some(due)) = lanes.next(Time::ZERO) else { panic!("it waits for company beside another batch") };
+    assert_eq!(lanes.next(due), send(&[2]));
+    lanes.isolate(ItemId(2));
+    lanes.answered(due, ItemId(2), Next::At(due));
+    lanes.delivered(due, ItemId(3), "c", &NOBODY);
+    assert_eq!(lanes.next(due), send(&[2]), "while the first is still in flight");
+    assert!(matches!(lanes.next(due), Command::Wait(Some(later)) if later > due), "the third waits for company");
+}
+
+#[test]
 fn orders_that_share_a_record_travel_together_or_one_after_the_other_and_hold_back_no_others() {
     let mut lanes = lanes(75, 4, 0);
     sharing(&mut lanes, &[(1, &["account"]), (2, &["account"]), (3, &["other"])]);
