@@ -36,8 +36,9 @@ use crate::sign_in::{SignIn, SignInArgs};
         CAUSEWAY_SALESFORCE_TOKEN_KEY       shares one sign-in among all writers, sealed in Redis with this key:\n  \
         \x20                                   32 bytes in base64; several lines to change it, the first one seals\n\n\
         Exit codes: 0 ok, 1 failed, 64 usage, 69 RabbitMQ, Redis or Salesforce not reachable at start,\n\
-        70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start, and objects, fields and\n\
-        unique external ids that the org does not have, included), or a topology on the broker that differs."
+        70 bug, 78 wrong settings (sign-in settings that Salesforce refuses at start, and objects,\n\
+        fields and unique external ids that the org does not have, included), or a topology on the\n\
+        broker that differs."
 )]
 pub struct Args {
     #[command(flatten)]
