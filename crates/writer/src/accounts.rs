@@ -105,6 +105,11 @@ impl Accounts {
         self.memory().forget(&Question::named(external_id));
     }
 
+    /// An order of this subscription has been written since: what was told of the subscription no longer holds.
+    pub(crate) fn forget_subscription(&self, name: &str) {
+        self.memory().forget(&Question::Subscription(name.to_owned()));
+    }
+
     /// Nothing holds any more.
     pub(crate) fn forget_all(&self) {
         self.memory().forget_all();

@@ -122,7 +122,8 @@ fn lacks_of(object: &str, field: &needs::Field<'_>, described: &Described, shown
         Need::Moved if described.updateable && !found.updateable => {
             Some("which cannot be changed: the integration user may not, or it is a master-detail that stays")
         }
-        Need::Filled { .. } | Need::OrderKey | Need::CustomerKey | Need::Moved | Need::Sought => None,
+        Need::Noted if !found.updateable => Some("which the integration user may not change"),
+        Need::Filled { .. } | Need::OrderKey | Need::CustomerKey | Need::Noted | Need::Moved | Need::Sought => None,
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn written_orders(
             written.record_ids.insert(Reference::Order.name().into_owned(), id.into());
         }
         let fingerprint = rows::text(row, order_fingerprint).and_then(Fingerprint::parse);
-        let event_published = rows::value(row, published).and_then(Value::as_bool).unwrap_or_default();
+        let event_published = rows::value(row, published).and_then(serde_json::Value::as_bool).unwrap_or_default();
         found.insert((*order).clone(), Found { written, fingerprint, event_published });
     }
     Ok(found)

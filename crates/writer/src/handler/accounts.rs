@@ -59,8 +59,13 @@ impl OrderWriter {
         }
     }
 
-    /// The customer's Account was written just now: that nobody has one of this name no longer holds.
+    /// The order was written just now: that no Account has the customer's name, or that no order of its subscription leads
+    /// to one, may have been told before, when it was asked for an order that waited behind this one.
     pub(super) fn forget_nobody(&self, attempt: &Attempt<'_>, written: &Written) {
+        let subscription = &attempt.event.order.subscription;
+        for name in [&subscription.id, &subscription.reference].into_iter().flatten() {
+            self.accounts.forget_subscription(name);
+        }
         if written.record_ids.contains_key(&*Reference::Account.name())
             && let Some(name) = attempt.event.order.customer_name()
         {

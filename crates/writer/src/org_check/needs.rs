@@ -40,6 +40,8 @@ pub(super) enum Need {
     OrderKey,
     /// A customer's Account or Contact is upserted by it.
     CustomerKey,
+    /// It is set in an order's record when that order's event is published.
+    Noted,
     /// It leads to the Account, and is made to lead to another one.
     Moved,
     /// Records are looked for by it.
@@ -68,6 +70,9 @@ impl Field<'_> {
             }
             Need::Filled { .. } => {
                 format!("create it, give the user access to it, or set {} = \"\" to do without", self.setting)
+            }
+            Need::Noted => {
+                format!("create it as a checkbox, let the user edit it, or set {} = \"\" to do without", self.setting)
             }
             Need::Moved => "name the lookup to Account, let the user edit it, and allow reparenting where it is a \
                             master-detail; or take the section out"
@@ -103,6 +108,11 @@ pub(super) fn of(processing: &OrderProcessing) -> Vec<Object<'_>> {
                 filled("external_ids.order_type", &ids.order_type),
                 filled("external_ids.order_reference", &ids.order_reference),
                 filled("external_ids.subscription", &ids.subscription),
+                field(
+                    "external_ids.order_event_published",
+                    processing.event_noted_in().unwrap_or_default(),
+                    Need::Noted,
+                ),
             ],
         });
     }

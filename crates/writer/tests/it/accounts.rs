@@ -60,7 +60,7 @@ async fn an_order_does_not_end_by_a_question_that_was_asked_with_it_for_orders_t
     stage.org().release_held();
     stage.told.until("order.written", orders.iter().map(id_of)).await;
     let questions = stage.org().requests().iter().filter(|request| request.path.ends_with("/composite")).count();
-    assert_eq!(questions, 3, "refused, asked for Ann without the others, and for Cas and Dora together");
+    assert_eq!(questions, 4, "the start's; refused, asked for Ann without the others, and for Cas and Dora together");
     assert_eq!(stage.fleet.letters().await.len(), 0);
     stage.end(writer).await;
 }
@@ -231,5 +231,36 @@ async fn a_change_order_whose_account_is_gone_with_nothing_left_goes_without_one
     stage.delete("Account", &anns).await;
     let told = stage.written(&[change("ann", 3)]).await;
     assert_eq!(told[0].data().get("crm_id"), None);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_ahead_for_an_order_no_longer_holds_once_the_order_before_it_is_written() {
+    let rule = simulator::DuplicateRule::exact_email("Account", "PersonEmail", simulator::RuleResponse::ALERT);
+    let org = simulator::Config { duplicate_rules: vec![rule], ..simulator::Config::default() };
+    let settings = "includeDuplicateCheck = true\n[retry]\ninitial_seconds = 2\n";
+    let stage = Stage::on(org, settings).await;
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_BATCH_ORDERS", "2");
+    // Ann's Account has no name of ours: only her orders lead to it.
+    let twin = json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
+    let twin = seed(&stage, "Account", &twin).await;
+    let writer = stage.writer();
+    let mut first = new_order("ann", 1);
+    first["subscriptionId"] = json!("sub-ann");
+    first["subscriptionRef"] = json!("S-ann-1");
+    let orders = [change("cas", 1), first, change("ann", 2)];
+    // Behind her first order waits her second one, which is asked for ahead; when its turn comes, it is refused for once.
+    let second = orders::order_id("ann", 2);
+    gather(&stage, &writer, &["zoe"], &orders).await;
+    stage.org().clear_faults();
+    stage.org().arm(Fault::once(FaultKind::Lock).on_object("LimioOrder__c").containing(&second));
+    stage.org().release_held();
+    fault_strikes(&stage.org(), 1).await;
+    // Whoever is remembered is forgotten before it is tried again.
+    stage.fleet.forget().await;
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
+    let accounts: Vec<String> =
+        stage.records("LimioOrder__c").iter().map(|record| text(record, "Account__c")).collect();
+    assert_eq!(accounts.iter().filter(|account| **account == twin).count(), 2, "{accounts:?}");
     stage.end(writer).await;
 }
