@@ -173,6 +173,16 @@ pub enum What {
         /// The letter it waits behind.
         behind: String,
     },
+    /// Its customer's lane has no room for it, or for orders before it: it waits in the journal, and comes back by itself.
+    Overflowed {
+        /// Its letter there, which is no failure.
+        letter: String,
+    },
+    /// It came back from there into its customer's lane.
+    LetIn {
+        /// Its letter.
+        letter: String,
+    },
     /// An operator released it.
     Released {
         /// The letter.

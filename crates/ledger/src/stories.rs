@@ -96,6 +96,8 @@ fn is_settled(what: &What) -> Option<bool> {
         | What::Duplicate { .. }
         | What::Dead { .. }
         | What::Parked { .. }
+        | What::Overflowed { .. }
+        | What::LetIn { .. }
         | What::Released { .. }
         | What::Closed { .. } => Some(false),
     }

@@ -4,7 +4,7 @@
 //! the customer's partition: whoever receives it owns the partition by that very fact, drains the customer's letters oldest
 //! first through the normal path, and keeps newer orders of the customer behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use domain::dead_letter::LetterId;
@@ -46,6 +46,12 @@ impl DeadLetters {
     /// Every open letter, oldest first.
     pub fn letters(&self) -> Vec<Letter> {
         self.tail.fold().open_letters().into_iter().cloned().collect()
+    }
+
+    /// Those of the open letters that are no failures: they wait for room in their customer's lane, and come back by
+    /// themselves.
+    pub fn overflowed(&self) -> HashSet<LetterId> {
+        self.tail.fold().overflowed().map(|letter| letter.id.clone()).collect()
     }
 
     /// The letters that were closed last, the latest first, at most [`crate::journal::fold::CLOSED_KEPT`].

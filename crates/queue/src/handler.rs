@@ -120,8 +120,9 @@ pub struct Job<I> {
     pub order_type: Option<String>,
     /// What it says.
     pub item: Result<I, Failure>,
-    /// The letter, when an operator released it from the journal.
+    /// The letter, when it comes from the journal: an operator released it, or it had waited there for room.
     pub letter: Option<LetterId>,
+    pub(crate) waited_for_room: bool,
     pub(crate) shares: Vec<String>,
     pub(crate) control: bool,
     /// Its letter stands in the journal: what is left is to tell of it, and to acknowledge.
@@ -130,6 +131,11 @@ pub struct Job<I> {
 }
 
 impl<I> Job<I> {
+    /// Whether an operator released it from the journal. What waited there for room alone is an order like any other.
+    pub fn is_replay(&self) -> bool {
+        self.letter.is_some() && !self.waited_for_room
+    }
+
     /// Whether the broker has delivered it before, to whomever.
     pub fn redelivered(&self) -> bool {
         let delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,6 +205,8 @@ pub struct OpenLetters {
     pub blocked_customers: usize,
     /// When the oldest of them was written, in milliseconds since 1970.
     pub oldest_at: Option<u64>,
+    /// Orders besides that wait in the journal for nothing but room, and come back by themselves: no failures.
+    pub overflowed: usize,
 }
 
 /// What the loop tells whoever counts. Every method may stay empty.
@@ -210,8 +218,9 @@ pub trait Observer: Send + Sync + 'static {
     fn received(&self, queue: Queue) {
         let _ = queue;
     }
-    /// An order was settled: `acknowledged`, `dead`, `held`, `refused`. `age` is how long before that it was handed on to its
-    /// partition, to the second; `None` where that is not known, and for a letter, which waited for an operator.
+    /// An order was settled: `acknowledged`, `dead`, `held`, `refused`, or `overflowed` where it waits in the journal for room.
+    /// `age` is how long before that it was handed on to its partition, to the second; `None` where that is not known, and
+    /// for a letter that an operator released.
     fn settled(&self, settlement: &'static str, age: Option<Duration>) {
         let _ = (settlement, age);
     }

@@ -26,6 +26,7 @@
 
 mod names;
 pub mod pace;
+pub mod room;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -250,6 +251,16 @@ impl Lanes {
     /// Whether an item was sent and is not answered yet.
     pub fn is_in_flight(&self, id: ItemId) -> bool {
         self.batch_of.contains_key(&id)
+    }
+
+    /// How many items of a key there are.
+    pub fn depth(&self, key: &str) -> usize {
+        self.lanes.get(key).map_or(0, |lane| lane.items.len())
+    }
+
+    /// The keys whose head waits for a time, and that time; the earliest first.
+    pub fn waiting_lanes(&self) -> impl Iterator<Item = (&str, Time)> {
+        self.waiting.iter().map(|(until, key)| (&**key, *until))
     }
 
     /// No new head goes from now on; what is in flight is answered.

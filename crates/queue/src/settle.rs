@@ -21,6 +21,8 @@ use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY
 use crate::session::{Channel, Session};
 use crate::topology::{Queue, Target, Topology};
 
+mod room;
+
 /// What the loop does with an item after its settlement was carried out.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -93,7 +95,7 @@ impl Settler {
             return None;
         }
         let fold = tail.fold();
-        fold.first(job.key.as_deref()?).cloned()
+        fold.before(job.key.as_deref()?, &letter_of(&job.message)).cloned()
     }
 
     /// Whether a letter still has to be settled.
@@ -101,9 +103,12 @@ impl Settler {
         self.tail.as_ref().is_some_and(|tail| tail.fold().letter(letter).is_some())
     }
 
-    /// The step of an order whose letter was released.
+    /// The step of an order whose letter was released, or comes back by itself.
     pub(crate) fn released<I>(&self, job: &Job<I>) -> What {
         let letter = job.letter.as_ref();
+        if job.waited_for_room {
+            return What::LetIn { letter: letter.map(|letter| letter.as_str().to_owned()).unwrap_or_default() };
+        }
         let fold = self.tail.as_ref().map(JournalTail::fold);
         let known = fold.as_ref().zip(letter).and_then(|(fold, letter)| fold.letter(letter));
         What::Released {
@@ -113,16 +118,44 @@ impl Settler {
     }
 
     /// The next messages of a released customer. Few customers at a time: each reading goes over the journal.
-    pub(crate) async fn chain(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
+    /// Where no operator released them, only those that wait for room.
+    pub(crate) async fn chain(
+        &self,
+        key: &str,
+        limit: usize,
+        by_operator: bool,
+    ) -> Result<Vec<(LetterId, Message)>, Error> {
+        // Nothing is read where nothing would be found.
+        if !by_operator && !self.waits_for_room(key) {
+            return Ok(Vec::new());
+        }
         let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(Vec::new()) };
         match &self.tail {
-            Some(tail) => tail.chain_messages(key, limit).await,
+            Some(tail) => tail.chain_messages(key, limit, by_operator).await,
             None => Ok(Vec::new()),
         }
     }
 
-    /// Journals an order behind its customer's first letter, then acknowledges it.
+    /// Journals an order that finds no room, with those that are in its lane before it, then acknowledges it.
+    pub(crate) async fn overflow<H: Handler>(&self, handler: &H, job: &Job<H::Item>, ahead: Vec<LetterId>) -> Answer {
+        let behind = self.blocked_by(job).unwrap_or_else(|| letter_of(&job.message));
+        self.park(handler, job, behind, Some(ahead)).await
+    }
+
+    /// Journals an order behind its customer's first letter, then acknowledges it. Behind orders that wait for room it does
+    /// so, too, and goes when they do.
     pub(crate) async fn hold<H: Handler>(&self, handler: &H, job: &Job<H::Item>, behind: LetterId) -> Answer {
+        let ahead = self.follows_overflow(job).then(Vec::new);
+        self.park(handler, job, behind, ahead).await
+    }
+
+    async fn park<H: Handler>(
+        &self,
+        handler: &H,
+        job: &Job<H::Item>,
+        behind: LetterId,
+        ahead: Option<Vec<LetterId>>,
+    ) -> Answer {
         let Some(tail) = &self.tail else { return Answer::Settled };
         let letter = letter_of(&job.message);
         // It came again after a crash between journal and acknowledgement: its letter is open already. Whether its death was
@@ -132,13 +165,20 @@ impl Settler {
             return self.finish_letter(handler, job, failure, &letter).await;
         }
         if known.is_none() {
-            let parked = What::Parked { letter: letter.as_str().to_owned(), behind: behind.as_str().to_owned() };
-            let entry = self.letter_entry(job, letter, EntryKind::Held { behind });
+            let (own, other) = (letter.as_str().to_owned(), behind.as_str().to_owned());
+            let entry = Entry { ahead, ..self.letter_entry(job, letter, EntryKind::Held { behind }) };
+            let finds_no_room = entry.ahead.is_some();
             if let Err(error) = tail.append(entry).await {
                 return unpublished(&error);
             }
-            note(handler, job, || parked);
-            self.observer.settled("held", age(job));
+            // Behind one that was given up it waits for that, whatever else.
+            if finds_no_room && job.key.as_deref().is_some_and(|key| self.waits_for_room(key)) {
+                note(handler, job, || What::Overflowed { letter: own });
+                self.observer.settled("overflowed", age(job));
+            } else {
+                note(handler, job, || What::Parked { letter: own, behind: other });
+                self.observer.settled("held", age(job));
+            }
         }
         self.acknowledge(job).await
     }
@@ -344,9 +384,9 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long ago it was handed on to its partition. A letter waited for an operator: its age says nothing about the fleet.
+/// How long ago it was handed on to its partition. A replay waited for an operator: its age says nothing about the fleet.
 fn age<I>(job: &Job<I>) -> Option<Duration> {
-    if job.letter.is_some() || job.control { None } else { job.message.age() }
+    if job.is_replay() || job.control { None } else { job.message.age() }
 }
 
 fn unpublished(error: &PublishError) -> Answer {

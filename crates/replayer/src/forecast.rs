@@ -176,7 +176,9 @@ impl DiscardPlan {
                 continue;
             }
             let left: Vec<_> = open.chain(key).into_iter().filter(|open| !going.contains(&open.letter.id)).collect();
-            let waiting = left.iter().take_while(|open| !open.is_dead()).count();
+            // What only waits for room goes by itself, also when what was before it is gone.
+            let for_room = left.iter().take_while(|open| open.letter.waits_for_room()).count();
+            let waiting = left.iter().skip(for_room).take_while(|open| !open.is_dead()).count();
             if waiting > 0 {
                 stranded.0 += waiting;
                 stranded.1.push(key.clone());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
-use queue::journal::fold::{ClosedLetter, Letter, LetterState};
+use queue::journal::entry::LANE_OVERFLOW;
+use queue::journal::fold::{ClosedLetter, Letter, LetterState, in_order};
 use serde::Serialize;
 
 use crate::closed::{Closed, ClosedShown};
@@ -35,6 +36,8 @@ pub struct OpenLetter {
     pub caused_by: Option<LetterId>,
     /// When an operator let the customer's letters go, while they are going: milliseconds since 1970.
     pub released_at: Option<u64>,
+    /// It waits for room in its customer's lane, and for nothing that was given up: it comes back by itself.
+    pub overflowed: bool,
 }
 
 impl OpenLetter {
@@ -45,7 +48,15 @@ impl OpenLetter {
 
     /// A letter that stands alone: nothing is before or behind it.
     pub(crate) fn alone(letter: Letter) -> Self {
-        let open = Self { letter, behind: 0, waits_for: None, cause: None, caused_by: None, released_at: None };
+        let open = Self {
+            letter,
+            behind: 0,
+            waits_for: None,
+            cause: None,
+            caused_by: None,
+            released_at: None,
+            overflowed: false,
+        };
         let (cause, caused_by) = (open.failure().cloned(), open.is_dead().then(|| open.letter.id.clone()));
         Self { cause, caused_by, ..open }
     }
@@ -61,15 +72,16 @@ impl OpenLetter {
     /// Whether it is parked though nothing dead is before it any more: what it waited for was discarded. Only a replay
     /// lets it go.
     pub const fn is_stranded(&self) -> bool {
-        !self.is_dead() && self.cause.is_none() && self.released_at.is_none()
+        !self.is_dead() && self.cause.is_none() && self.released_at.is_none() && !self.overflowed
     }
 
-    /// `dead`, `parked` or `released`.
+    /// `dead`, `parked`, `overflowed` or `released`.
     pub const fn state(&self) -> &'static str {
-        match (self.released_at.is_some(), self.is_dead()) {
-            (true, _) => "released",
-            (false, true) => "dead",
-            (false, false) => "parked",
+        match (self.released_at.is_some(), self.is_dead(), self.overflowed) {
+            (true, _, _) => "released",
+            (false, true, _) => "dead",
+            (false, false, true) => "overflowed",
+            (false, false, false) => "parked",
         }
     }
 }
@@ -85,12 +97,13 @@ impl OpenLetters {
         }
         let mut places: HashMap<LetterId, OpenLetter> = HashMap::new();
         for chain in chains.values_mut() {
-            // The journal's order is the order in which they drain.
-            chain.sort_by_key(|letter| (letter.offset.unwrap_or(u64::MAX), letter.at));
+            in_order(chain);
             // Letters further back keep their mark when the first has failed again.
             let released_at = chain.first().and_then(|first| first.released_at);
             let mut cause: Option<(Failure, LetterId)> = None;
+            let mut only_room = true;
             for (index, letter) in chain.iter().enumerate() {
+                only_room &= letter.waits_for_room();
                 let open = OpenLetter {
                     letter: (*letter).clone(),
                     behind: chain.len() - index - 1,
@@ -98,6 +111,7 @@ impl OpenLetters {
                     cause: None,
                     caused_by: None,
                     released_at,
+                    overflowed: only_room,
                 };
                 let own = open.failure().map(|failure| (failure.clone(), letter.id.clone()));
                 cause = cause.or_else(|| own.clone());
@@ -183,7 +197,10 @@ impl OpenLetters {
             order_id: letter.order_id.as_deref().map(shown::printable),
             order_type: letter.order_type.as_deref().map(shown::printable),
             customer: letter.key.as_deref().map(|key| shown::customer(key, reveal)),
-            reason: open.failure().map(|failure| failure.reason.as_str()),
+            reason: match open.failure() {
+                Some(failure) => Some(failure.reason.as_str()),
+                None => open.overflowed.then_some(LANE_OVERFLOW),
+            },
             salesforce_code: open
                 .failure()
                 .and_then(|failure| failure.salesforce_code.as_deref())
@@ -207,7 +224,7 @@ impl OpenLetters {
 pub struct Row {
     /// The letter's id.
     pub letter: String,
-    /// `dead`, `parked`, `released` or `closed`.
+    /// `dead`, `parked`, `overflowed`, `released` or `closed`.
     pub state: &'static str,
     /// The order's identity, where known.
     pub order_id: Option<String>,
@@ -215,7 +232,7 @@ pub struct Row {
     pub order_type: Option<String>,
     /// The customer, masked when it is an e-mail address; `null` where unknown.
     pub customer: Option<String>,
-    /// Why it was given up; `null` for one that is parked.
+    /// Why it was given up, or [`LANE_OVERFLOW`] for one that waits for room; `null` for one that is parked.
     pub reason: Option<&'static str>,
     /// Salesforce's code, where Salesforce refused it.
     pub salesforce_code: Option<String>,
@@ -248,9 +265,11 @@ pub struct Summary {
     pub dead: usize,
     /// Letters that are parked behind them.
     pub parked: usize,
+    /// Letters that wait for room in their customer's lane and come back by themselves: no failures.
+    pub overflowed: usize,
     /// Letters whose customer was released and that are not settled yet.
     pub released: usize,
-    /// Customers with an open letter.
+    /// Customers with an open letter that does not only wait for room.
     pub customers: usize,
     /// Letters whose customer is unknown; they block nobody.
     pub without_customer: usize,
@@ -264,12 +283,14 @@ impl Summary {
         let mut summary = Self::default();
         let mut customers = HashSet::new();
         for open in letters {
-            *match (open.released_at.is_some(), open.is_dead()) {
-                (true, _) => &mut summary.released,
-                (false, true) => &mut summary.dead,
-                (false, false) => &mut summary.parked,
+            *match (open.released_at.is_some(), open.is_dead(), open.overflowed) {
+                (true, _, _) => &mut summary.released,
+                (false, true, _) => &mut summary.dead,
+                (false, false, true) => &mut summary.overflowed,
+                (false, false, false) => &mut summary.parked,
             } += 1;
             match &open.letter.key {
+                Some(_) if open.overflowed => {}
                 Some(key) => drop(customers.insert(key)),
                 None => summary.without_customer += 1,
             }
@@ -287,6 +308,9 @@ impl Summary {
             _ => " behind them",
         };
         let mut line = format!("{} dead, {} parked{behind}", self.dead, self.parked);
+        if self.overflowed > 0 {
+            let _ = write!(line, ", {} that wait for room and come back by themselves", self.overflowed);
+        }
         if self.released > 0 {
             let _ = write!(line, ", {} released and not settled yet", self.released);
         }
@@ -301,7 +325,7 @@ impl Summary {
 /// What letters are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum GroupBy {
-    /// The reason of the failure; a parked letter counts under what it waits for.
+    /// The reason of the failure; a parked letter counts under what it waits for, and one that waits for room under that.
     Reason,
     /// The order's type.
     Type,
@@ -329,6 +353,8 @@ pub struct Group {
     pub dead: usize,
     /// How many are parked.
     pub parked: usize,
+    /// How many wait for room.
+    pub overflowed: usize,
     /// How many are released.
     pub released: usize,
     /// Of how many customers.
@@ -346,7 +372,10 @@ pub fn groups(open: &OpenLetters, letters: &[&OpenLetter], by: GroupBy, reveal: 
     let mut members: BTreeMap<Option<String>, Vec<&OpenLetter>> = BTreeMap::new();
     for letter in letters {
         let value = match by {
-            GroupBy::Reason => letter.cause.as_ref().map(|cause| cause.reason.as_str().to_owned()),
+            GroupBy::Reason => {
+                let cause = letter.cause.as_ref().map(|cause| cause.reason.as_str());
+                cause.or(letter.overflowed.then_some(LANE_OVERFLOW)).map(str::to_owned)
+            }
             GroupBy::Type => letter.letter.order_type.as_deref().map(shown::printable),
             GroupBy::Customer => letter.letter.key.as_deref().map(|key| shown::customer(key, reveal)),
         };
@@ -361,6 +390,7 @@ pub fn groups(open: &OpenLetters, letters: &[&OpenLetter], by: GroupBy, reveal: 
                 value,
                 dead: summary.dead,
                 parked: summary.parked,
+                overflowed: summary.overflowed,
                 released: summary.released,
                 customers: summary.customers,
                 oldest_at: shown::moment(oldest.since()),
@@ -369,7 +399,7 @@ pub fn groups(open: &OpenLetters, letters: &[&OpenLetter], by: GroupBy, reveal: 
             })
         })
         .collect();
-    groups
-        .sort_by_key(|group| std::cmp::Reverse((group.dead + group.parked + group.released, group.oldest_age_seconds)));
+    let size = |group: &Group| group.dead + group.parked + group.overflowed + group.released;
+    groups.sort_by_key(|group| std::cmp::Reverse((size(group), group.oldest_age_seconds)));
     groups
 }

@@ -51,6 +51,8 @@ pub enum State {
     Dead,
     /// Parked behind a dead letter of the same customer.
     Parked,
+    /// Waiting for room in its customer's lane; it comes back by itself.
+    Overflowed,
     /// Let go by an operator and not settled yet.
     Released,
     /// Settled or thrown away, the latest first; as many as are still known.
@@ -98,7 +100,8 @@ impl Filter {
         self.matches_but_state(candidate, open.age(&candidate.letter))
             && self.state.is_none_or(|state| match state {
                 State::Dead => candidate.is_dead() && candidate.released_at.is_none(),
-                State::Parked => !candidate.is_dead() && candidate.released_at.is_none(),
+                State::Parked => candidate.state() == "parked",
+                State::Overflowed => candidate.state() == "overflowed",
                 State::Released => candidate.released_at.is_some(),
                 State::Closed => false,
             })

@@ -98,7 +98,12 @@ fn letters(order: &OrderId, open: &OpenLetters) -> (Vec<(Source, Step)>, Place) 
             LetterState::Dead(failure) => {
                 Place::Dead { letter, reason: failure.reason, code: failure.salesforce_code.clone(), released }
             }
-            LetterState::Held(behind) => Place::Parked { letter, behind: behind.as_str().to_owned(), released },
+            LetterState::Held(_) if one.overflowed && !released => Place::Overflowed { letter },
+            LetterState::Held(behind) => {
+                // One that found no room was written behind nothing, and may wait for one that was given up since.
+                let behind = one.caused_by.as_ref().filter(|_| one.letter.ahead.is_some()).unwrap_or(behind);
+                Place::Parked { letter, behind: behind.as_str().to_owned(), released }
+            }
         };
     }
     (known, place)
@@ -116,6 +121,9 @@ fn opened(letter: &queue::journal::fold::Letter, tells: &mut impl FnMut(u64, &st
                 tells(first, &letter.by, dead.clone());
             }
             tells(letter.since(), &letter.by, dead);
+        }
+        LetterState::Held(_) if letter.ahead.is_some() => {
+            tells(letter.at, &letter.by, What::Overflowed { letter: id.clone() });
         }
         LetterState::Held(behind) => {
             tells(letter.at, &letter.by, What::Parked { letter: id.clone(), behind: behind.as_str().to_owned() });

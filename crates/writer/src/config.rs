@@ -90,7 +90,8 @@ pub struct Args {
     /// at once; under load, after at most 250ms.
     #[arg(long, env = "CAUSEWAY_LINGER", default_value = "25ms", value_name = "TIME", help_heading = "Work")]
     linger: String,
-    /// Unacknowledged orders per partition, 1 to 2000; the same for every writer of a fleet.
+    /// Unacknowledged orders per partition, 1 to 2000; the same for every writer of a fleet. One customer takes at most half
+    /// of them (or 4); what comes beyond waits in the journal and comes back by itself.
     #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
     prefetch: String,
     /// How long a claim on an order protects it after its writer died; longer than the deadline of a call.

@@ -354,7 +354,7 @@ impl OrderWriter {
             Ok(mut attempts) => {
                 self.outages.store(0, Ordering::Relaxed);
                 for (attempt, job) in attempts.iter_mut().zip(jobs) {
-                    attempt.released = job.letter.is_some();
+                    attempt.released = job.is_replay();
                 }
                 attempts
             }
@@ -451,7 +451,7 @@ fn letter_announcement<I>(
     let order_id = OrderId::parse(job.order_id.as_deref()?)?;
     let key = SequenceKey::parse(job.key.as_deref()?)?;
     let mut told = OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str());
-    if job.letter.is_some() && failure.attempts.is_none() {
+    if job.is_replay() && failure.attempts.is_none() {
         // Never tried, such as an order that cannot be read: no attempts tell this death from the one before the replay.
         told.occasion = Some(format!("{letter}:{}", uuid::Uuid::new_v4().simple()));
     }

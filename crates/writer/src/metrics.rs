@@ -48,6 +48,7 @@ pub struct Metrics {
     batch_limit: IntGauge,
     in_flight_limit: IntGauge,
     letters_open: IntGauge,
+    overflowed: IntGauge,
     keys_blocked: IntGauge,
     oldest_letter: IntGauge,
     paused: IntGaugeVec,
@@ -69,7 +70,8 @@ impl Metrics {
             received: IntCounter::new("writer_received_total", "Deliveries taken from RabbitMQ.")?,
             settled: counter(
                 "writer_settled_total",
-                "Orders by how they ended: written, rejected, already, dead, held.",
+                "Orders by how they ended: written, rejected, already, dead, held; or overflowed, which is no end: the order \
+                 waits in the journal for room in its customer's lane, and ends later.",
                 &["settlement"],
             )?,
             refused: counter("writer_refused_total", "Graphs that Salesforce refused, by its code.", &["code"])?,
@@ -126,6 +128,11 @@ impl Metrics {
                 "Open letters in the journal, of the whole fleet: every writer tells the same number. Aggregate with max, \
                  never with sum.",
             )?,
+            overflowed: IntGauge::new(
+                "orders_overflowed",
+                "Orders that wait in the journal for room in their customer's lane and come back by themselves, of the whole \
+                 fleet; they are no letters_open. Aggregate with max, never with sum.",
+            )?,
             keys_blocked: IntGauge::new(
                 "keys_blocked",
                 "Customers whose orders wait behind an open letter, of the whole fleet. Aggregate with max, never with sum.",
@@ -161,6 +168,7 @@ impl Metrics {
             batch_limit,
             in_flight_limit,
             letters_open,
+            overflowed,
             keys_blocked,
             oldest_letter,
             paused,
@@ -184,6 +192,7 @@ impl Metrics {
             Box::new(batch_limit.clone()),
             Box::new(in_flight_limit.clone()),
             Box::new(letters_open.clone()),
+            Box::new(overflowed.clone()),
             Box::new(keys_blocked.clone()),
             Box::new(oldest_letter.clone()),
             Box::new(paused.clone()),
@@ -206,7 +215,7 @@ impl Metrics {
 
     /// A rate can be told of a counter only from its zero on.
     fn begin_at_zero(&self) {
-        for settlement in ["written", "rejected", "already", "dead", "held"] {
+        for settlement in ["written", "rejected", "already", "dead", "held", "overflowed"] {
             self.settled.with_label_values(&[settlement]).inc_by(0);
         }
         for cause in ["first", "handed_over", "outage", "lost", "stalled", "regained"] {
@@ -273,7 +282,7 @@ impl Observer for Metrics {
 
     fn settled(&self, settlement: &'static str, age: Option<Duration>) {
         // Written, rejected, already and dead are counted where they are decided.
-        if settlement == "held" {
+        if settlement == "held" || settlement == "overflowed" {
             Self::settled(self, settlement);
         } else if let Some(age) = age {
             self.settle_seconds.observe(age.as_secs_f64());
@@ -304,7 +313,8 @@ impl Observer for Metrics {
     }
 
     fn letters(&self, open: OpenLetters) {
-        let OpenLetters { letters, blocked_customers, oldest_at } = open;
+        let OpenLetters { letters, blocked_customers, oldest_at, overflowed } = open;
+        self.overflowed.set(gauge(overflowed));
         self.letters_open.set(gauge(letters));
         self.keys_blocked.set(gauge(blocked_customers));
         self.oldest_letter.set(oldest_at.map_or(0, |at| i64::try_from(at / 1000).unwrap_or(i64::MAX)));
@@ -406,6 +416,16 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_finds_no_room_is_counted_and_is_no_letter() {
+        let (lifecycle, metrics) = registered();
+        says(&lifecycle, &["causeway_writer_settled_total{settlement=\"overflowed\"} 0"]);
+        Observer::settled(&metrics, "overflowed", Some(Duration::from_secs(3)));
+        let told = ["causeway_writer_settled_total{settlement=\"overflowed\"} 1", "causeway_letters_open 0"];
+        says(&lifecycle, &told);
+        says(&lifecycle, &["causeway_writer_settle_seconds_count 0"]);
+    }
+
+    #[test]
     fn orders_in_lanes_are_counted_once() {
         let (lifecycle, metrics) = registered();
         metrics.lanes(10, 2, 4);
@@ -415,11 +435,17 @@ mod tests {
     #[test]
     fn open_letters_are_told_with_when_the_oldest_was_written_and_zero_when_none_is_open() {
         let (lifecycle, metrics) = registered();
-        metrics.letters(OpenLetters { letters: 902, blocked_customers: 40, oldest_at: Some(1_790_000_123_456) });
+        metrics.letters(OpenLetters {
+            letters: 902,
+            blocked_customers: 40,
+            oldest_at: Some(1_790_000_123_456),
+            overflowed: 1_744,
+        });
         says(
             &lifecycle,
             &[
                 "causeway_letters_open 902",
+                "causeway_orders_overflowed 1744",
                 "causeway_keys_blocked 40",
                 "causeway_oldest_letter_timestamp_seconds 1790000123",
             ],

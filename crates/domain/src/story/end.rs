@@ -30,6 +30,11 @@ pub enum Place {
         /// Whether an operator has released it.
         released: bool,
     },
+    /// In the journal for want of room in its customer's lane.
+    Overflowed {
+        /// Its letter there.
+        letter: String,
+    },
     /// The ledger has it as settled.
     Settled {
         /// How.
@@ -49,8 +54,8 @@ pub enum Place {
 /// Where an order is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// In a word: `unheard`, `intake`, `partition`, `lane`, `at_work`, `waiting`, `paused`, `dead`, `parked`, `released`,
-    /// `written`, `rejected`, `discarded`.
+    /// In a word: `unheard`, `intake`, `partition`, `lane`, `at_work`, `waiting`, `paused`, `dead`, `parked`, `overflowed`,
+    /// `released`, `written`, `rejected`, `discarded`.
     pub state: &'static str,
     /// In a sentence.
     pub sentence: String,
@@ -97,6 +102,17 @@ impl Standing {
                     "parked",
                     format!("It is parked behind letter {behind} of the same customer, and goes after it."),
                     "Replay or discard that letter.",
+                )
+            },
+            Place::Overflowed { letter } => Self {
+                letter: Some(letter.clone()),
+                ..Self::new(
+                    "overflowed",
+                    "It waits in the journal for room in its customer's lane, behind earlier orders of the customer, and comes \
+                     back by itself."
+                        .to_owned(),
+                    "Nothing, unless it stays so: then look at the story of the customer's earlier orders, and whether intake \
+                     is paused.",
                 )
             },
             Place::Settled { how: Ending::Written, crm_id, .. } => {
@@ -159,7 +175,7 @@ impl Standing {
                 format!("It waits in partition {partition} for a writer."),
                 "Nothing, unless it stays so: then look whether a writer is active on the partition and whether intake is paused.",
             ),
-            What::TakenUp { .. } => Self::new(
+            What::TakenUp { .. } | What::LetIn { .. } => Self::new(
                 "lane",
                 "A writer has it; it waits its turn behind earlier orders of its customer, or for room in a request."
                     .to_owned(),
@@ -212,6 +228,7 @@ impl Standing {
                 let place = Place::Parked { letter: letter.clone(), behind: behind.clone(), released: false };
                 Self::of(told, &place, now, moment)
             }
+            What::Overflowed { letter } => Self::of(told, &Place::Overflowed { letter: letter.clone() }, now, moment),
             What::Released { letter, .. } => {
                 let place = Place::Parked { letter: letter.clone(), behind: String::new(), released: true };
                 Self::of(told, &place, now, moment)

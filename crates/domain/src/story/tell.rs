@@ -106,7 +106,8 @@ fn says_the_same(recorded: &Step, known: &Step) -> bool {
     match (&recorded.what, &known.what) {
         (What::Dead { letter: one, .. }, What::Dead { letter: other, .. })
         | (What::Released { letter: one, .. }, What::Released { letter: other, .. }) => one == other && near,
-        (What::Parked { letter: one, .. }, What::Parked { letter: other, .. }) => one == other,
+        (What::Parked { letter: one, .. }, What::Parked { letter: other, .. })
+        | (What::Overflowed { letter: one }, What::Overflowed { letter: other }) => one == other,
         (What::Settled { how: one, .. }, What::Settled { how: other, .. }) => one == other,
         (_, _) => false,
     }
@@ -117,7 +118,7 @@ fn progress(what: &What) -> Option<usize> {
     match what {
         What::Received { .. } | What::Conflicted | What::PartitionFull | What::Refused { .. } => Some(0),
         What::HandedOn { .. } | What::Folded => Some(1),
-        What::TakenUp { .. } | What::Parked { .. } => Some(2),
+        What::TakenUp { .. } | What::Parked { .. } | What::Overflowed { .. } | What::LetIn { .. } => Some(2),
         What::Claimed { .. } | What::SettledBefore => Some(3),
         What::Sent { .. }
         | What::Answered { .. }

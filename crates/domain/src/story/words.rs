@@ -23,6 +23,8 @@ impl What {
             Self::Settled { .. } => "settled",
             Self::Dead { .. } => "dead letter",
             Self::Parked { .. } => "parked",
+            Self::Overflowed { .. } => "overflowed",
+            Self::LetIn { .. } => "let in",
             Self::Released { .. } => "released",
             Self::Closed { .. } => "closed",
             Self::Announced { .. } => "announced",
@@ -107,6 +109,12 @@ impl What {
                 format!("{reason}{code}, letter {letter}")
             }
             Self::Parked { letter, behind } => format!("behind letter {behind}, as letter {letter}"),
+            Self::Overflowed { letter } => {
+                format!(
+                    "no room in its customer's lane: it waits in the journal as letter {letter} and comes back by itself"
+                )
+            }
+            Self::LetIn { letter } => format!("letter {letter}, into its customer's lane"),
             Self::Released { letter, operator } => format!("letter {letter}{}", behind(", by ", operator.as_deref())),
             Self::Closed { letter, how, why } => format!("letter {letter}: {how}{}", behind(", ", why.as_deref())),
             Self::Announced { told } => told.clone(),

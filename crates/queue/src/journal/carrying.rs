@@ -182,7 +182,7 @@ fn tell_lost(letters: &[Letter], id: &LetterId) {
 }
 
 /// The entry that carries a letter on, with the message of the entry before.
-fn on(letter: &Letter, before: Entry, by: &str) -> Option<Entry> {
+pub(super) fn on(letter: &Letter, before: Entry, by: &str) -> Option<Entry> {
     let carried = Carried {
         state: letter.state.clone(),
         at: letter.at,
@@ -198,6 +198,7 @@ fn on(letter: &Letter, before: Entry, by: &str) -> Option<Entry> {
         key: letter.key.clone(),
         order_id: letter.order_id.clone(),
         order_type: letter.order_type.clone(),
+        ahead: letter.ahead.clone(),
         message: before.message,
         ..Entry::new(EntryKind::Carried(Box::new(carried)), by)
     })

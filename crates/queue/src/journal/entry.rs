@@ -75,6 +75,9 @@ pub struct Entry {
     pub order_id: Option<String>,
     /// The order's type, where known.
     pub order_type: Option<String>,
+    /// On a held order that waits for no letter, but for room ([`LANE_OVERFLOW`]): the orders of its customer that were in
+    /// the lane before it, by the letters that they would become. They go first, whenever they come again.
+    pub ahead: Option<Vec<LetterId>>,
     /// Who wrote it: program and instance, or the operator.
     pub by: String,
     /// When, in milliseconds since 1970.
@@ -94,6 +97,10 @@ pub const PUBLISHED: &str = "published";
 /// Resolved: what was published again was accepted by `ingest`; from there on it is an order like any other.
 pub const ACCEPTED: &str = "accepted";
 
+/// Why an order is held that waits for no letter: its lane, or all that wait together, took up too much of the window. It
+/// is released by itself, by a control message whose plan this is.
+pub const LANE_OVERFLOW: &str = "lane_overflow";
+
 /// A header of a message that was published again: the letter that it was before.
 pub const AFTER_LETTER: &str = "after-letter";
 /// A header beside it: how often it was given up before.
@@ -109,6 +116,7 @@ const KIND: &str = "kind";
 const KEY: &str = "key";
 const LETTER_ID: &str = "letter-id";
 const ORDER_TYPE: &str = "order-type";
+const AHEAD: &str = "ahead";
 const BY: &str = "by";
 const AT: &str = "at";
 const DETAIL: &str = "detail";
@@ -126,6 +134,7 @@ impl Entry {
             key: None,
             order_id: None,
             order_type: None,
+            ahead: None,
             by: by.to_owned(),
             at: now_ms(),
             message: Message::default(),
@@ -156,6 +165,10 @@ impl Entry {
             (ORDER_ID, self.order_id.clone()),
             (ORDER_TYPE, self.order_type.clone()),
         ];
+        if let Some(ahead) = &self.ahead {
+            let ahead: Vec<&str> = ahead.iter().map(LetterId::as_str).collect();
+            headers.insert(AHEAD.to_owned(), ahead.join(","));
+        }
         headers
             .extend(optional.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), cut(value)))));
         let mut original = self.message.headers_within(KEPT_HEADER_BYTES);
@@ -167,6 +180,11 @@ impl Entry {
                 .filter(|(_, value)| value.len() <= MAX_LETTER_CHARS)
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
+        // One that only waits for room was never given up: it stays refused, where it was.
+        let refusal = self.message.header(REFUSAL).filter(|refusal| refusal.len() <= KEPT_HEADER_BYTES / 4);
+        if let Some(refusal) = refusal.filter(|_| self.ahead.is_some()) {
+            original.insert(REFUSAL.to_owned(), refusal.to_owned());
+        }
         let original = serde_json::to_string(&original).unwrap_or_default();
         // Control characters grow when they are written as JSON.
         if original.len() > "{}".len() && original.len() <= 2 * KEPT_HEADER_BYTES {
@@ -202,6 +220,7 @@ impl Entry {
             key: text(KEY),
             order_id: text(ORDER_ID),
             order_type: text(ORDER_TYPE),
+            ahead: message.header(AHEAD).map(read_ahead),
             by: text(BY).unwrap_or_default(),
             at: message.header(AT).and_then(|at| at.parse().ok()).unwrap_or_default(),
             message: Message { headers, ..message.clone() },
@@ -221,11 +240,16 @@ impl Entry {
             key: message.header(SEQUENCE_KEY).map(str::to_owned),
             order_id: message.header(ORDER_ID).map(str::to_owned),
             order_type: None,
+            ahead: None,
             by: "rabbitmq".to_owned(),
             at: message.timestamp.unwrap_or_default().saturating_mul(1000),
             message: message.clone(),
         }
     }
+}
+
+fn read_ahead(text: &str) -> Vec<LetterId> {
+    text.split(',').filter(|id| !id.is_empty()).map(LetterId::from_text).collect()
 }
 
 fn cut(mut text: String) -> String {
@@ -364,6 +388,16 @@ mod tests {
             assert_eq!(with(letter, "1"), None, "{letter}");
         }
         assert_eq!(Before::of(&Message::default()), None);
+    }
+
+    #[test]
+    fn an_order_that_waits_for_room_reads_back_with_the_orders_before_it() {
+        for ahead in
+            [vec![], vec![LetterId::from_text("a1")], vec![LetterId::from_text("a1"), LetterId::from_text("b2")]]
+        {
+            let entry = Entry { ahead: Some(ahead), ..letter() };
+            assert_eq!(Entry::from_message(&entry.to_message()), Some(entry));
+        }
     }
 
     #[test]

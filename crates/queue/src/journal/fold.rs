@@ -1,19 +1,28 @@
 //! What is open, and what was closed last, computed from the journal's entries: pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
 
+pub use self::chain::in_order;
+use self::chain::{Chain, together};
 use crate::journal::carrying::Carried;
 use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, MOST_TIMES_DEAD, PUBLISHED};
 
+mod chain;
+#[cfg(test)]
+mod room;
 #[cfg(test)]
 mod tests;
 
 /// How many closed letters are kept, so that an operator can be told how an order ended; the oldest go first. Every program
 /// that follows the journal keeps them: a few megabytes.
 pub const CLOSED_KEPT: usize = 5_000;
+
+/// Of how many customers it is remembered which orders went before letters that are closed by now. What is written within
+/// moments of a closing needs it, and nothing else.
+const LEFT_OVER: usize = 64;
 
 /// A letter that nobody has settled yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,11 +62,24 @@ pub struct Letter {
     pub released_at: Option<u64>,
     /// Who did, where the release itself is still in the journal.
     pub released_by: Option<String>,
+    /// It waits for room, and for no letter: the orders of its customer that go before it, by the letters that they would
+    /// become ([`crate::journal::entry::LANE_OVERFLOW`]).
+    pub ahead: Option<Vec<LetterId>>,
     /// Entries about it that we appended and have not read back.
     unread: u32,
 }
 
 impl Letter {
+    /// Whether it waits for room alone, and goes by itself unless something before it was given up. It is no failure.
+    pub const fn waits_for_room(&self) -> bool {
+        self.ahead.is_some() && matches!(self.state, LetterState::Held(_))
+    }
+
+    /// Whether it names an order as one that goes before it.
+    fn names(&self, order: &LetterId) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.contains(order))
+    }
+
     /// Since when it is as it is, in milliseconds since 1970: given up for the last time, or held.
     pub fn since(&self) -> u64 {
         self.last_dead_at.unwrap_or(self.at)
@@ -99,10 +121,16 @@ pub enum LetterState {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     letters: HashMap<LetterId, Letter>,
-    chains: HashMap<String, Vec<LetterId>>,
+    chains: HashMap<String, Chain>,
+    /// The customers whose first letter waits for room.
+    for_room: BTreeSet<String>,
+    /// Orders that went before letters of a customer of which none is left, for the next that finds no room: the last ones.
+    left_over: VecDeque<(String, Vec<LetterId>)>,
     closed: HashMap<LetterId, (u64, ClosedLetter)>,
     /// In the order in which they were closed, numbered. One that was opened and closed once more is in here twice.
     closings: VecDeque<(u64, LetterId)>,
+    /// The same of letters that had waited for room and were no failures: they take no room from others.
+    closings_for_room: VecDeque<(u64, LetterId)>,
     closing: u64,
     read_bytes: u64,
 }
@@ -119,7 +147,7 @@ impl Fold {
             (EntryKind::Carried(carried), Some(id)) => self.carry(offset, id, entry, carried),
             (EntryKind::Released { .. }, _) => {
                 let chain = entry.key.as_ref().and_then(|key| self.chains.get(key));
-                for id in chain.into_iter().flatten() {
+                for id in chain.into_iter().flat_map(|chain| &chain.letters) {
                     if let Some(letter) = self.letters.get_mut(id) {
                         letter.released_at = Some(entry.at);
                         letter.released_by = Some(entry.by.clone());
@@ -155,12 +183,36 @@ impl Fold {
 
     /// The oldest open letter of a customer.
     pub fn first(&self, key: &str) -> Option<&LetterId> {
-        self.chains.get(key)?.first()
+        self.chains.get(key)?.letters.first()
+    }
+
+    /// The letter that an order has to wait behind: its customer's first, unless that waits for room and names the order as
+    /// one that goes before it.
+    pub fn before(&self, key: &str, order: &LetterId) -> Option<&LetterId> {
+        let first = self.first(key)?;
+        let lets_it_pass = |letter: &Letter| letter.waits_for_room() && letter.names(order);
+        Some(first).filter(|first| !self.letters.get(*first).is_some_and(lets_it_pass))
+    }
+
+    /// Whether a customer's orders wait for nothing but room.
+    pub fn waits_for_room(&self, key: &str) -> bool {
+        self.for_room.contains(key)
+    }
+
+    /// The customers whose orders wait for nothing but room.
+    pub fn waiting_for_room(&self) -> impl Iterator<Item = &str> {
+        self.for_room.iter().map(String::as_str)
+    }
+
+    /// Letters that wait for nothing but room: no failures.
+    pub fn overflowed(&self) -> impl Iterator<Item = &Letter> {
+        self.for_room.iter().flat_map(|key| self.chain(key).into_iter().take_while(|letter| letter.waits_for_room()))
     }
 
     /// The open letters of a customer, oldest first.
     pub fn chain(&self, key: &str) -> Vec<&Letter> {
-        self.chains.get(key).into_iter().flatten().filter_map(|id| self.letters.get(id)).collect()
+        let ids = self.chains.get(key).into_iter().flat_map(|chain| &chain.letters);
+        ids.filter_map(|id| self.letters.get(id)).collect()
     }
 
     /// An open letter.
@@ -175,7 +227,8 @@ impl Fold {
         letters
     }
 
-    /// The letters that were closed last, the latest first, at most [`CLOSED_KEPT`].
+    /// The letters that were closed last, the latest first, at most [`CLOSED_KEPT`]; without those that had waited for room
+    /// and were settled.
     pub fn closed_letters(&self) -> Vec<&ClosedLetter> {
         let closed = self.closings.iter().rev().filter_map(|(number, id)| {
             self.closed.get(id).filter(|(current, _)| current == number).map(|(_, letter)| letter)
@@ -188,9 +241,9 @@ impl Fold {
         self.letters.len()
     }
 
-    /// When the oldest open letter became one, in milliseconds since 1970.
+    /// When the oldest open letter became one, in milliseconds since 1970. What waits for room is none.
     pub fn oldest_at(&self) -> Option<u64> {
-        self.letters.values().map(|letter| letter.at).min()
+        self.letters.values().filter(|letter| !letter.waits_for_room()).map(|letter| letter.at).min()
     }
 
     /// Whether no letter is open.
@@ -230,9 +283,13 @@ impl Fold {
                 (letter.offset, letter.place) = (offset, letter.place.or(offset));
                 (letter.kept_at, letter.kept_from) = (entry.at, self.read_bytes);
             }
+            if let Some(key) = letter.key.clone() {
+                self.look_for_room(&key);
+            }
             return;
         }
         self.closed.remove(id);
+        let ahead = entry.ahead.clone().map(|own| together(self.take_left_over(entry.key.as_deref()), own));
         let died = matches!(state, LetterState::Dead(_));
         let before = Before::of(&entry.message);
         let times_before = before.as_ref().map_or(0, |before| before.times_dead);
@@ -255,6 +312,7 @@ impl Fold {
             after: before.map(|before| before.letter),
             released_at: None,
             released_by: None,
+            ahead,
             unread: u32::from(offset.is_none()),
         };
         self.line_up(letter);
@@ -262,13 +320,33 @@ impl Fold {
 
     /// Puts a letter at its place among its customer's; one whose place is not known yet is the last.
     fn line_up(&mut self, letter: Letter) {
-        let place = |letter: &Letter| letter.place.unwrap_or(u64::MAX);
-        if let Some(key) = &letter.key {
-            let chain = self.chains.entry(key.clone()).or_default();
-            let before = |id: &LetterId| self.letters.get(id).is_some_and(|other| place(other) <= place(&letter));
-            chain.insert(chain.partition_point(before), letter.id.clone());
+        let (id, key) = (letter.id.clone(), letter.key.clone());
+        let names_others = letter.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty());
+        self.letters.insert(id.clone(), letter);
+        let Some(key) = key else { return };
+        let chain = self.chains.entry(key.clone()).or_default();
+        chain.letters.push(id.clone());
+        if names_others {
+            chain.naming.push(id);
         }
-        self.letters.insert(letter.id.clone(), letter);
+        chain.put_last_in_place(&self.letters);
+        self.look_for_room(&key);
+    }
+
+    /// An operator may throw away what said which orders go first, while one that comes behind them is being written.
+    fn take_left_over(&mut self, key: Option<&str>) -> Vec<LetterId> {
+        let index = self.left_over.iter().position(|(other, _)| Some(other.as_str()) == key);
+        index.and_then(|index| self.left_over.remove(index)).map(|(_, ahead)| ahead).unwrap_or_default()
+    }
+
+    /// A customer's first letter may have changed.
+    fn look_for_room(&mut self, key: &str) {
+        let waits = self.first(key).and_then(|first| self.letters.get(first)).is_some_and(Letter::waits_for_room);
+        if waits && !self.for_room.contains(key) {
+            self.for_room.insert(key.to_owned());
+        } else if !waits {
+            self.for_room.remove(key);
+        }
     }
 
     /// Takes a letter out of its customer's line.
@@ -277,10 +355,11 @@ impl Fold {
         if let Some(key) = &letter.key
             && let Some(chain) = self.chains.get_mut(key)
         {
-            chain.retain(|other| other != id);
-            if chain.is_empty() {
+            chain.remove(id);
+            if chain.letters.is_empty() {
                 self.chains.remove(key);
             }
+            self.look_for_room(key);
         }
         Some(letter)
     }
@@ -299,6 +378,9 @@ impl Fold {
             }
             letter.first_dead_at = letter.first_dead_at.into_iter().chain(carried.first_dead_at).min();
             letter.times_dead = letter.times_dead.max(carried.times_dead.min(MOST_TIMES_DEAD));
+            if let Some(ahead) = &entry.ahead {
+                letter.ahead = Some(together(letter.ahead.take().unwrap_or_default(), ahead.clone()));
+            }
             self.line_up(letter);
             return;
         }
@@ -326,6 +408,7 @@ impl Fold {
             after: Before::of(&entry.message).map(|before| before.letter),
             released_at,
             released_by: None,
+            ahead: entry.ahead.clone(),
             unread: 0,
         });
     }
@@ -335,6 +418,17 @@ impl Fold {
         // Only what has no customer is published again; a header must not let a customer's orders go.
         if accepted && self.letters.get(id).is_some_and(|letter| letter.key.is_some()) {
             return;
+        }
+        let key = self.letters.get(id).and_then(|letter| letter.key.clone());
+        if let Some(key) = key
+            && let Some(chain) = self.chains.get_mut(&key)
+            && let Some(left) = chain.hand_on(id, &mut self.letters)
+        {
+            self.left_over.retain(|(other, _)| *other != key);
+            self.left_over.push_back((key, left));
+            if self.left_over.len() > LEFT_OVER {
+                self.left_over.pop_front();
+            }
         }
         let Some(letter) = self.take_out(id) else {
             // "Published" was not the last word.
@@ -346,11 +440,13 @@ impl Fold {
             return;
         };
         self.closing += 1;
-        self.closings.push_back((self.closing, id.clone()));
+        let no_failure = letter.waits_for_room() && matches!(ending, Ending::Resolved(_));
+        let closings = if no_failure { &mut self.closings_for_room } else { &mut self.closings };
+        closings.push_back((self.closing, id.clone()));
         let closed = ClosedLetter { letter, ending, by: entry.by.clone(), at: entry.at };
         self.closed.insert(id.clone(), (self.closing, closed));
-        if self.closings.len() > CLOSED_KEPT
-            && let Some((number, oldest)) = self.closings.pop_front()
+        if closings.len() > CLOSED_KEPT
+            && let Some((number, oldest)) = closings.pop_front()
             && self.closed.get(&oldest).is_some_and(|(current, _)| *current == number)
         {
             self.closed.remove(&oldest);

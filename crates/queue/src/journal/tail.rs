@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::error::{Error, PublishError};
 use crate::handler::OpenLetters;
 use crate::journal::entry::{Entry, EntryKind, for_replay};
-use crate::journal::fold::Fold;
+use crate::journal::fold::{Fold, Letter};
 use crate::message::Message;
 use crate::session::{JournalStart, Session};
 use crate::topology::Target;
@@ -124,7 +124,13 @@ impl JournalTail {
     /// How much is open, as far as it was read.
     pub fn open(&self) -> OpenLetters {
         let fold = self.fold();
-        OpenLetters { letters: fold.len(), blocked_customers: fold.blocked_keys(), oldest_at: fold.oldest_at() }
+        let overflowed = fold.overflowed().count();
+        OpenLetters {
+            letters: fold.len() - overflowed,
+            blocked_customers: fold.blocked_keys() - fold.waiting_for_room().count(),
+            oldest_at: fold.oldest_at(),
+            overflowed,
+        }
     }
 
     /// Changes whenever the fold does, by whomever.
@@ -133,16 +139,35 @@ impl JournalTail {
     }
 
     /// The messages of a customer's open letters, oldest first, at most `limit`, as they go through the normal path again.
-    pub async fn chain_messages(&self, key: &str, limit: usize) -> Result<Vec<(LetterId, Message)>, Error> {
+    /// Where no operator released them only those that wait for room, up to the first that does not.
+    pub async fn chain_messages(
+        &self,
+        key: &str,
+        limit: usize,
+        by_operator: bool,
+    ) -> Result<Vec<(LetterId, Message)>, Error> {
         self.barrier().await?;
         let wanted: Vec<(LetterId, u64)> = self
             .fold()
             .chain(key)
             .into_iter()
             .take(limit)
-            .filter_map(|letter| letter.offset.map(|offset| (letter.id.clone(), offset)))
+            .take_while(|letter| by_operator || letter.waits_for_room())
+            .map_while(|letter| letter.offset.map(|offset| (letter.id.clone(), offset)))
             .collect();
-        messages_at(&self.session, wanted).await
+        let found = entries_at(&self.session, wanted).await?;
+        // What only waited for room was never given up: it is still refused, where it was.
+        let again = |id: &LetterId, message: Message| {
+            let for_room = self.fold().letter(id).is_some_and(Letter::waits_for_room);
+            if for_room { message } else { for_replay(message) }
+        };
+        Ok(found
+            .into_iter()
+            .map(|(id, entry)| {
+                let message = again(&id, entry.message);
+                (id, message)
+            })
+            .collect())
     }
 
     /// Who appends.

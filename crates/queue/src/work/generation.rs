@@ -4,6 +4,7 @@ mod answering;
 mod chains;
 mod keeping;
 mod leaving;
+mod overflow;
 mod precaution;
 mod taking_over;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::handler::{Handler, Job, Observer, Outage, note};
+use crate::journal::entry::LANE_OVERFLOW;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
@@ -30,6 +32,7 @@ use crate::topology::Queue;
 use crate::work::company::Company;
 use crate::work::generation::chains::{CHAIN_READERS, CHAIN_STEP};
 use crate::work::generation::leaving::{Holding, StayingAway};
+use crate::work::generation::overflow::Overflow;
 use crate::work::generation::precaution::Precaution;
 use crate::work::generation::taking_over::{Ownership, cause};
 use crate::work::intake::Intake;
@@ -50,6 +53,10 @@ enum Done {
     Probed(Result<(), Outage>),
     Told,
     Chain(ItemId, Result<Vec<(LetterId, Message)>, Error>),
+    /// A customer, and what came of an order of it that found no room.
+    Overflowed(String, ItemId, Answer),
+    /// A customer, and whether the control message that lets its orders in is stored.
+    LetIn(String, Result<bool, Error>),
 }
 
 /// One session's worth of work.
@@ -83,6 +90,7 @@ pub(super) struct Generation<H: Handler> {
     retake: Vec<(Instant, Queue)>,
     /// Queues that could not be taken over yet.
     not_taken: HashSet<Queue>,
+    overflow: Overflow,
     /// When each batch that the handler has in hand was given to it.
     batches: HashMap<u64, Instant>,
     /// One of them takes longer than any should.
@@ -149,6 +157,7 @@ impl<H: Handler> Generation<H> {
             tasks: JoinSet::new(),
             retake: Vec::new(),
             not_taken: HashSet::new(),
+            overflow: Overflow::new(),
             batches: HashMap::new(),
             hangs: false,
         };
@@ -171,6 +180,7 @@ impl<H: Handler> Generation<H> {
             let holding =
                 Holding { number, channel, came, stop, close, reader, taken: None, reopened, giving_up: None };
             self.holdings.insert(queue, holding);
+            self.let_in_those_left_of(queue);
         }
     }
 
@@ -189,7 +199,7 @@ impl<H: Handler> Generation<H> {
             let (leaving, outage) =
                 if draining { (None, None) } else { (self.let_go(intake), self.mind_outage(intake)) };
             let wake = self.send_what_may_go();
-            let taken = self.lanes.len() + self.held_back();
+            let taken = self.lanes.len() + self.overflow.len() + self.held_back();
             self.observer.lanes(taken, self.lanes.waiting(), self.lanes.in_flight());
             self.turned();
             let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
@@ -199,6 +209,7 @@ impl<H: Handler> Generation<H> {
                 second_wave,
                 leaving,
                 outage,
+                self.overflow_wakes(),
                 Some(self.carry_at),
                 self.retake.iter().map(|(at, _)| *at).min(),
             ];
@@ -242,6 +253,7 @@ impl<H: Handler> Generation<H> {
                     self.take_over_again();
                     self.subscribe_to_the_rest();
                     self.keep_journal();
+                    self.mind_overflow();
                 }
             }
         };
@@ -315,6 +327,7 @@ impl<H: Handler> Generation<H> {
                 order_type: None,
                 item,
                 letter: None,
+                waited_for_room: false,
                 shares: Vec::new(),
                 control,
                 given_up: AtomicBool::new(false),
@@ -329,13 +342,17 @@ impl<H: Handler> Generation<H> {
             job
         };
         let id = self.next_id();
-        // A message of nobody has a lane of its own; the space keeps it apart from every customer's key.
-        let lane = job.key.clone().unwrap_or_else(|| {
-            self.keyless += 1;
-            format!(" {}", self.keyless)
-        });
-        self.lanes.delivered(self.now(), id, &lane, &job.shares);
-        self.jobs.insert(id, Arc::new(job));
+        let (no_room, job) = (self.finds_no_room(&job), Arc::new(job));
+        self.jobs.insert(id, Arc::clone(&job));
+        match &job.key {
+            Some(key) if no_room => self.overflows(id, key),
+            Some(key) => self.lanes.delivered(self.now(), id, key, &job.shares),
+            None => {
+                // A message of nobody has a lane of its own; the space keeps it apart from every customer's key.
+                self.keyless += 1;
+                self.lanes.delivered(self.now(), id, &format!(" {}", self.keyless), &job.shares);
+            }
+        }
     }
 
     fn job(
@@ -346,6 +363,7 @@ impl<H: Handler> Generation<H> {
         delivery: Option<Delivery>,
     ) -> Job<H::Item> {
         let sorted = self.handler.sort(&message);
+        let waited_for_room = letter.as_ref().is_some_and(|letter| self.settler.is_for_room(letter));
         Job {
             message,
             queue,
@@ -354,6 +372,7 @@ impl<H: Handler> Generation<H> {
             order_type: sorted.order_type,
             item: sorted.item,
             letter,
+            waited_for_room,
             shares: sorted.shares,
             control: false,
             given_up: AtomicBool::new(false),
@@ -381,7 +400,17 @@ impl<H: Handler> Generation<H> {
                 self.tasks.spawn(async move { Done::Answers(vec![(id, Answer::Settled)]) });
             } else if job.control {
                 let key = job.key.clone().unwrap_or_default();
-                self.tasks.spawn(async move { Done::Chain(id, settler.chain(&key, CHAIN_STEP).await) });
+                let by_operator = job.message.id != LANE_OVERFLOW;
+                let handler = Arc::clone(&self.handler);
+                self.tasks.spawn(async move {
+                    if !by_operator
+                        && job.redelivered()
+                        && let Err(error) = settler.tell_death_again(handler.as_ref(), &job, &key).await
+                    {
+                        return Done::Chain(id, Err(error));
+                    }
+                    Done::Chain(id, settler.chain(&key, CHAIN_STEP, by_operator).await)
+                });
             } else if let Some(behind) = settler.blocked_by(&job) {
                 let handler = Arc::clone(&self.handler);
                 self.tasks.spawn(async move {
@@ -427,6 +456,13 @@ impl<H: Handler> Generation<H> {
                     self.lanes.isolate(id);
                 }
                 self.answer_all(answers, intake)?;
+                self.make_room();
+            }
+            Done::Overflowed(key, id, answer) => self.overflowed(&key, id, answer)?,
+            Done::LetIn(key, let_in) => {
+                if !let_in? {
+                    self.overflow.came(&key);
+                }
             }
             Done::TookOver(queue, number, taken, result) => {
                 let Some(holding) = self.holdings.get_mut(&queue).filter(|holding| holding.number == number) else {

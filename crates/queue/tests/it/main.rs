@@ -8,6 +8,7 @@ mod draining;
 mod giving_up;
 mod links;
 mod observing;
+mod overflow;
 mod rabbitmq;
 mod reconnect;
 mod stage;

@@ -45,6 +45,10 @@ impl Stage {
         Self { broker, backend: Backend::RabbitMq(proxy), _cleanup: Some(cleanup) }
     }
 
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.backend, Backend::Memory(_))
+    }
+
     pub(crate) fn topology(&self) -> &Topology {
         self.broker.topology()
     }

@@ -15,9 +15,9 @@ use queue::journal::entry::ACCEPTED;
 use queue::journal::fold::Ending;
 use queue::lanes::{BatchSettings, InFlight};
 use queue::message::{Message, REFUSAL, SEQUENCE_KEY};
-use queue::session::Session;
+use queue::session::{Broker, Session};
 use queue::topology::{Queue, Target};
-use queue::work::{Letters, Stop, WorkSettings, run};
+use queue::work::{Letters, Stop, WorkSettings};
 use testkit::eventually::eventually;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -43,7 +43,7 @@ on_both_backends!(
 );
 
 /// Does what a message's `script` header says, and writes down what it did.
-struct Script {
+pub(crate) struct Script {
     /// Message ids by customer, in the order in which they succeeded.
     done: Mutex<HashMap<String, Vec<String>>>,
     /// How often each message was tried.
@@ -52,13 +52,13 @@ struct Script {
     healed: AtomicBool,
     takeovers: AtomicUsize,
     /// Messages scripted `gate` take a permit each.
-    gate: Semaphore,
+    pub(crate) gate: Semaphore,
     /// The message ids of every batch.
     batches: Mutex<Vec<Vec<String>>>,
 }
 
 impl Script {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             done: Mutex::default(),
             tries: Mutex::default(),
@@ -69,12 +69,17 @@ impl Script {
         })
     }
 
-    fn done(&self, key: &str) -> Vec<String> {
+    pub(crate) fn done(&self, key: &str) -> Vec<String> {
         self.done.lock().expect("no panic").get(key).cloned().unwrap_or_default()
     }
 
-    fn tries(&self, id: &str) -> usize {
+    pub(crate) fn tries(&self, id: &str) -> usize {
         self.tries.lock().expect("no panic").get(id).copied().unwrap_or_default()
+    }
+
+    /// From now on nothing dies.
+    pub(crate) fn heal(&self) {
+        self.healed.store(true, Ordering::SeqCst);
     }
 
     async fn one(&self, job: &Job<String>) -> Verdict {
@@ -93,6 +98,7 @@ impl Script {
                 Verdict::of(Settlement::Ack)
             }
             "retry" if tries <= number => Verdict::of(Settlement::Retry { after: Duration::from_millis(40), failure }),
+            "wait" if tries <= number => Verdict::of(Settlement::Retry { after: Duration::from_secs(2), failure }),
             "pause" if tries <= number => Verdict::of(Settlement::Pause { after: Duration::from_millis(40), failure }),
             "dead" if !self.healed.load(Ordering::SeqCst) => Verdict::of(Settlement::DeadLetter(failure)),
             "disown" if tries <= number => {
@@ -154,8 +160,8 @@ impl Handler for Script {
 }
 
 /// The loop at work on a stage.
-struct Worker {
-    script: Arc<Script>,
+pub(crate) struct Worker {
+    pub(crate) script: Arc<Script>,
     stop: Stop,
     task: JoinHandle<Result<(), queue::error::Error>>,
 }
@@ -170,6 +176,18 @@ impl Worker {
         Self::observed(stage, letters, script, batches, Arc::new(Unobserved))
     }
 
+    /// With a window of so many unacknowledged orders.
+    pub(crate) fn with_window(stage: &Stage, script: Arc<Script>, prefetch: u16) -> Self {
+        let batches = BatchSettings { orders: 8, in_flight: InFlight::Fixed(4), linger: Duration::from_millis(1) };
+        Self::run(Arc::clone(&stage.broker), Letters::Block, script, batches, Arc::new(Unobserved), prefetch)
+    }
+
+    /// On a broker of its own, with a window of so many; told to an observer.
+    pub(crate) fn on(broker: Arc<dyn Broker>, script: Arc<Script>, observer: Arc<dyn Observer>, prefetch: u16) -> Self {
+        let batches = BatchSettings { orders: 75, in_flight: InFlight::Fixed(2), linger: Duration::from_millis(1) };
+        Self::run(broker, Letters::Block, script, batches, observer, prefetch)
+    }
+
     fn observed(
         stage: &Stage,
         letters: Letters,
@@ -177,9 +195,20 @@ impl Worker {
         batches: BatchSettings,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        Self::run(Arc::clone(&stage.broker), letters, script, batches, observer, 64)
+    }
+
+    fn run(
+        broker: Arc<dyn Broker>,
+        letters: Letters,
+        script: Arc<Script>,
+        batches: BatchSettings,
+        observer: Arc<dyn Observer>,
+        prefetch: u16,
+    ) -> Self {
         let settings = WorkSettings {
             queues: vec![PARTITION],
-            prefetch: 64,
+            prefetch,
             batches,
             letters,
             by: "worker".into(),
@@ -187,22 +216,27 @@ impl Worker {
             patience: Duration::from_secs(20),
         };
         let stop = Stop { draining: CancellationToken::new(), aborting: CancellationToken::new() };
-        let task = tokio::spawn(run(Arc::clone(&stage.broker), Arc::clone(&script), settings, observer, stop.clone()));
+        let task = tokio::spawn(queue::work::run(broker, Arc::clone(&script), settings, observer, stop.clone()));
         Self { script, stop, task }
     }
 
-    async fn drain(self) {
+    /// Ends without a word, as a process does that is killed.
+    pub(crate) fn vanish(self) {
+        self.task.abort();
+    }
+
+    pub(crate) async fn drain(self) {
         self.stop.draining.cancel();
         within(self.task).await.expect("no panic").expect("drained");
     }
 
-    async fn until_done(&self, key: &str, ids: &[&str]) {
+    pub(crate) async fn until_done(&self, key: &str, ids: &[&str]) {
         eventually(&format!("{ids:?} of {key}"), async || self.script.done(key).len() >= ids.len()).await;
         assert_eq!(self.script.done(key), ids);
     }
 }
 
-async fn send(stage: &Stage, orders: &[(&str, &str, &str)]) {
+pub(crate) async fn send(stage: &Stage, orders: &[(&str, &str, &str)]) {
     let session = stage.connect().await;
     for (id, key, script) in orders {
         let mut message = Message { id: (*id).into(), body: format!("order {id}").into(), ..Message::default() };
@@ -216,7 +250,7 @@ async fn send(stage: &Stage, orders: &[(&str, &str, &str)]) {
 }
 
 /// Nothing is left in the partition: everything was acknowledged.
-async fn nothing_is_left(stage: &Stage) {
+pub(crate) async fn nothing_is_left(stage: &Stage) {
     let session = stage.connect().await;
     let mut subscription = subscribe(&session, PARTITION, 8).await;
     nothing_comes(&mut subscription).await;

@@ -17,8 +17,9 @@ use crate::terminal::Terminal;
 
 /// List open letters, oldest first, or how many there are of what.
 ///
-/// A letter is dead (given up), parked (behind a dead one of its customer), released (let go by an operator and not
-/// settled yet) or closed (settled or thrown away; only listed with --state closed, the last 5000). AGE is from the last
+/// A letter is dead (given up), parked (behind a dead one of its customer), overflowed (no failure: its customer has more
+/// orders than a lane has room for, and it comes back by itself), released (let go by an operator and not settled yet) or
+/// closed (settled or thrown away; only listed with --state closed, the last 5000). AGE is from the last
 /// death, or from when the letter was parked; TIMES is how often it died, BEHIND what is parked behind it. E-mail
 /// addresses of customers are masked; in a filter the masked form is as good as the address.
 #[derive(Debug, clap::Args)]
@@ -28,12 +29,12 @@ use crate::terminal::Terminal;
     causeway-replayer list --state closed --newer-than 1h\n  \
     causeway-replayer list --customer id-af385c5f --json | jq '.letters[].order_id'\n\n\
     JSON (the summary is of all open letters that match; closed is null for those):\n  \
-    {as_of, summary: {dead, parked, released, customers, without_customer, stranded}, matched,\n   \
-    letters: [{letter, state: dead | parked | released | closed, order_id, order_type, customer,\n   \
+    {as_of, summary: {dead, parked, overflowed, released, customers, without_customer, stranded}, matched,\n   \
+    letters: [{letter, state: dead | parked | overflowed | released | closed, order_id, order_type, customer,\n   \
     reason, salesforce_code, at, age_seconds, first_dead_at, times_dead, behind, waits_for,\n   \
     stranded, after, released_at, closed: {how: written | rejected | already_settled | published |\n   \
     accepted | discarded | settled, by, at, why}}]}\n  \
-    With --by, in place of letters: by, groups: [{value, dead, parked, released, customers,\n   \
+    With --by, in place of letters: by, groups: [{value, dead, parked, overflowed, released, customers,\n   \
     oldest_at, oldest_age_seconds, oldest}]")]
 pub struct List {
     /// Count letters by this instead of listing them.
@@ -215,6 +216,7 @@ fn group_table(groups: &[Group], by: GroupBy, terminal: &Terminal) -> Table {
         Column::new(title).squeezed(Squeeze::Middle, 16),
         Column::new("DEAD").right(),
         Column::new("PARKED").right(),
+        Column::new("OVERFLOWED").right(),
         Column::new("RELEASED").right(),
         Column::new("CUSTOMERS").right(),
         Column::new("OLDEST").right(),
@@ -222,7 +224,9 @@ fn group_table(groups: &[Group], by: GroupBy, terminal: &Terminal) -> Table {
     ];
     // Of one customer each.
     let count_customers = by != GroupBy::Customer;
+    let any_overflowed = groups.iter().any(|group| group.overflowed > 0);
     columns.retain(|column| count_customers || column.title != "CUSTOMERS");
+    columns.retain(|column| any_overflowed || column.title != "OVERFLOWED");
     let mut table = Table::new(columns);
     for group in groups {
         let unknown = match by {
@@ -234,8 +238,9 @@ fn group_table(groups: &[Group], by: GroupBy, terminal: &Terminal) -> Table {
             group.value.clone().unwrap_or_else(|| unknown.to_owned()).into(),
             group.dead.to_string().into(),
             group.parked.to_string().into(),
-            group.released.to_string().into(),
         ];
+        cells.extend(any_overflowed.then(|| group.overflowed.to_string().into()));
+        cells.push(group.released.to_string().into());
         cells.extend(count_customers.then(|| group.customers.to_string().into()));
         cells.push(shown::age(Duration::from_secs(group.oldest_age_seconds)).into());
         cells.push(short(terminal, &group.oldest).into());

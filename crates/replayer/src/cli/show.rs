@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use domain::failure::{Failure, OrgText};
-use queue::journal::entry::{AFTER_LETTER, FIRST_DEAD_AT, TIMES_DEAD};
+use queue::journal::entry::{AFTER_LETTER, FIRST_DEAD_AT, LANE_OVERFLOW, TIMES_DEAD};
 use queue::message::{Message, ORDER_ID, SEQUENCE_KEY, TRACE_PARENT};
 use queue::topology::{Queue, Topology};
 use serde::Serialize;
@@ -378,13 +378,24 @@ fn state(row: &Row, terminal: &Terminal) -> String {
         Some(at) => format!("released {at} and not settled yet; before that "),
         None => String::new(),
     };
-    let dead = row.reason.is_some();
-    let _ = write!(state, "{} since {} ({age})", if dead { "dead" } else { "parked" }, row.at);
+    let for_room = row.reason == Some(LANE_OVERFLOW);
+    let dead = row.reason.is_some() && !for_room;
+    let since = if for_room {
+        "overflowed"
+    } else if dead {
+        "dead"
+    } else {
+        "parked"
+    };
+    let _ = write!(state, "{since} since {} ({age})", row.at);
     if let (true, 2.., Some(first)) = (dead, row.times_dead, &row.first_dead_at) {
         let _ = write!(state, ", first {first}, {} times", row.times_dead);
     }
     if let Some(first) = &row.waits_for {
         let _ = write!(state, ", behind {}", short(terminal, first));
+    }
+    if for_room {
+        state.push_str("; no failure: its customer's lane has no room for it yet, and it comes back by itself");
     }
     if row.stranded {
         state.push_str("; what it waited for is gone, only a replay lets it go");
@@ -414,6 +425,7 @@ fn hints(out: &mut String, facts: &Facts, terminal: &Terminal) {
     let id = short(terminal, &facts.letter.letter);
     let mut next = Vec::new();
     match (&facts.letter.closed, &facts.became) {
+        (None, _) if facts.letter.state == "overflowed" => next.push(format!("causeway-replayer story {id}")),
         (None, _) => next.push(format!("causeway-replayer replay {id} --dry-run")),
         (Some(_), Some(now)) => next.push(format!("causeway-replayer show {}", short(terminal, now))),
         (Some(_), None) => {}

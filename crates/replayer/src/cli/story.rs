@@ -230,9 +230,12 @@ const fn tone(what: &What) -> Tone {
         What::Dead { .. } | What::Refused { .. } | What::Conflicted | What::NotLinked { .. } | What::Gap { .. } => {
             Tone::Bad
         }
-        What::Waits { .. } | What::Paused { .. } | What::PartitionFull | What::Busy { .. } | What::Parked { .. } => {
-            Tone::Waiting
-        }
+        What::Waits { .. }
+        | What::Paused { .. }
+        | What::PartitionFull
+        | What::Busy { .. }
+        | What::Parked { .. }
+        | What::Overflowed { .. } => Tone::Waiting,
         What::Received { .. }
         | What::HandedOn { .. }
         | What::Folded
@@ -243,6 +246,7 @@ const fn tone(what: &What) -> Tone {
         | What::Answered { .. }
         | What::LookedUp { .. }
         | What::Duplicate { .. }
+        | What::LetIn { .. }
         | What::Released { .. }
         | What::Closed { .. }
         | What::Announced { .. }

@@ -11,8 +11,9 @@ use domain::story::{Answer, Ending, Found, Step, What};
 use insta::assert_snapshot;
 use jiff::tz::TimeZone;
 use ledger::stories::{KnownEffect, LostSteps, Recorded};
+use queue::journal::entry::{Entry, EntryKind, letter_of};
 
-use crate::letters::{NOW, some_open};
+use crate::letters::{NOW, dead, entry, message, order, refused, seen, some_open};
 
 fn at(ms: u64, by: &str, what: What) -> Step {
     Step { at: NOW - 600_000 + ms, by: by.to_owned(), what }
@@ -143,4 +144,40 @@ fn a_redis_that_is_away_is_said_and_an_order_that_nobody_heard_of_is_empty() {
 fn the_json_of_a_story_has_the_documented_shape() {
     let story = story("order-9", recorded(steps()[..7].to_vec()), &OpenLetters::new(Vec::new(), NOW - 599_000));
     assert_snapshot!(serde_json::to_string_pretty(&story.document(NOW - 599_000)).expect("JSON"));
+}
+
+#[test]
+fn an_order_that_found_no_room_in_its_lane_says_so_and_that_it_comes_back_by_itself() {
+    let body = message("h-1", Some("id-hot"), b"{}");
+    let letter = letter_of(&body);
+    let kind = EntryKind::Held { behind: letter.clone() };
+    let room = Entry { ahead: Some(Vec::new()), ..entry(kind, body, Some("id-hot"), Some(&order(21)), 9) };
+    let open = seen(std::slice::from_ref(&room));
+    // Nothing recorded is left: the journal tells.
+    let told = story(&order(21), Recorded::default(), &open);
+    assert_eq!((told.standing.state, told.standing.letter.as_deref()), ("overflowed", Some(letter.as_str())));
+    let text = shown(&told, Some(100));
+    assert!(text.contains("waits in the journal for room") && text.contains("by itself"), "{text}");
+    assert!(!text.contains("causeway-replayer replay"), "{text}");
+    // What was recorded tells of both ways, without a gap.
+    let letter = || letter.as_str().to_owned();
+    let steps = vec![
+        at(0, "ingest/1", What::Received { trace: None }),
+        at(1, "ingest/1", What::HandedOn { partition: 16 }),
+        at(2, "writer/1", What::TakenUp { partition: 16 }),
+        at(3, "writer/1", What::Overflowed { letter: letter() }),
+        at(900, "writer/2", What::LetIn { letter: letter() }),
+        at(901, "writer/2", What::Claimed { attempt: 1, unknown: false }),
+    ];
+    let told = story(&order(21), recorded(steps.clone()), &OpenLetters::new(Vec::new(), NOW));
+    let titles: Vec<&str> = told.told.iter().map(|told| told.step.what.title()).collect();
+    assert_eq!(titles, ["received", "handed on", "taken up", "overflowed", "let in", "claimed"]);
+    let back = story(&order(21), recorded(steps[..5].to_vec()), &OpenLetters::new(Vec::new(), NOW));
+    assert_eq!(back.standing.state, "lane");
+    // Behind one that was given up it waits for that, and for a person.
+    let first = entry(dead(refused()), message("h-0", Some("id-hot"), b"{}"), Some("id-hot"), Some(&order(20)), 5);
+    let cause = first.letter.clone().expect("about a letter");
+    let waits = Entry { ahead: Some(vec![cause.clone()]), ..room };
+    let told = story(&order(21), Recorded::default(), &seen(&[waits, first]));
+    assert_eq!((told.standing.state, told.standing.letter.as_deref()), ("parked", Some(cause.as_str())));
 }

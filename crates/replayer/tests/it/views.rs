@@ -259,3 +259,42 @@ fn a_misspelt_code_is_answered_with_the_nearest() {
     let unknown = causeway_replayer::explain::explain("salesforce_refsed").expect_err("misspelt");
     assert_eq!(unknown.near.first().map(String::as_str), Some("salesforce_refused"));
 }
+
+/// A customer with three orders in the journal for want of room, and one behind a dead letter that had found none, too.
+fn overflowed() -> Vec<Entry> {
+    let room = |name: &str, key: &'static str, number: u32, minutes: u64| {
+        let message = message(name, Some(key), b"{}");
+        let kind = EntryKind::Held { behind: queue::journal::entry::letter_of(&message) };
+        Entry { ahead: Some(Vec::new()), ..entry(kind, message, Some(key), Some(&order(number)), minutes) }
+    };
+    let (hot, blocked) = ("id-hot00000000000000000000000000001", "id-af385c5fd5a03350308ea28d073e9e26");
+    vec![room("h-1", hot, 21, 9), room("h-2", hot, 22, 8), room("h-3", hot, 23, 7), room("b-1", blocked, 24, 6)]
+}
+
+#[test]
+fn an_order_that_waits_for_room_is_told_from_a_dead_and_from_a_parked_one() {
+    let open = seen(&[some_entries(), overflowed()].concat());
+    let list = list::render(&open, &Filter::default(), None, false, &Terminal::PIPE);
+    let line =
+        |text: &str, name: u32| text.lines().find(|line| line.contains(&order(name))).expect("a line").to_owned();
+    for number in 21..=23 {
+        let line = line(&list, number);
+        assert!(line.contains("overflowed") && line.contains("lane_overflow"), "{line}");
+    }
+    assert!(line(&list, 24).contains("parked"), "what is behind a dead letter waits for that: {list}");
+    assert!(list.contains(", 3 that wait for room and come back by themselves"), "{list}");
+    let none = seen(&some_entries());
+    let blocked = |open| {
+        serde_json::to_value(list::document(open, &Filter::default(), None, false)).expect("json")["summary"]["customers"].clone()
+    };
+    assert_eq!(blocked(&open), blocked(&none), "it blocks nobody");
+    let filter = Filter { state: Some(State::Overflowed), ..Filter::default() };
+    assert_eq!(filter.matching(&open).len(), 3);
+    let parked = Filter { state: Some(State::Parked), ..Filter::default() };
+    assert_eq!(parked.matching(&open).len(), parked.matching(&none).len() + 1);
+    let by_reason = list::render(&open, &Filter::default(), Some(GroupBy::Reason), false, &Terminal::PIPE);
+    assert!(by_reason.contains("lane_overflow") && by_reason.contains("OVERFLOWED"), "{by_reason}");
+    let shown = shown_after(&overflowed(), &order(21), false, 100);
+    assert!(shown.contains("overflowed since") && shown.contains("comes back by itself"), "{shown}");
+    assert!(shown.contains("causeway-replayer story") && !shown.contains("causeway-replayer replay"), "{shown}");
+}

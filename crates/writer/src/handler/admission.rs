@@ -20,7 +20,7 @@ use crate::outcome::of_error;
 impl OrderWriter {
     /// Works on what of a batch may go, and lets the rest wait without an attempt.
     pub(super) async fn admit(&self, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
-        let is_replay = |job: &Arc<Job<OrderEvent>>| job.letter.is_some();
+        let is_replay = |job: &Arc<Job<OrderEvent>>| job.is_replay();
         let replays = jobs.iter().filter(|job| is_replay(job)).count();
         let pass = match self.gate.enter(replays < jobs.len(), replays > 0).await {
             Ok(pass) => pass,

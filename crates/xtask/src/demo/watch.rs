@@ -75,11 +75,12 @@ impl Desk {
     /// Letters that no outcome tells of: those that only wait, and those of nobody.
     async fn quiet_letters(&self) -> Result<usize> {
         self.letters.refresh().await?;
-        let letters = self.letters.letters();
-        let quiet = letters.iter().filter(|letter| match letter.state {
-            LetterState::Held(_) => true,
-            LetterState::Dead(_) => letter.key.is_none() || letter.order_id.is_none(),
-        });
+        let (letters, on_its_way) = (self.letters.letters(), self.letters.overflowed());
+        let quiet =
+            letters.iter().filter(|letter| !on_its_way.contains(&letter.id)).filter(|letter| match letter.state {
+                LetterState::Held(_) => true,
+                LetterState::Dead(_) => letter.key.is_none() || letter.order_id.is_none(),
+            });
         Ok(quiet.count())
     }
 
@@ -99,7 +100,7 @@ impl Desk {
     }
 }
 
-/// The open letters, as a run is judged by them.
+/// The open letters, as a run is judged by them. What waits for room alone is an order on its way, and no letter.
 pub(crate) fn open_letters(letters: &DeadLetters) -> Vec<Letter> {
     let of = |letter: queue::journal::fold::Letter| {
         let (held, reason) = match letter.state {
@@ -109,7 +110,8 @@ pub(crate) fn open_letters(letters: &DeadLetters) -> Vec<Letter> {
         let (blocks, at) = (letter.key.is_some(), i64::try_from(letter.at).unwrap_or(i64::MAX));
         Letter { id: letter.id.as_str().to_owned(), order_id: letter.order_id, blocks, held, reason, at }
     };
-    letters.letters().into_iter().map(of).collect()
+    let on_its_way = letters.overflowed();
+    letters.letters().into_iter().filter(|letter| !on_its_way.contains(&letter.id)).map(of).collect()
 }
 
 /// The publisher's own list.

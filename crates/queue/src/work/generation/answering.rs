@@ -33,10 +33,12 @@ impl<H: Handler> Generation<H> {
         let now = self.now();
         match answer {
             Answer::Settled => {
-                if let Some(job) = self.jobs.remove(&id) {
-                    self.company.moved(job.queue);
-                }
+                let job = self.jobs.remove(&id);
                 self.lanes.answered(now, id, Next::Done);
+                if let Some(job) = job {
+                    self.company.moved(job.queue);
+                    self.was_settled(&job);
+                }
             }
             Answer::Again(after) => self.lanes.answered(now, id, Next::At(now + after)),
             Answer::Pause(after, failure) => {

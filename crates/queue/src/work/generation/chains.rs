@@ -9,7 +9,6 @@ use domain::dead_letter::LetterId;
 use super::{Done, Generation};
 use crate::error::Error;
 use crate::handler::{Handler, note};
-use crate::journal::entry::for_replay;
 use crate::lanes::{ItemId, Next, Time};
 use crate::message::Message;
 use crate::settle::jittered;
@@ -45,7 +44,7 @@ impl<H: Handler> Generation<H> {
         }
         let mut chain = Vec::with_capacity(letters.len());
         for (letter, message) in letters {
-            let mut job_of_letter = self.job(for_replay(message), job.queue, Some(letter), None);
+            let mut job_of_letter = self.job(message, job.queue, Some(letter), None);
             // Whatever its body says now, the letter drains in the lane that it blocks.
             job_of_letter.key.clone_from(&job.key);
             note(self.handler.as_ref(), &job_of_letter, || self.settler.released(&job_of_letter));

@@ -166,7 +166,8 @@ impl<H: Handler> Generation<H> {
                     if self.releases_one_in_flight(id) {
                         continue;
                     }
-                    if self.lanes.forget(time, id) {
+                    let key = self.jobs.get(&id).and_then(|job| job.key.clone()).unwrap_or_default();
+                    if self.lanes.forget(time, id) || self.overflow.forget(&key, id) {
                         self.jobs.remove(&id);
                         left -= 1;
                     }
@@ -211,6 +212,7 @@ impl<H: Handler> Generation<H> {
         self.not_taken.remove(&queue);
         self.precautions.remove(&queue);
         self.retake.retain(|(_, other)| *other != queue);
+        self.overflow.lets_go(|key| self.settler.queue_of(key) == queue);
         self.resume(intake);
         self.tell_owned();
         let lets_go = how.map(|how| self.company.lets_go(vec![queue], how));

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Generation;
 use super::taking_over::Ownership;
 use crate::handler::Handler;
+use crate::message::{Message, RELEASE, SEQUENCE_KEY};
 use crate::session::Delivery;
 use crate::settle::milliseconds;
 use crate::topology::Queue;
@@ -50,7 +51,7 @@ impl<H: Handler> Generation<H> {
     /// Sorts a delivery of a queue that is owned into its lane, or lets it wait with its customer.
     pub(super) fn sort_in(&mut self, delivery: Delivery) {
         if let Some(precaution) = self.precautions.get_mut(&delivery.queue)
-            && let Some(key) = self.handler.sort(&delivery.message).key
+            && let Some(key) = customer(self.handler.as_ref(), &delivery.message)
         {
             if let Some(waiting) = precaution.customers.get_mut(&key) {
                 waiting.push(delivery);
@@ -88,4 +89,10 @@ impl<H: Handler> Generation<H> {
         }
         self.precautions.values().map(|precaution| precaution.until).min()
     }
+}
+
+/// Whose a message is. A control message says it in its header alone.
+fn customer<H: Handler>(handler: &H, message: &Message) -> Option<String> {
+    let of_control = message.header(SEQUENCE_KEY).filter(|_| message.kind.as_deref() == Some(RELEASE));
+    of_control.map(str::to_owned).or_else(|| handler.sort(message).key)
 }

@@ -73,6 +73,8 @@ impl<H: Handler> Generation<H> {
         self.observer.took_over(queue, cause);
         let waited = self.owned.insert(queue, Ownership::Owned);
         self.tell_owned();
+        // Those whom the one before left. Whoever finds no room from here on is let in when it is time.
+        self.let_in_all_of(queue);
         if let Some(Ownership::Taking(waiting)) = waited {
             self.begin(queue, taken, waiting);
         }

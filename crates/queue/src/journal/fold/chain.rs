@@ -1,0 +1,87 @@
+//! A customer's letters in the order in which its orders came, whenever each was written, and whoever reads what of them.
+
+use std::collections::HashMap;
+
+use domain::dead_letter::LetterId;
+
+use super::Letter;
+
+/// The open letters of a customer, in the order in which they go.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chain {
+    pub(super) letters: Vec<LetterId>,
+    /// Those of them that name orders which go before them.
+    pub(super) naming: Vec<LetterId>,
+}
+
+impl Chain {
+    /// The last one was just added. Most belong there; but one that was in the lane when others found no room goes before
+    /// those, whenever its letter is written, and one that was carried on has its first place.
+    pub(super) fn put_last_in_place(&mut self, letters: &HashMap<LetterId, Letter>) {
+        let Self { letters: ids, naming } = self;
+        let naming: Vec<&Letter> = naming.iter().filter_map(|id| letters.get(id)).collect();
+        let place = |id: &LetterId| letters.get(id).map(|letter| place(letter, &naming));
+        let in_place = match ids.as_slice() {
+            [.., before, last] => place(before) <= place(last) && !naming.iter().any(|letter| letter.id == *last),
+            [_] | [] => true,
+        };
+        if !in_place {
+            ids.sort_by_cached_key(place);
+        }
+    }
+
+    pub(super) fn remove(&mut self, letter: &LetterId) {
+        self.letters.retain(|id| id != letter);
+        self.naming.retain(|id| id != letter);
+    }
+
+    /// One will be closed. What it says of orders that go before it holds for the next one that waits for room.
+    /// Returns it where there is none.
+    pub(super) fn hand_on(
+        &mut self,
+        closed: &LetterId,
+        letters: &mut HashMap<LetterId, Letter>,
+    ) -> Option<Vec<LetterId>> {
+        if !self.naming.contains(closed) {
+            return None;
+        }
+        let waits = |id: &&LetterId| letters.get(*id).is_some_and(|next| next.ahead.is_some());
+        let next = self.letters.iter().skip_while(|id| *id != closed).skip(1).find(waits).cloned();
+        let ahead = letters.get_mut(closed)?.ahead.as_mut().map(std::mem::take)?;
+        let Some(next) = next else { return Some(ahead) };
+        let heir = letters.get_mut(&next)?;
+        heir.ahead = heir.ahead.take().map(|own| together(ahead, own));
+        if !self.naming.contains(&next) {
+            self.naming.push(next);
+        }
+        None
+    }
+}
+
+/// Both, each once.
+pub(super) fn together(mut ahead: Vec<LetterId>, more: Vec<LetterId>) -> Vec<LetterId> {
+    let more: Vec<LetterId> = more.into_iter().filter(|id| !ahead.contains(id)).collect();
+    ahead.extend(more);
+    ahead
+}
+
+/// What a customer's letters are in order of: where the first entry of a letter lies; of one that goes before another which
+/// found no room, where that one's lies.
+type Place = (u64, bool, usize);
+
+/// A letter's place, beside those letters of its customer that name others.
+fn place(letter: &Letter, naming: &[&Letter]) -> Place {
+    let entry = |letter: &Letter| letter.place.unwrap_or(u64::MAX);
+    let named = naming.iter().filter_map(|other| {
+        let index = other.ahead.as_ref()?.iter().position(|id| *id == letter.id)?;
+        Some((entry(other), false, index))
+    });
+    named.chain([(entry(letter), true, 0)]).min().unwrap_or((u64::MAX, true, 0))
+}
+
+/// Sorts letters of one customer in the order in which they go.
+pub fn in_order(letters: &mut [&Letter]) {
+    let naming: Vec<&Letter> =
+        letters.iter().copied().filter(|letter| letter.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty())).collect();
+    letters.sort_by_cached_key(|letter| (place(letter, &naming), letter.at));
+}
