@@ -18,8 +18,8 @@
 //! * *In order per key.* One item of a key is in flight; the head of a lane waits for its retry while other lanes go on;
 //!   what outlasts that blocks the key in the journal, and later orders are held behind it.
 //! * *Room for all.* One key's lane takes at most half of a queue's window, several at most what others leave free, and lanes
-//!   that wait together three quarters ([`lanes::room`]); what finds no room waits in the journal, in order, and comes back by
-//!   itself.
+//!   that wait together three quarters ([`lanes::room`]), besides what has no key and what an operator just released. What
+//!   finds no room waits in the journal, in order, and comes back by itself; where very much waits there, in the queue.
 //! * *A session ends as a whole.* At its first error everything unsettled comes again, in order, to whoever is active next.
 //! * *Bounded.* Deliveries by prefetch, batches by number and size, every wait by a deadline.
 //!

@@ -118,7 +118,7 @@ impl Settler {
     }
 
     /// The next messages of a released customer. Few customers at a time: each reading goes over the journal.
-    /// Where no operator released them, only those that wait for room.
+    /// Where no operator released them now, only those that wait for room, and what was released behind them.
     pub(crate) async fn chain(
         &self,
         key: &str,
@@ -126,7 +126,7 @@ impl Settler {
         by_operator: bool,
     ) -> Result<Vec<(LetterId, Message)>, Error> {
         // Nothing is read where nothing would be found.
-        if !by_operator && !self.waits_for_room(key) {
+        if !by_operator && !self.may_be_let_in(key) {
             return Ok(Vec::new());
         }
         let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(Vec::new()) };

@@ -17,8 +17,11 @@ use crate::journal::tail::{JournalTail, entries_at};
 use crate::session::Session;
 use crate::topology::{Target, Topology};
 
-/// The most letters that are carried in one go.
+/// The most letters that are carried in one step.
 pub const CARRIED_AT_ONCE: usize = 100;
+
+/// The most steps at a time: half a retention is left for far more than the fleet lets wait.
+const STEPS: usize = 100;
 
 /// What is known of a letter that is carried on, beside its message.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,22 +107,34 @@ impl Retention {
 /// The letters to carry on now, those that were written first at first.
 pub fn due(fold: &Fold, now: u64, retention: Retention) -> Vec<Letter> {
     let read = fold.read_bytes();
-    let mut due: Vec<Letter> = fold
-        .open_letters()
-        .into_iter()
-        .filter(|letter| letter.offset.is_some() && retention.is_half_used(letter, read, now))
-        .cloned()
-        .collect();
+    let is_due = |letter: &&Letter| letter.offset.is_some() && retention.is_half_used(letter, read, now);
+    let mut due: Vec<&Letter> = fold.letters().filter(is_due).collect();
     due.sort_by_key(|letter| letter.offset);
-    due.truncate(CARRIED_AT_ONCE);
-    due
+    due.into_iter().take(CARRIED_AT_ONCE).cloned().collect()
 }
 
-/// Carries on what is due at `now`, in milliseconds since 1970; returns how many letters.
+/// Carries on what is due at `now`, in milliseconds since 1970, step by step; returns how many letters.
 ///
 /// # Errors
 /// The journal could not be read or written; what was carried by then is carried.
 pub async fn carry(
+    session: &Arc<dyn Session>,
+    tail: &JournalTail,
+    now: u64,
+    retention: Retention,
+) -> Result<usize, Error> {
+    let mut carried = 0;
+    for _ in 0..STEPS {
+        let letters = carry_some(session, tail, now, retention).await?;
+        carried += letters;
+        if letters < CARRIED_AT_ONCE {
+            break;
+        }
+    }
+    Ok(carried)
+}
+
+async fn carry_some(
     session: &Arc<dyn Session>,
     tail: &JournalTail,
     now: u64,
@@ -171,7 +186,7 @@ pub async fn carry(
 }
 
 /// An order is lost: nobody carried its letter on in time.
-fn tell_lost(letters: &[Letter], id: &LetterId) {
+pub(super) fn tell_lost(letters: &[Letter], id: &LetterId) {
     let order = letters.iter().find(|letter| letter.id == *id).and_then(|letter| letter.order_id.as_deref());
     tracing::error!(
         order.id = order.unwrap_or("unknown"),

@@ -7,6 +7,7 @@ use domain::dead_letter::LetterId;
 use domain::failure::{Failure, Reason};
 
 use crate::journal::carrying::Carried;
+use crate::journal::fold::chain::MOST_AHEAD;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 
 /// What an entry says.
@@ -166,7 +167,7 @@ impl Entry {
             (ORDER_TYPE, self.order_type.clone()),
         ];
         if let Some(ahead) = &self.ahead {
-            let ahead: Vec<&str> = ahead.iter().map(LetterId::as_str).collect();
+            let ahead: Vec<&str> = ahead.iter().rev().take(MOST_AHEAD).rev().map(LetterId::as_str).collect();
             headers.insert(AHEAD.to_owned(), ahead.join(","));
         }
         headers

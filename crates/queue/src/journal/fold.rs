@@ -1,16 +1,17 @@
 //! What is open, and what was closed last, computed from the journal's entries: pure.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use domain::dead_letter::LetterId;
-use domain::failure::Failure;
 
 pub use self::chain::in_order;
 use self::chain::{Chain, together};
+pub use self::letter::{ClosedLetter, Ending, Letter, LetterState};
 use crate::journal::carrying::Carried;
 use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, MOST_TIMES_DEAD, PUBLISHED};
 
-mod chain;
+pub(super) mod chain;
+mod letter;
 #[cfg(test)]
 mod room;
 #[cfg(test)]
@@ -20,103 +21,6 @@ mod tests;
 /// that follows the journal keeps them: a few megabytes.
 pub const CLOSED_KEPT: usize = 5_000;
 
-/// Of how many customers it is remembered which orders went before letters that are closed by now. What is written within
-/// moments of a closing needs it, and nothing else.
-const LEFT_OVER: usize = 64;
-
-/// A letter that nobody has settled yet.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Letter {
-    /// Its id.
-    pub id: LetterId,
-    /// The customer, where known.
-    pub key: Option<String>,
-    /// The order's identity, where known.
-    pub order_id: Option<String>,
-    /// The order's type, where known.
-    pub order_type: Option<String>,
-    /// Given up, or held behind another.
-    pub state: LetterState,
-    /// When it was written first, in milliseconds since 1970.
-    pub at: u64,
-    /// Who wrote it.
-    pub by: String,
-    /// Where its message lies in the journal; unknown for the moment between the append and the reading of it, and when
-    /// retention has dropped it.
-    pub offset: Option<u64>,
-    /// Where its first entry lay, which retention may have dropped since: its place among its customer's letters.
-    pub place: Option<u64>,
-    /// When the entry with its message was written, in milliseconds since 1970.
-    pub kept_at: u64,
-    /// How much of the journal had been read before that entry, in bytes.
-    pub kept_from: u64,
-    /// How often it was given up, as letters before it included ([`Letter::after`]).
-    pub times_dead: u32,
-    /// When it was given up first, in milliseconds since 1970; `None` for one that was only held.
-    pub first_dead_at: Option<u64>,
-    /// When it was given up last.
-    pub last_dead_at: Option<u64>,
-    /// The letter that it was before it was published again.
-    pub after: Option<LetterId>,
-    /// When an operator last released its customer, in milliseconds since 1970.
-    pub released_at: Option<u64>,
-    /// Who did, where the release itself is still in the journal.
-    pub released_by: Option<String>,
-    /// It waits for room, and for no letter: the orders of its customer that go before it, by the letters that they would
-    /// become ([`crate::journal::entry::LANE_OVERFLOW`]).
-    pub ahead: Option<Vec<LetterId>>,
-    /// Entries about it that we appended and have not read back.
-    unread: u32,
-}
-
-impl Letter {
-    /// Whether it waits for room alone, and goes by itself unless something before it was given up. It is no failure.
-    pub const fn waits_for_room(&self) -> bool {
-        self.ahead.is_some() && matches!(self.state, LetterState::Held(_))
-    }
-
-    /// Whether it names an order as one that goes before it.
-    fn names(&self, order: &LetterId) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| ahead.contains(order))
-    }
-
-    /// Since when it is as it is, in milliseconds since 1970: given up for the last time, or held.
-    pub fn since(&self) -> u64 {
-        self.last_dead_at.unwrap_or(self.at)
-    }
-}
-
-/// A letter that was settled, published again or discarded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClosedLetter {
-    /// The letter as it was.
-    pub letter: Letter,
-    /// How it ended.
-    pub ending: Ending,
-    /// Who closed it: program and instance, or the operator.
-    pub by: String,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
-}
-
-/// How a letter ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// It was resolved; how is said in a word of [`crate::journal::entry`].
-    Resolved(String),
-    /// An operator threw it away, and said why.
-    Discarded(String),
-}
-
-/// Why a letter is open.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LetterState {
-    /// It was given up.
-    Dead(Failure),
-    /// It waits behind this letter of its customer.
-    Held(LetterId),
-}
-
 /// The open letters, by customer and in the order in which they were written, and the last closed ones.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
@@ -124,8 +28,6 @@ pub struct Fold {
     chains: HashMap<String, Chain>,
     /// The customers whose first letter waits for room.
     for_room: BTreeSet<String>,
-    /// Orders that went before letters of a customer of which none is left, for the next that finds no room: the last ones.
-    left_over: VecDeque<(String, Vec<LetterId>)>,
     closed: HashMap<LetterId, (u64, ClosedLetter)>,
     /// In the order in which they were closed, numbered. One that was opened and closed once more is in here twice.
     closings: VecDeque<(u64, LetterId)>,
@@ -183,14 +85,14 @@ impl Fold {
 
     /// The oldest open letter of a customer.
     pub fn first(&self, key: &str) -> Option<&LetterId> {
-        self.chains.get(key)?.letters.first()
+        self.chains.get(key)?.letters.front()
     }
 
     /// The letter that an order has to wait behind: its customer's first, unless that waits for room and names the order as
     /// one that goes before it.
     pub fn before(&self, key: &str, order: &LetterId) -> Option<&LetterId> {
         let first = self.first(key)?;
-        let lets_it_pass = |letter: &Letter| letter.waits_for_room() && letter.names(order);
+        let lets_it_pass = |letter: &Letter| letter.found_no_room() && letter.names(order);
         Some(first).filter(|first| !self.letters.get(*first).is_some_and(lets_it_pass))
     }
 
@@ -206,18 +108,50 @@ impl Fold {
 
     /// Letters that wait for nothing but room: no failures.
     pub fn overflowed(&self) -> impl Iterator<Item = &Letter> {
-        self.for_room.iter().flat_map(|key| self.chain(key).into_iter().take_while(|letter| letter.waits_for_room()))
+        self.for_room.iter().flat_map(|key| self.line(key).take_while(|letter| letter.waits_for_room()))
+    }
+
+    /// How many letters the customers have whose orders wait for nothing but room.
+    pub fn waiting_behind_room(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.for_room.iter().map(|key| (key.as_str(), self.chains.get(key).map_or(0, |chain| chain.letters.len())))
     }
 
     /// The open letters of a customer, oldest first.
     pub fn chain(&self, key: &str) -> Vec<&Letter> {
+        self.line(key).collect()
+    }
+
+    /// The same, as many as are asked for.
+    pub fn line(&self, key: &str) -> impl Iterator<Item = &Letter> {
         let ids = self.chains.get(key).into_iter().flat_map(|chain| &chain.letters);
-        ids.filter_map(|id| self.letters.get(id)).collect()
+        ids.filter_map(|id| self.letters.get(id))
+    }
+
+    /// Which of these letters of a customer may go now: those that are open and its first still, without those that are lost,
+    /// because others may have come between them since they were read. One that waits for room goes only while neither its order nor one that it names is
+    /// in hand; none does where what is in hand is not all that may be (`None`).
+    pub fn may_go<'a>(
+        &self,
+        key: &str,
+        letters: impl IntoIterator<Item = &'a LetterId>,
+        in_hand: Option<&HashSet<LetterId>>,
+    ) -> Vec<LetterId> {
+        let open = letters.into_iter().filter_map(|id| self.letters.get(id));
+        let waits =
+            |letter: &Letter| letter.waits_for_room() && in_hand.is_none_or(|in_hand| letter.comes_after(in_hand));
+        let line = self.line(key).filter(|letter| !letter.is_lost());
+        let first = open.zip(line).take_while(|(letter, first)| letter.id == first.id && !waits(letter));
+        first.map(|(letter, _)| letter.id.clone()).collect()
     }
 
     /// An open letter.
     pub fn letter(&self, id: &LetterId) -> Option<&Letter> {
         self.letters.get(id)
+    }
+
+    /// Every open letter, in no order.
+    pub fn letters(&self) -> impl Iterator<Item = &Letter> {
+        self.letters.values()
     }
 
     /// Every open letter, oldest first.
@@ -259,8 +193,14 @@ impl Fold {
     /// Retention has dropped the entry with a letter's message, which lay there: nothing of it can be read any more. Returns
     /// whether it is open all the same.
     pub fn dropped(&mut self, id: &LetterId, offset: u64) -> bool {
-        let letter = self.letters.get_mut(id).filter(|letter| letter.offset == Some(offset));
-        letter.map(|letter| letter.offset = None).is_some()
+        let Some(letter) = self.letters.get_mut(id).filter(|letter| letter.offset == Some(offset)) else {
+            return false;
+        };
+        letter.offset = None;
+        if let Some(key) = letter.key.clone() {
+            self.look_for_room(&key);
+        }
+        true
     }
 
     fn open(&mut self, offset: Option<u64>, id: &LetterId, entry: &Entry, state: LetterState) {
@@ -289,7 +229,7 @@ impl Fold {
             return;
         }
         self.closed.remove(id);
-        let ahead = entry.ahead.clone().map(|own| together(self.take_left_over(entry.key.as_deref()), own));
+        let ahead = entry.ahead.clone().map(|own| together(self.said_by(&state, id, entry), own));
         let died = matches!(state, LetterState::Dead(_));
         let before = Before::of(&entry.message);
         let times_before = before.as_ref().map_or(0, |before| before.times_dead);
@@ -325,7 +265,7 @@ impl Fold {
         self.letters.insert(id.clone(), letter);
         let Some(key) = key else { return };
         let chain = self.chains.entry(key.clone()).or_default();
-        chain.letters.push(id.clone());
+        chain.letters.push_back(id.clone());
         if names_others {
             chain.naming.push(id);
         }
@@ -333,10 +273,15 @@ impl Fold {
         self.look_for_room(&key);
     }
 
-    /// An operator may throw away what said which orders go first, while one that comes behind them is being written.
-    fn take_left_over(&mut self, key: Option<&str>) -> Vec<LetterId> {
-        let index = self.left_over.iter().position(|(other, _)| Some(other.as_str()) == key);
-        index.and_then(|index| self.left_over.remove(index)).map(|(_, ahead)| ahead).unwrap_or_default()
+    /// An operator may throw away what said which orders go first, while one that comes behind it and relies on that is being
+    /// written: the orders that the discarded one named.
+    fn said_by(&self, state: &LetterState, id: &LetterId, entry: &Entry) -> Vec<LetterId> {
+        let LetterState::Held(behind) = state else { return Vec::new() };
+        let discarded = self.closed.get(behind).map(|(_, closed)| closed).filter(|_| behind != id);
+        let discarded = discarded.filter(|closed| matches!(closed.ending, Ending::Discarded(_)));
+        let of_it =
+            discarded.filter(|closed| closed.letter.key == entry.key).and_then(|closed| closed.letter.ahead.clone());
+        of_it.unwrap_or_default()
     }
 
     /// A customer's first letter may have changed.
@@ -419,16 +364,12 @@ impl Fold {
         if accepted && self.letters.get(id).is_some_and(|letter| letter.key.is_some()) {
             return;
         }
-        let key = self.letters.get(id).and_then(|letter| letter.key.clone());
-        if let Some(key) = key
+        // One that was settled went when all that it names was gone.
+        if matches!(ending, Ending::Discarded(_))
+            && let Some(key) = self.letters.get(id).and_then(|letter| letter.key.clone())
             && let Some(chain) = self.chains.get_mut(&key)
-            && let Some(left) = chain.hand_on(id, &mut self.letters)
         {
-            self.left_over.retain(|(other, _)| *other != key);
-            self.left_over.push_back((key, left));
-            if self.left_over.len() > LEFT_OVER {
-                self.left_over.pop_front();
-            }
+            chain.hand_on(id, &mut self.letters);
         }
         let Some(letter) = self.take_out(id) else {
             // "Published" was not the last word.
@@ -440,7 +381,7 @@ impl Fold {
             return;
         };
         self.closing += 1;
-        let no_failure = letter.waits_for_room() && matches!(ending, Ending::Resolved(_));
+        let no_failure = letter.found_no_room() && matches!(ending, Ending::Resolved(_));
         let closings = if no_failure { &mut self.closings_for_room } else { &mut self.closings };
         closings.push_back((self.closing, id.clone()));
         let closed = ClosedLetter { letter, ending, by: entry.by.clone(), at: entry.at };

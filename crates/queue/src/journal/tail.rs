@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, PublishError};
 use crate::handler::OpenLetters;
+use crate::journal::carrying::tell_lost;
 use crate::journal::entry::{Entry, EntryKind, for_replay};
 use crate::journal::fold::{Fold, Letter};
 use crate::message::Message;
@@ -139,7 +140,8 @@ impl JournalTail {
     }
 
     /// The messages of a customer's open letters, oldest first, at most `limit`, as they go through the normal path again.
-    /// Where no operator released them only those that wait for room, up to the first that does not.
+    /// Where no operator released them now only those that wait for room or were released before, up to the first that does
+    /// not. One whose message retention has dropped is told; what is behind it waits for an operator, who passes it over.
     pub async fn chain_messages(
         &self,
         key: &str,
@@ -147,15 +149,29 @@ impl JournalTail {
         by_operator: bool,
     ) -> Result<Vec<(LetterId, Message)>, Error> {
         self.barrier().await?;
-        let wanted: Vec<(LetterId, u64)> = self
+        let wanted: Vec<Letter> = self
             .fold()
-            .chain(key)
-            .into_iter()
+            .line(key)
+            .take_while(|letter| by_operator || letter.waits_for_room() || letter.released_at.is_some())
+            .filter(|letter| !letter.is_lost())
+            .take_while(|letter| letter.offset.is_some())
             .take(limit)
-            .take_while(|letter| by_operator || letter.waits_for_room())
-            .map_while(|letter| letter.offset.map(|offset| (letter.id.clone(), offset)))
+            .cloned()
             .collect();
-        let found = entries_at(&self.session, wanted).await?;
+        let places: Vec<(LetterId, u64)> =
+            wanted.iter().filter_map(|letter| Some((letter.id.clone(), letter.offset?))).collect();
+        let mut found = entries_at(&self.session, places.clone()).await?;
+        for (id, offset) in places {
+            let is_there = found.iter().any(|(other, _)| *other == id);
+            if !is_there && self.fold().dropped(&id, offset) {
+                tell_lost(&wanted, &id);
+                self.shared.changed.send_modify(|changed| *changed += 1);
+            }
+        }
+        if !by_operator {
+            let without_gap = found.iter().zip(&wanted).take_while(|((id, _), letter)| *id == letter.id).count();
+            found.truncate(without_gap);
+        }
         // What only waited for room was never given up: it is still refused, where it was.
         let again = |id: &LetterId, message: Message| {
             let for_room = self.fold().letter(id).is_some_and(Letter::waits_for_room);

@@ -36,6 +36,12 @@ impl Room {
         self.window / 4 * 3 + self.window % 4 * 3 / 4
     }
 
+    /// How many orders of one queue may wait elsewhere. What comes beyond them takes up the window, and then waits in the
+    /// queue.
+    pub const fn most_elsewhere(self) -> usize {
+        self.window * 20
+    }
+
     /// Which lanes have to make room, the longest first, where lanes that wait hold so many in all.
     pub fn to_be_moved<T: Ord>(self, held: usize, mut lanes: Vec<(usize, T)>) -> Vec<T> {
         lanes.sort_unstable();

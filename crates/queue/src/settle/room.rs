@@ -1,5 +1,6 @@
 //! What waits in the journal for room: who does, and how it comes back.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, PublishError};
 use crate::handler::{Handler, Job};
 use crate::journal::entry::LANE_OVERFLOW;
 use crate::journal::fold::{Letter, LetterState};
+use crate::journal::tail::JournalTail;
 use crate::message::{Message, RELEASE, SEQUENCE_KEY};
 use crate::topology::{Queue, Target};
 
@@ -25,9 +27,33 @@ impl Settler {
         self.tail.as_ref().is_some_and(|tail| tail.fold().waits_for_room(key))
     }
 
+    /// Whether a customer's first letter waits for room alone, or for what was let in before it.
+    pub(crate) fn may_be_let_in(&self, key: &str) -> bool {
+        let fold = self.tail.as_ref().map(JournalTail::fold);
+        let first = fold.as_ref().and_then(|fold| fold.line(key).next());
+        first.is_some_and(|first| first.waits_for_room() || first.released_at.is_some())
+    }
+
     /// Whether an order belongs behind others of its customer that wait in the journal for room.
     pub(crate) fn follows_overflow<I>(&self, job: &Job<I>) -> bool {
         job.key.as_deref().is_some_and(|key| self.waits_for_room(key)) && self.blocked_by(job).is_some()
+    }
+
+    /// How many orders of a queue's customers wait in the journal for room, or behind those that do.
+    pub(crate) fn overflowed_of(&self, queue: Queue) -> usize {
+        let Some(tail) = &self.tail else { return 0 };
+        let fold = tail.fold();
+        fold.waiting_behind_room().filter(|(key, _)| self.queue_of(key) == queue).map(|(_, letters)| letters).sum()
+    }
+
+    /// Which of these letters of a customer may go now ([`crate::journal::fold::Fold::may_go`]).
+    pub(crate) fn may_go<'a>(
+        &self,
+        key: &str,
+        letters: impl IntoIterator<Item = &'a LetterId>,
+        in_hand: Option<&HashSet<LetterId>>,
+    ) -> Vec<LetterId> {
+        self.tail.as_ref().map(|tail| tail.fold().may_go(key, letters, in_hand)).unwrap_or_default()
     }
 
     /// The customers of some queues whose orders wait in the journal for room alone.
@@ -59,7 +85,7 @@ impl Settler {
         key: &str,
     ) -> Result<(), Error> {
         let Some(tail) = &self.tail else { return Ok(()) };
-        let first = tail.fold().chain(key).first().map(|first| (*first).clone());
+        let first = tail.fold().line(key).next().cloned();
         let Some(Letter { id, state: LetterState::Dead(failure), ahead: Some(_), released_at: None, .. }) = first
         else {
             return Ok(());
@@ -86,12 +112,27 @@ impl Settler {
         Ok(())
     }
 
-    /// Has a customer's orders that wait for room come back: a control message goes to its partition, behind everything that
-    /// is there already. Returns whether it is stored; tried until then, or until told to stop: the partition may be full.
+    /// Publishes the control message that lets a customer's orders in: it goes to its partition, behind everything that is
+    /// there already. Returns whether it is stored; tried until then, or until told to stop: the partition may be full.
     ///
     /// # Errors
     /// Nobody knows whether it is.
     pub(crate) async fn let_in(&self, key: &str, stop: &CancellationToken) -> Result<bool, Error> {
+        while !self.wake(key).await? {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                () = tokio::time::sleep(jittered(REFUSED_WAIT)) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tries the same once. It wakes whoever owns the partition, or makes somebody own it; a partition that is full does that
+    /// without.
+    ///
+    /// # Errors
+    /// Nobody knows whether it is stored.
+    pub(crate) async fn wake(&self, key: &str) -> Result<bool, Error> {
         let control = Message {
             id: LANE_OVERFLOW.to_owned(),
             kind: Some(RELEASE.to_owned()),
@@ -99,17 +140,11 @@ impl Settler {
             ..Message::default()
         };
         let partition = Target::Partition(self.topology.partition_of(key));
-        loop {
-            match self.session.publish(&partition, &control).await {
-                Ok(()) => return Ok(true),
-                Err(PublishError::Refused) => {}
-                Err(error @ (PublishError::Unroutable(_) | PublishError::Unknown(_))) => {
-                    return Err(Error::Lost(error.to_string()));
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(false),
-                () = tokio::time::sleep(jittered(REFUSED_WAIT)) => {}
+        match self.session.publish(&partition, &control).await {
+            Ok(()) => Ok(true),
+            Err(PublishError::Refused) => Ok(false),
+            Err(error @ (PublishError::Unroutable(_) | PublishError::Unknown(_))) => {
+                Err(Error::Lost(error.to_string()))
             }
         }
     }

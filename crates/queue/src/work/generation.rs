@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::handler::{Handler, Job, Observer, Outage, note};
-use crate::journal::entry::LANE_OVERFLOW;
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
@@ -30,7 +29,7 @@ use crate::session::{Broker, Delivery, Session, Subscription};
 use crate::settle::{Answer, Settler, milliseconds};
 use crate::topology::Queue;
 use crate::work::company::Company;
-use crate::work::generation::chains::{CHAIN_READERS, CHAIN_STEP};
+use crate::work::generation::chains::CHAIN_READERS;
 use crate::work::generation::leaving::{Holding, StayingAway};
 use crate::work::generation::overflow::Overflow;
 use crate::work::generation::precaution::Precaution;
@@ -177,10 +176,20 @@ impl<H: Handler> Generation<H> {
             let sender = self.sender.clone();
             let reader =
                 tokio::spawn(read(subscription, number, sender, Arc::clone(&came), stop.clone(), close.clone()));
-            let holding =
-                Holding { number, channel, came, stop, close, reader, taken: None, reopened, giving_up: None };
+            let holding = Holding {
+                number,
+                channel,
+                came,
+                came_anew: false,
+                stop,
+                close,
+                reader,
+                taken: None,
+                reopened,
+                giving_up: None,
+            };
             self.holdings.insert(queue, holding);
-            self.let_in_those_left_of(queue);
+            self.wake_owner_of(queue);
         }
     }
 
@@ -295,10 +304,11 @@ impl<H: Handler> Generation<H> {
     /// being let go of, goes back with its channel.
     fn admit(&mut self, number: u64, delivery: Delivery) {
         let queue = delivery.queue;
-        let holding = self.holdings.get(&queue);
-        if holding.is_none_or(|holding| holding.number != number || holding.giving_up.is_some()) {
+        let holding = self.holdings.get_mut(&queue);
+        let Some(holding) = holding.filter(|holding| holding.number == number && holding.giving_up.is_none()) else {
             return;
-        }
+        };
+        holding.came_anew |= !delivery.redelivered;
         self.observer.received(queue);
         self.company.moved(queue);
         match self.owned.get_mut(&queue) {
@@ -399,23 +409,9 @@ impl<H: Handler> Generation<H> {
                 // It was discarded while its customer's letters were being drained.
                 self.tasks.spawn(async move { Done::Answers(vec![(id, Answer::Settled)]) });
             } else if job.control {
-                let key = job.key.clone().unwrap_or_default();
-                let by_operator = job.message.id != LANE_OVERFLOW;
-                let handler = Arc::clone(&self.handler);
-                self.tasks.spawn(async move {
-                    if !by_operator
-                        && job.redelivered()
-                        && let Err(error) = settler.tell_death_again(handler.as_ref(), &job, &key).await
-                    {
-                        return Done::Chain(id, Err(error));
-                    }
-                    Done::Chain(id, settler.chain(&key, CHAIN_STEP, by_operator).await)
-                });
+                self.release(id, job);
             } else if let Some(behind) = settler.blocked_by(&job) {
-                let handler = Arc::clone(&self.handler);
-                self.tasks.spawn(async move {
-                    Done::Answers(vec![(id, settler.hold(handler.as_ref(), &job, behind).await)])
-                });
+                self.goes_behind(id, job, behind);
             } else if let Err(failure) = &job.item {
                 let (failure, handler) = (failure.clone(), Arc::clone(&self.handler));
                 self.tasks.spawn(async move {
@@ -461,7 +457,7 @@ impl<H: Handler> Generation<H> {
             Done::Overflowed(key, id, answer) => self.overflowed(&key, id, answer)?,
             Done::LetIn(key, let_in) => {
                 if !let_in? {
-                    self.overflow.came(&key);
+                    self.came(&key);
                 }
             }
             Done::TookOver(queue, number, taken, result) => {

@@ -2,7 +2,7 @@
 
 mod handing_over;
 pub(crate) mod hints;
-mod keeping;
+pub(crate) mod keeping;
 mod outage;
 mod spreading;
 mod stalled;

@@ -48,7 +48,7 @@ pub(crate) struct Script {
     done: Mutex<HashMap<String, Vec<String>>>,
     /// How often each message was tried.
     tries: Mutex<HashMap<String, usize>>,
-    /// Scripts that say `dead` succeed once this is set.
+    /// Scripts that say `dead` succeed once this is set; `dead_gate` takes a permit then.
     healed: AtomicBool,
     takeovers: AtomicUsize,
     /// Messages scripted `gate` take a permit each.
@@ -93,14 +93,14 @@ impl Script {
         let (word, number) = script.split_once(':').unwrap_or((&script, "0"));
         let number: usize = number.parse().expect("a number");
         let verdict = match word {
-            "gate" => {
+            "dead" | "dead_gate" if !self.healed.load(Ordering::SeqCst) => Verdict::of(Settlement::DeadLetter(failure)),
+            "gate" | "dead_gate" => {
                 self.gate.acquire().await.expect("open").forget();
                 Verdict::of(Settlement::Ack)
             }
             "retry" if tries <= number => Verdict::of(Settlement::Retry { after: Duration::from_millis(40), failure }),
             "wait" if tries <= number => Verdict::of(Settlement::Retry { after: Duration::from_secs(2), failure }),
             "pause" if tries <= number => Verdict::of(Settlement::Pause { after: Duration::from_millis(40), failure }),
-            "dead" if !self.healed.load(Ordering::SeqCst) => Verdict::of(Settlement::DeadLetter(failure)),
             "disown" if tries <= number => {
                 Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) }
             }

@@ -1,6 +1,6 @@
 //! A customer's letters in the order in which its orders came, whenever each was written, and whoever reads what of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use domain::dead_letter::LetterId;
 
@@ -9,7 +9,7 @@ use super::Letter;
 /// The open letters of a customer, in the order in which they go.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Chain {
-    pub(super) letters: Vec<LetterId>,
+    pub(super) letters: VecDeque<LetterId>,
     /// Those of them that name orders which go before them.
     pub(super) naming: Vec<LetterId>,
 }
@@ -21,48 +21,56 @@ impl Chain {
         let Self { letters: ids, naming } = self;
         let naming: Vec<&Letter> = naming.iter().filter_map(|id| letters.get(id)).collect();
         let place = |id: &LetterId| letters.get(id).map(|letter| place(letter, &naming));
-        let in_place = match ids.as_slice() {
-            [.., before, last] => place(before) <= place(last) && !naming.iter().any(|letter| letter.id == *last),
-            [_] | [] => true,
+        let mut last_two = ids.iter().rev();
+        let in_place = match (last_two.next(), last_two.next()) {
+            (Some(last), Some(before)) => {
+                place(before) <= place(last) && !naming.iter().any(|letter| letter.id == *last)
+            }
+            (_, _) => true,
         };
         if !in_place {
-            ids.sort_by_cached_key(place);
+            ids.make_contiguous().sort_by_cached_key(place);
         }
     }
 
+    /// Takes one out. Mostly it is the first.
     pub(super) fn remove(&mut self, letter: &LetterId) {
-        self.letters.retain(|id| id != letter);
+        if self.letters.pop_front_if(|first| first == letter).is_none() {
+            self.letters.retain(|id| id != letter);
+        }
         self.naming.retain(|id| id != letter);
     }
 
-    /// One will be closed. What it says of orders that go before it holds for the next one that waits for room.
-    /// Returns it where there is none.
-    pub(super) fn hand_on(
-        &mut self,
-        closed: &LetterId,
-        letters: &mut HashMap<LetterId, Letter>,
-    ) -> Option<Vec<LetterId>> {
-        if !self.naming.contains(closed) {
-            return None;
+    /// One will be discarded. What it says of orders that go before it holds for the next one that waits for room, too.
+    pub(super) fn hand_on(&mut self, discarded: &LetterId, letters: &mut HashMap<LetterId, Letter>) {
+        if !self.naming.contains(discarded) {
+            return;
         }
         let waits = |id: &&LetterId| letters.get(*id).is_some_and(|next| next.ahead.is_some());
-        let next = self.letters.iter().skip_while(|id| *id != closed).skip(1).find(waits).cloned();
-        let ahead = letters.get_mut(closed)?.ahead.as_mut().map(std::mem::take)?;
-        let Some(next) = next else { return Some(ahead) };
-        let heir = letters.get_mut(&next)?;
+        let Some(next) = self.letters.iter().skip_while(|id| *id != discarded).skip(1).find(waits).cloned() else {
+            return;
+        };
+        let Some(ahead) = letters.get(discarded).and_then(|letter| letter.ahead.clone()) else { return };
+        let Some(heir) = letters.get_mut(&next) else { return };
         heir.ahead = heir.ahead.take().map(|own| together(ahead, own));
         if !self.naming.contains(&next) {
             self.naming.push(next);
         }
-        None
     }
 }
 
-/// Both, each once.
-pub(super) fn together(mut ahead: Vec<LetterId>, more: Vec<LetterId>) -> Vec<LetterId> {
-    let more: Vec<LetterId> = more.into_iter().filter(|id| !ahead.contains(id)).collect();
-    ahead.extend(more);
-    ahead
+/// How many orders a letter names at most: no customer has more in hand ([`crate::work::WorkSettings::prefetch`]), and they
+/// are the last ones. The header that says so stays far below what the broker takes.
+pub(in crate::journal) const MOST_AHEAD: usize = 2_000;
+
+/// Both, each once; of too many the last ones.
+pub(super) fn together(ahead: Vec<LetterId>, more: Vec<LetterId>) -> Vec<LetterId> {
+    let known: HashSet<LetterId> = ahead.iter().cloned().collect();
+    let mut both = ahead;
+    both.extend(more.into_iter().filter(|id| !known.contains(id)));
+    let surplus = both.len().saturating_sub(MOST_AHEAD);
+    both.drain(..surplus);
+    both
 }
 
 /// What a customer's letters are in order of: where the first entry of a letter lies; of one that goes before another which

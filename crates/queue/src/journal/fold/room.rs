@@ -1,9 +1,10 @@
 //! What waits for room, beside what was given up: its order, for whoever reads what of the journal.
 
-use proptest::prelude::*;
+use domain::failure::Failure;
 
 use super::*;
-use crate::journal::carrying::on;
+
+mod model;
 
 const KEY: &str = "k";
 
@@ -86,16 +87,42 @@ fn after_the_first_that_waits_for_room_was_discarded_those_in_the_lane_still_go_
 
 #[test]
 fn what_went_before_the_last_that_waited_for_room_goes_before_one_that_was_being_written_when_that_was_discarded() {
-    let fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), discarded(4), overflowed(5, &[])]));
+    // While 5 was being written, 4 said who goes first.
+    let relies_on_it = Entry { ahead: Some(Vec::new()), ..held(5, 4) };
+    let fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), discarded(4), relies_on_it.clone()]));
     assert_eq!((fold.before(KEY, &id(3)), fold.before(KEY, &id(6))), (None, Some(&id(5))));
-    assert!(fold.left_over.is_empty());
+    // What was let in went when all that it names was gone.
+    let fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), written(4), relies_on_it]));
+    assert_eq!(fold.before(KEY, &id(3)), Some(&id(5)));
+    assert_eq!(fold.letter(&id(5)).and_then(|letter| letter.ahead.as_ref()).map(Vec::len), Some(0));
+}
+
+#[test]
+fn no_letter_ever_names_more_than_the_last_two_thousand() {
     let mut fold = Fold::default();
-    for customer in 0..LEFT_OVER + 9 {
-        let of = |entry: Entry| Entry { key: Some(customer.to_string()), letter: Some(id(customer)), ..entry };
-        fold.apply(Some(customer as u64 * 2), &of(overflowed(0, &[1])));
-        fold.apply(Some(customer as u64 * 2 + 1), &of(written(0)));
+    for round in 1..=9_usize {
+        let in_lane: Vec<usize> = (round * 1_000 + 1..(round + 1) * 1_000).collect();
+        let number = |n: usize| u64::try_from(round * 2 + n).expect("small");
+        fold.apply(Some(number(0)), &overflowed((round + 1) * 1_000, &in_lane));
+        // Each hands on what it says to the next one, and its own to the one after that.
+        fold.apply(Some(number(1)), &discarded(round * 1_000));
     }
-    assert_eq!(fold.left_over.len(), LEFT_OVER);
+    let last = fold.chain(KEY).last().and_then(|letter| letter.ahead.clone()).expect("it names some");
+    assert_eq!((last.len(), fold.len()), (chain::MOST_AHEAD, 1));
+    assert_eq!(last.last(), Some(&id(9_999)));
+    let entry = Entry { ahead: Some(last), ..overflowed(1, &[]) };
+    let header = entry.to_message().header("ahead").map(str::len).expect("a header");
+    assert!(header <= chain::MOST_AHEAD * 17, "{header}");
+}
+
+#[test]
+fn one_whose_message_retention_dropped_is_a_failure_and_lets_pass_whom_it_let_pass() {
+    let mut fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), overflowed(5, &[])]));
+    assert!(fold.waits_for_room(KEY) && fold.dropped(&id(4), 1));
+    assert!(!fold.waits_for_room(KEY) && fold.overflowed().count() == 0 && fold.oldest_at().is_some());
+    assert_eq!((fold.before(KEY, &id(1)), fold.before(KEY, &id(6))), (None, Some(&id(4))));
+    fold.apply(Some(3), &discarded(4));
+    assert!(fold.waits_for_room(KEY) && fold.before(KEY, &id(1)).is_none());
 }
 
 #[test]
@@ -137,142 +164,4 @@ fn letters_of_a_view_are_put_in_the_order_of_the_fold() {
     in_order(&mut letters);
     let sorted: Vec<&str> = letters.iter().map(|letter| letter.id.as_str()).collect();
     assert_eq!((sorted, chain(&fold)), (vec!["1", "2", "3", "4", "5"], vec![1, 2, 3, 4, 5]));
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    /// The next order comes: into the lane, or into the journal where there is no room.
-    Comes,
-    /// The head of the lane is written, or is given up.
-    Head { dies: bool },
-    /// The lane is moved as a whole.
-    Move,
-    /// The first letter goes, once nothing is in the lane, and is written, or is given up.
-    Letter { dies: bool },
-    /// An operator throws a letter away.
-    Discard(prop::sample::Index),
-    /// Every open letter is carried on, those last written first or last; retention drops everything before.
-    Carry { backwards: bool },
-    /// Another process takes over, and reads what the journal has.
-    TakeOver,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => Just(Step::Comes),
-        3 => any::<bool>().prop_map(|dies| Step::Head { dies }),
-        1 => Just(Step::Move),
-        3 => any::<bool>().prop_map(|dies| Step::Letter { dies }),
-        2 => any::<prop::sample::Index>().prop_map(Step::Discard),
-        1 => any::<bool>().prop_map(|backwards| Step::Carry { backwards }),
-        1 => Just(Step::TakeOver),
-    ]
-}
-
-/// One customer, whose orders are numbered as they come: its lane, its letters, and the journal.
-#[derive(Default)]
-struct Customer {
-    came: usize,
-    lane: VecDeque<usize>,
-    fold: Fold,
-    journal: Vec<(u64, Entry)>,
-    offset: u64,
-}
-
-impl Customer {
-    fn append(&mut self, entry: Entry) {
-        self.fold.apply(None, &entry);
-        self.offset += 1;
-        self.fold.apply(Some(self.offset), &entry);
-        self.journal.push((self.offset, entry));
-    }
-
-    fn overflow(&mut self, order: usize) {
-        let for_room = self.fold.waits_for_room(KEY);
-        let said = |order: &usize| for_room && self.fold.before(KEY, &id(*order)).is_none();
-        let ahead: Vec<usize> = self.lane.iter().copied().filter(|order| !said(order)).collect();
-        self.append(overflowed(order, &ahead));
-    }
-
-    fn step(&mut self, step: &Step) {
-        match step {
-            Step::Comes => {
-                self.came += 1;
-                let order = self.came;
-                let follows = self.fold.waits_for_room(KEY) && self.fold.before(KEY, &id(order)).is_some();
-                if follows || self.lane.len() >= 3 { self.overflow(order) } else { self.lane.push_back(order) }
-            }
-            Step::Head { dies } => {
-                let Some(order) = self.lane.pop_front() else { return };
-                match self.fold.before(KEY, &id(order)).cloned() {
-                    Some(behind) => {
-                        let for_room = self.fold.waits_for_room(KEY).then(Vec::new);
-                        let behind = behind.as_str().parse().expect("a number");
-                        self.append(Entry { ahead: for_room, ..held(order, behind) });
-                    }
-                    None if *dies => self.append(dead(order)),
-                    None => {}
-                }
-            }
-            Step::Move => {
-                for order in std::mem::take(&mut self.lane) {
-                    self.overflow(order);
-                }
-            }
-            Step::Letter { dies } => {
-                let first = chain(&self.fold).first().copied().filter(|_| self.lane.is_empty());
-                if let Some(first) = first {
-                    self.append(if *dies { dead(first) } else { written(first) });
-                }
-            }
-            Step::Discard(index) => {
-                let chain = chain(&self.fold);
-                if !chain.is_empty() {
-                    self.append(discarded(*index.get(&chain)));
-                }
-            }
-            Step::Carry { backwards } => {
-                let before = self.journal.len();
-                let letters: Vec<Letter> = self.fold.chain(KEY).into_iter().cloned().collect();
-                let mut carried: Vec<Entry> = letters
-                    .iter()
-                    .filter_map(|letter| {
-                        on(letter, Entry::new(EntryKind::Barrier { mark: String::new() }, "test"), "test")
-                    })
-                    .collect();
-                if *backwards {
-                    carried.reverse();
-                }
-                for entry in carried {
-                    self.append(Entry::from_message(&entry.to_message()).expect("it reads back"));
-                }
-                self.journal.drain(..before);
-            }
-            Step::TakeOver => self.fold = read(&self.journal),
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever was given up, moved, discarded, carried on and read again, a customer's letters are in the order in which its
-    /// orders came, and no order in the lane waits behind one that came after it.
-    #[test]
-    fn a_customers_orders_keep_their_order_in_lane_and_journal(steps in prop::collection::vec(step(), 1..60)) {
-        let mut customer = Customer::default();
-        for step in &steps {
-            customer.step(step);
-            for fold in [&customer.fold, &read(&customer.journal)] {
-                let letters = chain(fold);
-                prop_assert!(letters.is_sorted(), "{letters:?} after {step:?}");
-                for order in &customer.lane {
-                    let behind = fold.before(KEY, &id(*order)).map(|id| id.as_str().parse::<usize>().expect("a number"));
-                    prop_assert!(behind.is_none_or(|behind| behind < *order), "{order} waits behind {behind:?}");
-                }
-                let first = fold.chain(KEY).first().is_some_and(|first| first.waits_for_room());
-                prop_assert_eq!(fold.waits_for_room(KEY), first);
-            }
-        }
-    }
 }

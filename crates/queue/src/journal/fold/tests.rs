@@ -1,4 +1,4 @@
-use domain::failure::Reason;
+use domain::failure::{Failure, Reason};
 
 use super::*;
 

@@ -8,10 +8,11 @@ use domain::dead_letter::LetterId;
 
 use super::{Done, Generation};
 use crate::error::Error;
-use crate::handler::{Handler, note};
+use crate::handler::{Handler, Job, note};
+use crate::journal::entry::LANE_OVERFLOW;
 use crate::lanes::{ItemId, Next, Time};
 use crate::message::Message;
-use crate::settle::jittered;
+use crate::settle::{Answer, jittered};
 
 /// How many letters of a customer are fetched from the journal at a time.
 pub(super) const CHAIN_STEP: usize = 16;
@@ -23,6 +24,47 @@ pub(super) const CHAIN_READERS: usize = 4;
 const CHAIN_WAIT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> Generation<H> {
+    /// A control message is at the head of its customer's lane.
+    pub(super) fn release(&mut self, id: ItemId, job: Arc<Job<H::Item>>) {
+        let key = job.key.clone().unwrap_or_default();
+        let by_operator = job.message.id != LANE_OVERFLOW;
+        let is_early = !by_operator && self.overflow.waits_until(&key).is_some();
+        let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
+        self.tasks.spawn(async move {
+            if !by_operator
+                && job.redelivered()
+                && let Err(error) = settler.tell_death_again(handler.as_ref(), &job, &key).await
+            {
+                return Done::Chain(id, Err(error));
+            }
+            if is_early {
+                return Done::Answers(vec![(id, settler.acknowledge(&job).await)]);
+            }
+            Done::Chain(id, settler.chain(&key, CHAIN_STEP, by_operator).await)
+        });
+    }
+
+    /// An order at the head of its lane is behind letters of its customer: it waits there, too, or has them go before it.
+    pub(super) fn goes_behind(&mut self, id: ItemId, job: Arc<Job<H::Item>>, behind: LetterId) {
+        let key = job.key.clone().unwrap_or_default();
+        let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
+        if !self.lets_others_in(&job) {
+            self.tasks.spawn(async move {
+                if job.redelivered()
+                    && let Err(error) = settler.tell_death_again(handler.as_ref(), &job, &key).await
+                {
+                    tracing::warn!(%error, "the death of an order was not told; tried again");
+                    return Done::Answers(vec![(id, Answer::Again(jittered(CHAIN_WAIT)))]);
+                }
+                Done::Answers(vec![(id, settler.hold(handler.as_ref(), &job, behind).await)])
+            });
+        } else if let Some(until) = self.overflow.waits_until(&key) {
+            self.lanes.answered(self.now(), id, Next::At(until.saturating_duration_since(self.started)));
+        } else {
+            self.tasks.spawn(async move { Done::Chain(id, settler.chain(&key, CHAIN_STEP, false).await) });
+        }
+    }
+
     /// The next letters of the customer that a control message released, or why they could not be read.
     pub(super) fn chain_read(&mut self, control: ItemId, letters: Result<Vec<(LetterId, Message)>, Error>) {
         match letters {
@@ -34,12 +76,23 @@ impl<H: Handler> Generation<H> {
         }
     }
 
-    /// Puts a customer's letters before the control message that released them; with none left the control message is done.
-    fn expand(&mut self, control: ItemId, letters: Vec<(LetterId, Message)>) {
+    /// Puts a customer's letters before the control message that released them, or the order that is behind them; with none
+    /// left the control message is done, and the order waits where they do, or goes.
+    fn expand(&mut self, control: ItemId, mut letters: Vec<(LetterId, Message)>) {
         let Some(job) = self.jobs.get(&control).cloned() else { return };
+        self.may_go(job.key.as_deref().unwrap_or_default(), job.queue, &mut letters);
         if letters.is_empty() {
-            let settler = Arc::clone(&self.settler);
-            self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
+            let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
+            if job.control {
+                self.lets_in_nothing(&job);
+                self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
+            } else if let Some(behind) = settler.blocked_by(&job) {
+                self.tasks.spawn(async move {
+                    Done::Answers(vec![(control, settler.hold(handler.as_ref(), &job, behind).await)])
+                });
+            } else {
+                self.lanes.answered(self.now(), control, Next::At(Time::ZERO));
+            }
             return;
         }
         let mut chain = Vec::with_capacity(letters.len());

@@ -33,6 +33,8 @@ pub(super) struct Holding {
     pub(super) channel: Arc<dyn Channel>,
     /// Something came by it: the broker made it the active one, and it stays that until its channel closes.
     pub(super) came: Arc<AtomicBool>,
+    /// Something came by it that nobody was delivered before: all that was given back has come before that.
+    pub(super) came_anew: bool,
     pub(super) stop: CancellationToken,
     pub(super) close: CancellationToken,
     pub(super) reader: JoinHandle<()>,
@@ -212,7 +214,7 @@ impl<H: Handler> Generation<H> {
         self.not_taken.remove(&queue);
         self.precautions.remove(&queue);
         self.retake.retain(|(_, other)| *other != queue);
-        self.overflow.lets_go(|key| self.settler.queue_of(key) == queue);
+        self.overflow.lets_go(queue, |key| self.settler.queue_of(key) == queue);
         self.resume(intake);
         self.tell_owned();
         let lets_go = how.map(|how| self.company.lets_go(vec![queue], how));

@@ -2,19 +2,28 @@
 //!
 //! What finds no room ([`Room`]) waits in the journal, and its delivery is acknowledged: an order beyond what its customer's
 //! lane may hold, and lanes whose head is tried again later, where they hold too much together. What comes after such an
-//! order goes there, too. Once nothing of the customer is left here, and the head of a lane that was moved would go again, a
-//! control message lets them in: it comes behind all that is in the partition by then.
-//!
-//! Should whoever owns the partition die before it has sent that, and nothing be left in the partition that would tell the
-//! next one of its luck, somebody else sends it: whoever subscribes next, and every other subscriber when a customer's first
-//! letter has stood for a minute. One too many does no harm: it comes behind the customer's orders, and finds nothing.
+//! order goes there, too, until very much waits there: then it stays in the lane, and takes up the window.
 //!
 //! # Order
 //!
-//! An entry names the orders that were in the lane before its own. So whoever works on the customer next knows, after any
-//! crash, which of what is delivered again goes before those in the journal, and which behind them. Entries of a customer are
+//! An entry names the orders that were in hand before its own. So whoever works on the customer next knows, after any crash,
+//! which of what is delivered again goes before those in the journal, and which behind them. Entries of a customer are
 //! appended one at a time, as they came: each customer has a line here, beside its lane, that needs none of the places that
 //! batches have, and waits for no answer of the org.
+//!
+//! Whatever comes to the head of a customer's lane and is behind orders in the journal lets those go before it: a later order,
+//! or, where none came, a control message. Two things are asked first, for every letter ([`Generation::may_go`]): that
+//! something came by this subscription which nobody was delivered before, because all that was given back has come by then;
+//! and that neither the order of the letter nor one that it names is in hand. What it names is settled then, or has its own
+//! place in the journal, before it. So a control message that is late, early, or one too many lets nothing go that may not.
+//!
+//! # Nobody waits for ever
+//!
+//! The owner of a partition sends a control message when a lane is empty and others of its customer wait in the journal. Should
+//! it die before, with nothing left in the partition that would tell the next one of its luck, somebody else wakes that one:
+//! whoever subscribes, and every other subscriber while nothing happens.
+
+mod letting_in;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +33,7 @@ use domain::dead_letter::LetterId;
 use domain::story::What;
 use tokio::time::Instant;
 
+use self::letting_in::{Coming, Standing};
 use super::taking_over::Ownership;
 use super::{Done, Generation};
 use crate::error::Error;
@@ -31,7 +41,8 @@ use crate::handler::{Handler, Job, note};
 use crate::journal::entry::{LANE_OVERFLOW, letter_of};
 use crate::lanes::ItemId;
 use crate::lanes::room::Room;
-use crate::settle::Answer;
+use crate::message::Message;
+use crate::settle::{Answer, jittered};
 use crate::topology::Queue;
 use crate::work::{Letters, TURN};
 
@@ -39,20 +50,19 @@ use crate::work::{Letters, TURN};
 pub(super) struct Overflow {
     /// Orders that go into the journal, by customer, in the order in which they came.
     lines: HashMap<String, Line>,
-    /// Customers whose control message was published, or is being, and is not settled.
-    coming: HashSet<String>,
+    /// The customers of each queue that are let in.
+    coming: HashMap<Queue, Coming>,
     /// Before when a customer is not let in.
     not_before: HashMap<String, Instant>,
     /// When to look for customers whom nothing else lets in: an operator discarded what they waited for, or their partition
     /// has no owner who knows.
     look_at: Instant,
-    /// Customers of partitions that are another's, with the letter that is the first and since when; `None`: that one was
-    /// let in from here.
-    standing: HashMap<String, (LetterId, Option<Instant>)>,
+    /// Of each partition that is another's a letter that waits there.
+    standing: HashMap<Queue, Standing>,
 }
 
-/// How long a customer's first letter may stand before others than the owner let it in.
-const STANDING: Duration = Duration::from_mins(1);
+/// How long a customer waits of whom nothing could be let in.
+const FUTILE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Line {
@@ -71,29 +81,11 @@ impl Overflow {
     pub(super) fn new() -> Self {
         Self {
             lines: HashMap::new(),
-            coming: HashSet::new(),
+            coming: HashMap::new(),
             not_before: HashMap::new(),
             look_at: Instant::now() + TURN,
             standing: HashMap::new(),
         }
-    }
-
-    /// Customers of partitions that are another's wait for room, each with its first letter. Returns whom to let in.
-    fn stand(&mut self, waiting: Vec<(String, LetterId)>, now: Instant) -> Vec<String> {
-        let mut before = std::mem::take(&mut self.standing);
-        let mut due = Vec::new();
-        for (key, first) in waiting {
-            let since = match before.remove(&key) {
-                Some((letter, since)) if letter == first => since,
-                Some(_) | None => Some(now),
-            };
-            let is_due = since.is_some_and(|since| now >= since + STANDING);
-            if is_due {
-                due.push(key.clone());
-            }
-            self.standing.insert(key, (first, since.filter(|_| !is_due)));
-        }
-        due
     }
 
     /// How many orders are on their way into the journal.
@@ -115,15 +107,15 @@ impl Overflow {
         true
     }
 
-    /// Their queue is let go of: what was to come comes to another.
-    pub(super) fn lets_go(&mut self, of: impl Fn(&str) -> bool) {
-        self.coming.retain(|key| !of(key));
+    /// A queue is let go of: what was to come comes to another.
+    pub(super) fn lets_go(&mut self, queue: Queue, of: impl Fn(&str) -> bool) {
+        self.coming.remove(&queue);
         self.not_before.retain(|key, _| !of(key));
     }
 
-    /// A customer's control message is settled, or there is none.
-    pub(super) fn came(&mut self, key: &str) {
-        self.coming.remove(key);
+    /// When a customer is let in at the earliest, where that is not yet.
+    pub(super) fn waits_until(&self, key: &str) -> Option<Instant> {
+        self.not_before.get(key).copied().filter(|at| *at > Instant::now())
     }
 }
 
@@ -147,7 +139,50 @@ impl<H: Handler> Generation<H> {
         let Some(key) = job.key.as_deref().filter(|_| self.settings.letters == Letters::Block && !job.control) else {
             return false;
         };
-        self.overflow.lines.contains_key(key) || self.settler.follows_overflow(job) || !self.has_room(key, job.queue)
+        let finds_none = || self.settler.follows_overflow(job) || !self.has_room(key, job.queue);
+        self.overflow.lines.contains_key(key) || finds_none() && !self.is_full(job.queue)
+    }
+
+    /// Whether so many orders of a queue wait in the journal that the rest has to wait in the queue.
+    fn is_full(&self, queue: Queue) -> bool {
+        self.settler.overflowed_of(queue) >= self.room().most_elsewhere()
+    }
+
+    /// Whether all that was given back of a queue has come: it goes before everything that nobody was delivered before.
+    fn came_anew(&self, queue: Queue) -> bool {
+        self.holdings.get(&queue).is_some_and(|holding| holding.came_anew)
+    }
+
+    /// Whether an order that is behind others of its customer in the journal lets those go before it, instead of waiting there,
+    /// too. That happens where there is no room for it in the journal.
+    pub(super) fn lets_others_in(&self, job: &Job<H::Item>) -> bool {
+        self.came_anew(job.queue) && self.settler.follows_overflow(job)
+    }
+
+    /// Keeps those of a customer's letters that may go now: they are still the customer's first, whatever was
+    /// appended since they were read; and one that waits for room goes when all that was given back has come, and neither its
+    /// order nor one that it names is in hand.
+    pub(super) fn may_go(&self, key: &str, queue: Queue, letters: &mut Vec<(LetterId, Message)>) {
+        let in_hand = self.came_anew(queue).then(|| self.in_hand(key));
+        let may = self.settler.may_go(key, letters.iter().map(|(letter, _)| letter), in_hand.as_ref());
+        letters.retain(|(letter, _)| may.contains(letter));
+    }
+
+    /// The orders of a customer that were delivered, by the letters that they would become. What was let in is in the journal.
+    fn in_hand(&self, key: &str) -> HashSet<LetterId> {
+        let items = self.lanes.items_of(key);
+        let others = self.overflow.lines.get(key).into_iter().flat_map(|line| &line.items);
+        let jobs = items.iter().chain(others).filter_map(|id| self.jobs.get(id));
+        jobs.filter(|job| !job.control && job.letter.is_none()).map(|job| letter_of(&job.message)).collect()
+    }
+
+    /// A control message lets nothing in. Where nothing else would do so later, it is tried again after a while.
+    pub(super) fn lets_in_nothing(&mut self, control: &Job<H::Item>) {
+        let Some(key) = control.key.as_deref().filter(|_| control.message.id == LANE_OVERFLOW) else { return };
+        let is_alone = self.lanes.depth(key) <= 1 && !self.overflow.lines.contains_key(key);
+        if is_alone && self.came_anew(control.queue) && self.settler.waits_for_room(key) {
+            self.overflow.not_before.entry(key.to_owned()).or_insert_with(|| Instant::now() + jittered(FUTILE));
+        }
     }
 
     fn has_room(&self, key: &str, queue: Queue) -> bool {
@@ -180,8 +215,13 @@ impl<H: Handler> Generation<H> {
         }
         let Some(id) = line.items.front().copied() else { return };
         let Some(job) = self.jobs.get(&id).cloned() else { return };
+        if self.came_anew(job.queue) && self.is_full(job.queue) {
+            self.back_into_lane(key);
+            return;
+        }
+        let Some(line) = self.overflow.lines.get_mut(key) else { return };
         (line.busy, line.again_at) = (true, None);
-        let ahead = self.ahead_of(key);
+        let ahead = self.ahead_of(key, &job);
         let (settler, handler, key) = (Arc::clone(&self.settler), Arc::clone(&self.handler), key.to_owned());
         self.tasks.spawn(async move {
             let answer = settler.overflow(handler.as_ref(), &job, ahead).await;
@@ -189,13 +229,23 @@ impl<H: Handler> Generation<H> {
         });
     }
 
-    /// The orders in a customer's lane. Nothing has to be said of those that the journal says go first; what will wait behind
-    /// the customer's letters is said, so that it goes there before what came after it.
-    fn ahead_of(&self, key: &str) -> Vec<LetterId> {
-        let for_room = self.settler.waits_for_room(key);
+    /// There is no room for them in the journal, either.
+    fn back_into_lane(&mut self, key: &str) {
+        for id in self.overflow.lines.remove(key).into_iter().flat_map(|line| line.items) {
+            if let Some(job) = self.jobs.get(&id) {
+                self.lanes.delivered(self.now(), id, key, &job.shares);
+            }
+        }
+    }
+
+    /// The orders in a customer's lane, which go before one that is appended. Where that comes behind letters that wait for
+    /// room, nothing has to be said of those that the journal says go first; what will wait behind the customer's letters is
+    /// said, so that it goes there before what came after it.
+    fn ahead_of(&self, key: &str, appended: &Job<H::Item>) -> Vec<LetterId> {
+        let is_behind = self.settler.follows_overflow(appended);
         let items = self.lanes.items_of(key);
         let jobs = items.iter().filter_map(|id| self.jobs.get(id)).filter(|job| !job.control);
-        let unsaid = jobs.filter(|job| !for_room || self.settler.blocked_by(job).is_some());
+        let unsaid = jobs.filter(|job| !is_behind || self.settler.blocked_by(job).is_some());
         unsaid.map(|job| job.letter.clone().unwrap_or_else(|| letter_of(&job.message))).collect()
     }
 
@@ -221,53 +271,6 @@ impl<H: Handler> Generation<H> {
         Ok(())
     }
 
-    /// An item of a lane was settled.
-    pub(super) fn was_settled(&mut self, job: &Job<H::Item>) {
-        let Some(key) = job.key.as_deref() else { return };
-        if job.control && job.message.id == LANE_OVERFLOW {
-            self.overflow.came(key);
-        }
-        self.let_in_if_gone(key);
-    }
-
-    /// Lets a customer's orders in when nothing of the customer is left here.
-    pub(super) fn let_in_if_gone(&mut self, key: &str) {
-        let is_gone = self.lanes.depth(key) == 0 && !self.overflow.lines.contains_key(key);
-        if is_gone && !self.overflow.not_before.contains_key(key) && self.settler.waits_for_room(key) {
-            self.let_in(key.to_owned());
-        }
-    }
-
-    /// A queue was taken over: whoever had it before may have died before it let its customers in. What is delivered again
-    /// comes before the control message, and goes first.
-    pub(super) fn let_in_all_of(&mut self, queue: Queue) {
-        for key in self.settler.waiting_for_room(|other| other == queue) {
-            self.let_in(key);
-        }
-    }
-
-    /// A queue was subscribed to: perhaps nothing is in it that would make anybody take it over.
-    pub(super) fn let_in_those_left_of(&mut self, queue: Queue) {
-        for key in self.settler.waiting_for_room(|other| other == queue) {
-            self.send_in(key);
-        }
-    }
-
-    /// Publishes the control message that lets a customer's orders in, unless one is on its way.
-    fn let_in(&mut self, key: String) {
-        if !self.stop_reading.is_cancelled() && self.overflow.coming.insert(key.clone()) {
-            self.send_in(key);
-        }
-    }
-
-    fn send_in(&mut self, key: String) {
-        let (settler, stop) = (Arc::clone(&self.settler), self.stop_reading.clone());
-        self.tasks.spawn(async move {
-            let let_in = settler.let_in(&key, &stop).await;
-            Done::LetIn(key, let_in)
-        });
-    }
-
     /// Goes on with what waited for its time.
     pub(super) fn mind_overflow(&mut self) {
         if self.overflow_wakes().is_none() {
@@ -282,12 +285,7 @@ impl<H: Handler> Generation<H> {
             *look_at = now + TURN;
             let owned = |queue: Queue| matches!(self.owned.get(&queue), Some(Ownership::Owned));
             gone.extend(self.settler.waiting_for_room(owned));
-            let others = |queue: Queue| !owned(queue) && self.holdings.contains_key(&queue);
-            let standing = self.settler.waiting_for_room(others).into_iter();
-            let standing = standing.filter_map(|key| self.settler.first(&key).map(|first| (key, first))).collect();
-            for key in self.overflow.stand(standing, now) {
-                self.send_in(key);
-            }
+            self.wake_others(now);
         }
         for key in again {
             self.append_next(&key);
@@ -317,7 +315,8 @@ impl<H: Handler> Generation<H> {
             // An order of nobody has no lane to come back to. What an operator released stays where it is; and what came
             // later must not arrive first where it is on its way already.
             let of_operator = jobs.iter().any(|job| job.control && job.message.id != LANE_OVERFLOW);
-            if first.key.as_deref() == Some(key) && !of_operator && !self.overflow.lines.contains_key(key) {
+            let has_line = self.overflow.lines.contains_key(key);
+            if first.key.as_deref() == Some(key) && !of_operator && !has_line && !self.is_full(first.queue) {
                 lanes.push((items, (key.to_owned(), self.started + until)));
             }
         }
@@ -351,26 +350,5 @@ impl<H: Handler> Generation<H> {
             self.overflow.lines.entry(key.to_owned()).or_default().items.append(&mut orders);
             self.append_next(key);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_letter_that_stands_for_a_minute_in_anothers_partition_is_let_in_once() {
-        let mut overflow = Overflow::new();
-        let mut after = |seconds: u64, first: &str| {
-            let now = overflow.look_at + Duration::from_secs(seconds);
-            overflow.stand(vec![("k".to_owned(), LetterId::from_text(first))], now)
-        };
-        assert!(after(0, "a").is_empty() && after(59, "a").is_empty());
-        assert_eq!(after(60, "a"), ["k"]);
-        assert!(after(61, "a").is_empty() && after(600, "a").is_empty(), "once");
-        // Another is the first: it goes on, and then it stands again.
-        assert!(after(601, "b").is_empty() && after(660, "c").is_empty() && after(719, "c").is_empty());
-        assert_eq!(after(720, "c"), ["k"]);
-        assert!(overflow.stand(Vec::new(), Instant::now()).is_empty() && overflow.standing.is_empty());
     }
 }

@@ -65,6 +65,12 @@ impl<H: Handler> Generation<H> {
         self.enqueue(delivery);
     }
 
+    /// Whether a customer waits for what a predecessor may still have in flight.
+    pub(super) fn is_held_back(&self, key: &str) -> bool {
+        let precaution = self.precautions.get(&self.settler.queue_of(key));
+        precaution.is_some_and(|precaution| precaution.customers.contains_key(key))
+    }
+
     /// How many deliveries wait before they come into a lane: for a predecessor's last call, or for their queue to be taken
     /// over.
     pub(super) fn held_back(&self) -> usize {

@@ -38,7 +38,7 @@ async fn append(session: &Arc<dyn Session>, name: &str, behind: Option<&str>) {
 }
 
 /// Fills the journal with so many bytes that mean nothing.
-async fn fill(session: &Arc<dyn Session>, bytes: u64) {
+pub(crate) async fn fill(session: &Arc<dyn Session>, bytes: u64) {
     const PIECE: usize = 1 << 20;
     let pieces = usize::try_from(bytes).expect("it fits").div_ceil(PIECE);
     for _ in 0..pieces {
