@@ -63,11 +63,23 @@ impl Chain {
 /// are the last ones. The header that says so stays far below what the broker takes.
 pub(in crate::journal) const MOST_AHEAD: usize = 2_000;
 
-/// Both, each once; of too many the last ones.
-pub(super) fn together(ahead: Vec<LetterId>, more: Vec<LetterId>) -> Vec<LetterId> {
-    let known: HashSet<LetterId> = ahead.iter().cloned().collect();
-    let mut both = ahead;
-    both.extend(more.into_iter().filter(|id| !known.contains(id)));
+/// Both, each once and in the order of both; of what only one says, what was said first goes first. Of too many the last ones.
+pub(super) fn together(said: Vec<LetterId>, own: Vec<LetterId>) -> Vec<LetterId> {
+    let places: HashMap<LetterId, usize> = said.iter().cloned().zip(0..).collect();
+    let in_own: HashSet<LetterId> = own.iter().cloned().collect();
+    let mut said = said.into_iter().zip(0..).filter(|(id, _)| !in_own.contains(id)).peekable();
+    let (mut both, mut apart) = (Vec::new(), Vec::new());
+    for id in own {
+        if let Some(place) = places.get(&id) {
+            both.extend(std::iter::from_fn(|| said.next_if(|(_, other)| other < place)).map(|(id, _)| id));
+            both.append(&mut apart);
+            both.push(id);
+        } else {
+            apart.push(id);
+        }
+    }
+    both.extend(said.map(|(id, _)| id));
+    both.append(&mut apart);
     let surplus = both.len().saturating_sub(MOST_AHEAD);
     both.drain(..surplus);
     both
@@ -92,4 +104,25 @@ pub fn in_order(letters: &mut [&Letter]) {
     let naming: Vec<&Letter> =
         letters.iter().copied().filter(|letter| letter.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty())).collect();
     letters.sort_by_cached_key(|letter| (place(letter, &naming), letter.at));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_letters_say_is_put_together_in_the_order_of_both() {
+        for (said, own, both) in [
+            ("56", "4567", "4567"),
+            ("125", "45", "1245"),
+            ("123", "6", "1236"),
+            ("", "12", "12"),
+            ("12", "", "12"),
+            ("1235", "1246", "123546"),
+            ("21", "12", "12"),
+        ] {
+            let ids = |text: &str| text.chars().map(|id| LetterId::from_text(id.to_string())).collect::<Vec<_>>();
+            assert_eq!(together(ids(said), ids(own)), ids(both), "{said} and {own}");
+        }
+    }
 }

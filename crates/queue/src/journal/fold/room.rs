@@ -126,6 +126,31 @@ fn one_whose_message_retention_dropped_is_a_failure_and_lets_pass_whom_it_let_pa
 }
 
 #[test]
+fn letters_that_were_read_go_only_as_long_as_nothing_came_between_them_or_is_in_hand_before_them() {
+    let mut fold = read(&numbered(&[overflowed(3, &[1, 2]), overflowed(5, &[4]), overflowed(6, &[])]));
+    let were_read = [id(3), id(5), id(6)];
+    let none: [usize; 0] = [];
+    let go = |fold: &Fold, in_hand: Option<&[usize]>| {
+        let in_hand = in_hand.map(|orders| orders.iter().copied().map(id).collect::<HashSet<_>>());
+        let go = fold.may_go(KEY, &were_read, in_hand.as_ref());
+        go.iter().map(|letter| letter.as_str().parse().expect("a number")).collect::<Vec<usize>>()
+    };
+    assert_eq!(go(&fold, Some(&[])), [3, 5, 6]);
+    assert_eq!(go(&fold, None), none, "something may come again that goes first");
+    assert_eq!((go(&fold, Some(&[2])), go(&fold, Some(&[4])), go(&fold, Some(&[6]))), (vec![], vec![3], vec![3, 5]));
+    // 4 is written since, which 5 names.
+    fold.apply(Some(4), &overflowed(4, &[]));
+    assert_eq!(go(&fold, Some(&[])), [3]);
+    fold.apply(Some(5), &discarded(3));
+    assert_eq!(go(&fold, Some(&[])), none);
+    // What was discarded since is passed over.
+    fold.apply(Some(6), &discarded(4));
+    assert_eq!(go(&fold, Some(&[])), [5, 6]);
+    fold.apply(Some(7), &dead(5));
+    assert_eq!(go(&fold, None), [5], "what was given up goes when an operator says so");
+}
+
+#[test]
 fn what_had_waited_for_room_takes_no_failure_out_of_the_list_of_closed_letters() {
     let mut fold = read(&numbered(&[dead(1), discarded(1), overflowed(2, &[]), discarded(2)]));
     for order in 3..CLOSED_KEPT + 9 {
