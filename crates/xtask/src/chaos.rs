@@ -7,6 +7,7 @@ mod drain;
 mod history;
 mod journal;
 mod listener;
+mod nameless;
 mod overlaps;
 mod programs;
 mod publish;

@@ -39,7 +39,7 @@ pub(crate) fn set_aside(evidence: &mut Evidence, first_sent: &HashMap<String, i6
 
 /// Whether Redis lost its memory: all of it, or what it had not written down. A line that is cut loses nothing: nobody hands
 /// on what Redis has not answered for.
-fn forgets(span: &Span) -> bool {
+pub(super) fn forgets(span: &Span) -> bool {
     span.subject == Subject::Redis && matches!(span.kind, Kind::Flush | Kind::KillRedis)
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub(crate) orders_parked: usize,
     /// Copies of settled orders that wait behind a dead letter, because Redis was lost.
     pub(crate) copies_parked: usize,
+    /// Change orders that went without an Account, because Redis, which alone knew it, was lost.
+    pub(crate) orders_nameless: usize,
     /// Orders that are nowhere.
     pub(crate) orders_lost: usize,
     /// Orders that came to something else than the publisher expects of them.
@@ -131,6 +133,7 @@ impl Report {
             dead_letters_by_reason: found.dead_reasons.clone(),
             orders_parked: count(Fate::Parked),
             copies_parked: run.copies_parked,
+            orders_nameless: run.orders_nameless,
             orders_lost: count(Fate::Lost),
             orders_unexpected: found.unexpected,
             orders_settled_twice: found.settled_twice,
@@ -246,6 +249,14 @@ impl Report {
         row(plain.clone(), "  parked behind one", number(self.orders_parked), None);
         if self.copies_parked > 0 {
             row(plain.clone(), "  copies of settled orders, after Redis was lost", number(self.copies_parked), None);
+        }
+        if self.orders_nameless > 0 {
+            row(
+                plain.clone(),
+                "  written without an Account, after Redis was lost",
+                number(self.orders_nameless),
+                None,
+            );
         }
         row(plain.clone(), "messages published", number(self.messages_published), None);
         row(plain.clone(), "  again, for want of a confirm", number(self.messages_repeated), None);

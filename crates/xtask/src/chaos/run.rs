@@ -13,6 +13,7 @@ use super::copies;
 use super::doubles::{BusEvent, Doubles, doubles, folded, keys};
 use super::history::histories;
 use super::journal::{Entries, Journal};
+use super::nameless;
 use super::overlaps::{overlaps, unseen};
 use super::programs::Place;
 use super::publish::{Progress, publish};
@@ -43,6 +44,7 @@ pub(crate) struct Run {
     pub(crate) charges: Charges,
     /// Copies of settled orders that wait behind a dead letter, Redis having been lost.
     pub(crate) copies_parked: usize,
+    pub(crate) orders_nameless: usize,
     /// What became of the writers' sign-in.
     pub(crate) renewals: Renewals,
     /// What fell, and what was noticed.
@@ -96,6 +98,7 @@ impl Stage {
         let charges = Charges::read(self.services.redis_url(), &self.script).await?;
         let renewals = self.connection.renewals(&self.org).await?;
         let copies_parked = copies::set_aside(&mut evidence, &progress.first_sent(&self.script), &entries.spans);
+        let orders_nameless = nameless::set_aside(&mut evidence, &log.requests, &entries.spans);
         let reconciliation = reconcile(&evidence);
         let overlaps = overlaps(&log.requests, &evidence);
         failures.extend(blind(&log, &unseen(&log.requests, &evidence, &keys(&bus))));
@@ -123,6 +126,7 @@ impl Stage {
             doubles,
             charges,
             copies_parked,
+            orders_nameless,
             renewals,
             journal: entries,
             api_calls,
