@@ -146,7 +146,7 @@ async fn one_writer_of_the_fleet_looks_at_an_org_that_is_away() {
     let stage = Stage::for_several(ONE_ATTEMPT).await;
     let mut stage = stage.set("CAUSEWAY_OUTAGE_PROBE", "500ms").set("CAUSEWAY_IN_FLIGHT", "1");
     let writers = [stage.writer(), stage.writer(), stage.writer()];
-    let started = || stage.org().requests().iter().filter(|request| request.path.ends_with("/describe")).count();
+    let started = || stage.org().requests().iter().filter(|request| request.path.ends_with("/composite")).count();
     testkit::eventually("each writer's look at the org", async || started() == writers.len()).await;
     stage.org().arm(Fault::always(FaultKind::UnavailableHtml).on_path("/services/data"));
     let began = tokio::time::Instant::now();
