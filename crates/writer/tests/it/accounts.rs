@@ -7,7 +7,7 @@ use testkit::orders::{self, golden, new_order};
 use crate::stage::{ONE_ATTEMPT, QUICK, Stage, Writer, fault_strikes, id_of, orders_of, text};
 
 /// A change order of a customer named by identity alone, with a subscription of their own.
-fn change(customer: &str, number: u32) -> Value {
+pub(crate) fn change(customer: &str, number: u32) -> Value {
     let mut order = golden("05");
     order["id"] = json!(orders::order_id(customer, number));
     order["order_reference"] = json!(orders::reference(customer, number));
