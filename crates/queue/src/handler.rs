@@ -1,7 +1,7 @@
 //! What a program tells the loop: where a message belongs, and what came of it.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use domain::settlement::Settlement;
 use domain::story::What;
 
 use crate::error::Error;
+use crate::journal::entry::letter_of;
 use crate::lanes::{Observation, Pace};
 use crate::message::Message;
 use crate::session::{Delivery, Session};
@@ -127,6 +128,8 @@ pub struct Job<I> {
     pub(crate) control: bool,
     /// Its letter stands in the journal: what is left is to tell of it, and to acknowledge.
     pub(crate) given_up: AtomicBool,
+    /// Once somebody asked.
+    pub(crate) own_letter: OnceLock<LetterId>,
     pub(crate) delivery: Mutex<Option<Delivery>>,
 }
 
@@ -140,6 +143,11 @@ impl<I> Job<I> {
     pub fn redelivered(&self) -> bool {
         let delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
         delivery.as_ref().is_some_and(|delivery| delivery.redelivered)
+    }
+
+    /// The letter that its message becomes when it is given up or held.
+    pub(crate) fn own_letter(&self) -> &LetterId {
+        self.own_letter.get_or_init(|| letter_of(&self.message))
     }
 
     pub(crate) fn take_delivery(&self) -> Option<Delivery> {
@@ -171,6 +179,9 @@ pub struct Verdict {
     pub lost_ownership: bool,
     /// Should the order go again, it goes in a batch of its own that time: whatever comes of it comes of nothing else.
     pub alone: bool,
+    /// Should the order go again, it shares these records with others, too: names as in [`Sorted::shares`] that are known only
+    /// since it was tried.
+    pub shares: Vec<String>,
 }
 
 impl Verdict {
@@ -183,6 +194,7 @@ impl Verdict {
             resolution: "written",
             lost_ownership: false,
             alone: false,
+            shares: Vec::new(),
         }
     }
 }

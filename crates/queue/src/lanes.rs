@@ -86,6 +86,8 @@ enum LaneState {
 struct Item {
     key: Arc<str>,
     names: Box<[Name]>,
+    /// Names that it has besides from the next time on.
+    also: Box<[Name]>,
     /// The next time it goes, it goes in a batch of its own.
     alone: bool,
 }
@@ -141,7 +143,8 @@ impl Lanes {
     /// keys.
     pub fn delivered<S: AsRef<str>>(&mut self, now: Time, id: ItemId, key: &str, names: &[S]) {
         let key: Arc<str> = self.lanes.get_key_value(key).map_or_else(|| Arc::from(key), |(key, _)| Arc::clone(key));
-        self.items.insert(id, Item { key: Arc::clone(&key), names: Name::all(names), alone: false });
+        self.items
+            .insert(id, Item { key: Arc::clone(&key), names: Name::all(names), also: Box::default(), alone: false });
         let lane = self.lanes.entry(Arc::clone(&key)).or_default();
         lane.items.push_back(id);
         if lane.state == LaneState::New {
@@ -160,7 +163,10 @@ impl Lanes {
         }
         for (id, names) in items.iter().rev() {
             lane.items.push_front(*id);
-            self.items.insert(*id, Item { key: Arc::clone(&key), names: Name::all(names), alone: false });
+            self.items.insert(
+                *id,
+                Item { key: Arc::clone(&key), names: Name::all(names), also: Box::default(), alone: false },
+            );
         }
     }
 
@@ -169,6 +175,13 @@ impl Lanes {
     pub fn isolate(&mut self, id: ItemId) {
         if let Some(item) = self.items.get_mut(&id) {
             item.alone = true;
+        }
+    }
+
+    /// Names of records that an item in flight shares besides, the next time it goes. Said before it is answered.
+    pub fn shares_also<S: AsRef<str>>(&mut self, id: ItemId, names: &[S]) {
+        if let Some(item) = self.items.get_mut(&id).filter(|_| !names.is_empty()) {
+            item.also = Name::both(&item.also, &Name::all(names));
         }
     }
 
@@ -185,8 +198,12 @@ impl Lanes {
         if was_probe {
             self.pause = None;
         }
-        let Some(Item { key, names, .. }) = self.items.get(&id).cloned() else { return };
-        let fronts = self.names.release(&names);
+        let Some(item) = self.items.get_mut(&id) else { return };
+        let key = Arc::clone(&item.key);
+        let fronts = self.names.release(&item.names);
+        if !item.also.is_empty() {
+            item.names = Name::both(&item.names, &std::mem::take(&mut item.also));
+        }
         match next {
             Next::Done => {
                 self.items.remove(&id);
@@ -241,6 +258,25 @@ impl Lanes {
         }
         self.may_go_now(fronts);
         true
+    }
+
+    /// Forgets all items of a key, as if none had ever come; also one in flight, of which nothing is under way. Returns them, in
+    /// order.
+    pub fn take_out(&mut self, now: Time, key: &str) -> Vec<ItemId> {
+        let items = self.items_of(key);
+        for id in items.iter().rev() {
+            if self.is_in_flight(*id) {
+                self.answered(now, *id, Next::Done);
+            } else {
+                self.forget(now, *id);
+            }
+        }
+        items
+    }
+
+    /// The last item of a key.
+    pub fn last_of(&self, key: &str) -> Option<ItemId> {
+        self.lanes.get(key).and_then(|lane| lane.items.back().copied())
     }
 
     /// The items of a key, in order.

@@ -1,6 +1,6 @@
 //! Carries out a settlement: announces, journals, acknowledges, in the order in which nothing can be lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,13 +15,15 @@ use tokio::sync::Semaphore;
 use crate::error::{Error, PublishError};
 use crate::handler::{Announcement, Handler, Job, Observer, Verdict, note};
 use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, letter_of, now_ms};
-use crate::journal::fold::LetterState;
+use crate::journal::fold::{Letter, LetterState};
 use crate::journal::tail::JournalTail;
 use crate::message::{KEPT_HEADER_BYTES, Message, ORDER_ID, REFUSAL, SEQUENCE_KEY};
 use crate::session::{Channel, Session};
 use crate::topology::{Queue, Target, Topology};
 
 mod room;
+
+pub(crate) use self::room::{Behind, Place};
 
 /// What the loop does with an item after its settlement was carried out.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Settler {
     pub(crate) channels: Mutex<HashMap<Queue, Arc<dyn Channel>>>,
     /// How many released customers' letters may be read from the journal at once.
     pub(crate) chain_readers: Semaphore,
+    /// Deaths that this session has told once more.
+    pub(crate) told_again: Mutex<HashSet<LetterId>>,
     pub(crate) by: String,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -88,14 +92,9 @@ impl Settler {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The letter that an order has to wait behind, when its customer is blocked. Released letters wait for nobody.
-    pub(crate) fn blocked_by<I>(&self, job: &Job<I>) -> Option<LetterId> {
-        let tail = self.tail.as_ref()?;
-        if job.letter.is_some() {
-            return None;
-        }
-        let fold = tail.fold();
-        fold.before(job.key.as_deref()?, &letter_of(&job.message)).cloned()
+    /// What an order has to wait behind, when its customer is blocked. Released letters wait for nobody.
+    pub(crate) fn behind<I>(&self, job: &Job<I>) -> Option<Behind> {
+        self.tail.as_ref().and_then(|tail| Behind::of(&tail.fold(), job))
     }
 
     /// Whether a letter still has to be settled.
@@ -136,17 +135,15 @@ impl Settler {
         }
     }
 
-    /// Journals an order that finds no room, with those that are in its lane before it, then acknowledges it.
-    pub(crate) async fn overflow<H: Handler>(&self, handler: &H, job: &Job<H::Item>, ahead: Vec<LetterId>) -> Answer {
-        let behind = self.blocked_by(job).unwrap_or_else(|| letter_of(&job.message));
-        self.park(handler, job, behind, Some(ahead)).await
+    /// Journals an order that finds no room at the place that was found for it ([`Settler::place`]), then acknowledges it.
+    pub(crate) async fn overflow<H: Handler>(&self, handler: &H, job: &Job<H::Item>, place: Place) -> Answer {
+        self.park(handler, job, place.behind, Some(place.ahead)).await
     }
 
     /// Journals an order behind its customer's first letter, then acknowledges it. Behind orders that wait for room it does
     /// so, too, and goes when they do.
-    pub(crate) async fn hold<H: Handler>(&self, handler: &H, job: &Job<H::Item>, behind: LetterId) -> Answer {
-        let ahead = self.follows_overflow(job).then(Vec::new);
-        self.park(handler, job, behind, ahead).await
+    pub(crate) async fn hold<H: Handler>(&self, handler: &H, job: &Job<H::Item>, behind: Behind) -> Answer {
+        self.park(handler, job, behind.letter, behind.for_room.then(Vec::new)).await
     }
 
     async fn park<H: Handler>(
@@ -157,7 +154,7 @@ impl Settler {
         ahead: Option<Vec<LetterId>>,
     ) -> Answer {
         let Some(tail) = &self.tail else { return Answer::Settled };
-        let letter = letter_of(&job.message);
+        let letter = job.own_letter().clone();
         // It came again after a crash between journal and acknowledgement: its letter is open already. Whether its death was
         // told nobody knows, so it is told once more.
         let known = tail.fold().letter(&letter).map(|letter| letter.state.clone());
@@ -201,9 +198,11 @@ impl Settler {
                 self.finish_letter(handler, job, failure, &letter).await
             }
             (Some(tail), _) => {
-                let letter = job.letter.clone().unwrap_or_else(|| letter_of(&job.message));
+                let letter = job.letter.as_ref().unwrap_or_else(|| job.own_letter()).clone();
+                // A copy of it may wait in the journal: that holds nothing back until it is said that the order died.
+                let is_dead = |letter: &Letter| matches!(letter.state, LetterState::Dead(_));
                 let known = job.given_up.load(Ordering::Relaxed)
-                    || job.letter.is_none() && tail.fold().letter(&letter).is_some();
+                    || job.letter.is_none() && tail.fold().letter(&letter).is_some_and(is_dead);
                 if !known {
                     let entry = self.letter_entry(job, letter.clone(), EntryKind::Dead { failure: failure.clone() });
                     if let Err(error) = tail.append(entry).await {

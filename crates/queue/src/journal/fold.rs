@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use domain::dead_letter::LetterId;
 
 pub use self::chain::in_order;
-use self::chain::{Chain, together};
+use self::chain::{Chain, Passing, together};
 pub use self::letter::{ClosedLetter, Ending, Letter, LetterState};
 use crate::journal::carrying::Carried;
 use crate::journal::entry::{ACCEPTED, Before, Entry, EntryKind, MOST_TIMES_DEAD, PUBLISHED};
@@ -88,12 +88,15 @@ impl Fold {
         self.chains.get(key)?.letters.front()
     }
 
-    /// The letter that an order has to wait behind: its customer's first, unless that waits for room and names the order as
-    /// one that goes before it.
+    /// The letter that an order has to wait behind: its customer's first, unless that waits for room and the order goes
+    /// before it.
     pub fn before(&self, key: &str, order: &LetterId) -> Option<&LetterId> {
-        let first = self.first(key)?;
-        let lets_it_pass = |letter: &Letter| letter.found_no_room() && letter.names(order);
-        Some(first).filter(|first| !self.letters.get(*first).is_some_and(lets_it_pass))
+        self.passing(key).filter(|passing| !passing.may(order)).and_then(|_| self.first(key))
+    }
+
+    /// Which orders of a customer go before its letters; `None` where there are none.
+    pub(crate) fn passing(&self, key: &str) -> Option<Passing<'_>> {
+        self.chains.get(key).map(|chain| chain.passing(&self.letters))
     }
 
     /// Whether a customer's orders wait for nothing but room.
@@ -128,8 +131,8 @@ impl Fold {
     }
 
     /// Which of these letters of a customer may go now: those that are open and its first still, without those that are lost,
-    /// because others may have come between them since they were read. One that waits for room goes only while neither its order nor one that it names is
-    /// in hand; none does where what is in hand is not all that may be (`None`).
+    /// because others may have come between them since they were read. One that waits for room goes only while neither its
+    /// order nor one that it names is in hand; none does where what is in hand is not all that may be (`None`).
     pub fn may_go<'a>(
         &self,
         key: &str,
@@ -228,8 +231,8 @@ impl Fold {
             }
             return;
         }
+        let ahead = entry.ahead.clone().map(|own| together(self.said_by(&state, entry), own));
         self.closed.remove(id);
-        let ahead = entry.ahead.clone().map(|own| together(self.said_by(&state, id, entry), own));
         let died = matches!(state, LetterState::Dead(_));
         let before = Before::of(&entry.message);
         let times_before = before.as_ref().map_or(0, |before| before.times_dead);
@@ -274,10 +277,10 @@ impl Fold {
     }
 
     /// An operator may throw away what said which orders go first, while one that comes behind it and relies on that is being
-    /// written: the orders that the discarded one named.
-    fn said_by(&self, state: &LetterState, id: &LetterId, entry: &Entry) -> Vec<LetterId> {
+    /// written, or a copy of it: the orders that the discarded one named.
+    fn said_by(&self, state: &LetterState, entry: &Entry) -> Vec<LetterId> {
         let LetterState::Held(behind) = state else { return Vec::new() };
-        let discarded = self.closed.get(behind).map(|(_, closed)| closed).filter(|_| behind != id);
+        let discarded = self.closed.get(behind).map(|(_, closed)| closed);
         let discarded = discarded.filter(|closed| matches!(closed.ending, Ending::Discarded(_)));
         let of_it =
             discarded.filter(|closed| closed.letter.key == entry.key).and_then(|closed| closed.letter.ahead.clone());
@@ -371,7 +374,7 @@ impl Fold {
         {
             chain.hand_on(id, &mut self.letters);
         }
-        let Some(letter) = self.take_out(id) else {
+        let Some(mut letter) = self.take_out(id) else {
             // "Published" was not the last word.
             if let Some((_, closed)) = self.closed.get_mut(id)
                 && closed.ending == Ending::Resolved(PUBLISHED.to_owned())
@@ -382,6 +385,10 @@ impl Fold {
         };
         self.closing += 1;
         let no_failure = letter.found_no_room() && matches!(ending, Ending::Resolved(_));
+        // What it names is gone. Of one that was discarded it may be asked for yet.
+        if matches!(ending, Ending::Resolved(_)) {
+            letter.ahead = letter.ahead.map(|_| Vec::new());
+        }
         let closings = if no_failure { &mut self.closings_for_room } else { &mut self.closings };
         closings.push_back((self.closing, id.clone()));
         let closed = ClosedLetter { letter, ending, by: entry.by.clone(), at: entry.at };

@@ -25,6 +25,14 @@ impl Name {
         names.dedup();
         names.into_boxed_slice()
     }
+
+    /// The names of either, each once.
+    pub(super) fn both(some: &[Self], others: &[Self]) -> Box<[Self]> {
+        let mut names = [some, others].concat();
+        names.sort_unstable();
+        names.dedup();
+        names.into_boxed_slice()
+    }
 }
 
 /// Who has a name, and who waits for it.

@@ -13,6 +13,10 @@ impl Room {
     /// The smallest bound of a lane. A window that is no larger has one lane for all.
     pub const LEAST: usize = 4;
 
+    /// What may wait elsewhere at most of one queue. With 32 partitions and orders of 16 kB that is a quarter of what the journal
+    /// keeps ([`crate::topology::Topology::journal_bytes`]): orders that wait must be carried on before retention drops them.
+    pub const MOST_ELSEWHERE: usize = 10_000;
+
     /// Of a window of so many unacknowledged deliveries.
     pub const fn of(window: usize) -> Self {
         Self { window }
@@ -36,10 +40,11 @@ impl Room {
         self.window / 4 * 3 + self.window % 4 * 3 / 4
     }
 
-    /// How many orders of one queue may wait elsewhere. What comes beyond them takes up the window, and then waits in the
-    /// queue.
+    /// How many orders of one queue may wait elsewhere: twenty windows, and no more than [`Room::MOST_ELSEWHERE`]. What comes
+    /// beyond them takes up the window, and then waits in the queue.
     pub const fn most_elsewhere(self) -> usize {
-        self.window * 20
+        let most = self.window * 20;
+        if most < Self::MOST_ELSEWHERE { most } else { Self::MOST_ELSEWHERE }
     }
 
     /// Which lanes have to make room, the longest first, where lanes that wait hold so many in all.

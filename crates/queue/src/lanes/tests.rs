@@ -253,6 +253,36 @@ fn what_is_forgotten_gives_up_its_place_for_the_records_it_shares() {
 
 /// The bound: once an item is the head of its lane, each other lane sends at most one item before it.
 #[test]
+fn a_record_that_is_known_once_an_item_was_tried_keeps_it_apart_from_others_the_next_time() {
+    let mut lanes = lanes(1, 2, 0);
+    sharing(&mut lanes, &[(1, &["one"]), (2, &["two"])]);
+    assert_eq!((lanes.next(Time::ZERO), lanes.next(Time::ZERO)), (send(&[1]), send(&[2])), "nobody knew");
+    for (id, also) in [(1, "one"), (1, "account"), (2, "account")] {
+        lanes.shares_also(ItemId(id), &[also]);
+    }
+    lanes.answered(Time::ZERO, ItemId(1), Next::At(Time::ZERO));
+    lanes.answered(Time::ZERO, ItemId(2), Next::At(Time::ZERO));
+    assert_eq!((lanes.next(Time::ZERO), lanes.next(Time::ZERO)), (send(&[1]), Command::Wait(None)));
+    done(&mut lanes, &[1]);
+    assert_eq!(lanes.next(Time::ZERO), send(&[2]));
+    done(&mut lanes, &[2]);
+    assert!(lanes.is_empty() && lanes.names.is_empty());
+}
+
+#[test]
+fn a_lane_is_taken_out_with_its_head_in_flight_and_gives_up_its_records() {
+    let mut lanes = lanes(10, 1, 0);
+    sharing(&mut lanes, &[(1, &["account"])]);
+    assert_eq!(lanes.next(Time::ZERO), send(&[1]));
+    sharing(&mut lanes, &[(2, &["account"])]);
+    deliver(&mut lanes, &[(3, "key of 1"), (4, "key of 1")]);
+    assert_eq!(lanes.last_of("key of 1"), Some(ItemId(4)));
+    assert_eq!(lanes.take_out(Time::ZERO, "key of 1"), ids(&[1, 3, 4]));
+    assert_eq!((lanes.len(), lanes.in_flight(), lanes.depth("key of 1")), (1, 0, 0));
+    assert_eq!(lanes.next(Time::ZERO), send(&[2]), "the other one has the record");
+}
+
+#[test]
 fn a_key_with_a_thousand_orders_sends_at_most_one_before_the_only_order_of_another() {
     for (orders, in_flight) in [(1, 1), (2, 2), (75, 8)] {
         let mut lanes = lanes(orders, in_flight, 0);

@@ -1,20 +1,50 @@
 //! What waits in the journal for room: who does, and how it comes back.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use tokio_util::sync::CancellationToken;
 
-use super::{REFUSED_WAIT, Settler, jittered};
+use super::{Settler, jittered};
 use crate::error::{Error, PublishError};
 use crate::handler::{Handler, Job};
 use crate::journal::entry::LANE_OVERFLOW;
-use crate::journal::fold::{Letter, LetterState};
+use crate::journal::fold::{Fold, Letter, LetterState};
 use crate::journal::tail::JournalTail;
 use crate::message::{Message, RELEASE, SEQUENCE_KEY};
 use crate::topology::{Queue, Target};
+
+/// What an order has to wait behind.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    /// Its customer's first letter.
+    pub(crate) letter: LetterId,
+    /// That waits for room alone.
+    pub(crate) for_room: bool,
+}
+
+impl Behind {
+    pub(super) fn of<I>(fold: &Fold, job: &Job<I>) -> Option<Self> {
+        let key = job.key.as_deref().filter(|key| job.letter.is_none() && fold.is_blocked(key))?;
+        let letter = fold.before(key, job.own_letter())?.clone();
+        Some(Self { letter, for_room: fold.waits_for_room(key) })
+    }
+}
+
+/// Where an order goes in the journal for which there is no room.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its customer's first letter, or the order itself.
+    pub(super) behind: LetterId,
+    /// What goes before it and is not in the journal.
+    pub(super) ahead: Vec<LetterId>,
+}
+
+/// How long what lets a customer in waits for room in its partition.
+const FULL_WAIT: Duration = Duration::from_secs(5);
 
 impl Settler {
     /// Whether a letter waits for room alone.
@@ -36,7 +66,25 @@ impl Settler {
 
     /// Whether an order belongs behind others of its customer that wait in the journal for room.
     pub(crate) fn follows_overflow<I>(&self, job: &Job<I>) -> bool {
-        job.key.as_deref().is_some_and(|key| self.waits_for_room(key)) && self.blocked_by(job).is_some()
+        self.behind(job).is_some_and(|behind| behind.for_room)
+    }
+
+    /// The place of an order that finds no room, after those that are in its customer's lane. All of it is of one moment:
+    /// whatever an operator discards before it is written, those that go before it are named by its entry, or by that of the
+    /// letter that it is behind.
+    ///
+    /// Where it comes behind letters that wait for room, nothing has to be said of those that the journal says go first; what
+    /// will wait behind the customer's letters is said, so that it goes there before what came after it.
+    pub(crate) fn place<'a, I: 'a>(&self, order: &Job<I>, lane: impl Iterator<Item = &'a Job<I>>) -> Place {
+        let Some(tail) = &self.tail else { return Place { behind: order.own_letter().clone(), ahead: Vec::new() } };
+        let fold = tail.fold();
+        let key = order.key.as_deref().unwrap_or_default();
+        let passing = fold.passing(key).filter(|passing| fold.waits_for_room(key) && !passing.may(order.own_letter()));
+        let unsaid = lane.filter(|job| {
+            passing.as_ref().is_none_or(|passing| job.letter.is_none() && !passing.may(job.own_letter()))
+        });
+        let ahead = unsaid.map(|job| job.letter.as_ref().unwrap_or_else(|| job.own_letter()).clone()).collect();
+        Place { behind: fold.first(key).unwrap_or_else(|| order.own_letter()).clone(), ahead }
     }
 
     /// How many orders of a queue's customers wait in the journal for room, or behind those that do.
@@ -90,6 +138,11 @@ impl Settler {
         else {
             return Ok(());
         };
+        // Every order behind it comes here.
+        if self.told_again().contains(&id) {
+            return Ok(());
+        }
+        let Ok(_reading) = self.chain_readers.acquire().await else { return Ok(()) };
         let Some((_, message)) = tail.chain_messages(key, 1, true).await?.into_iter().next() else { return Ok(()) };
         let sorted = handler.sort(&message);
         let job = Job {
@@ -104,12 +157,20 @@ impl Settler {
             shares: Vec::new(),
             control: false,
             given_up: AtomicBool::new(true),
+            own_letter: OnceLock::new(),
             delivery: Mutex::new(None),
         };
         if let Some(announcement) = handler.letter_announcement(&job, &failure, &id) {
             self.announce(&announcement).await.map_err(|error| Error::Lost(error.to_string()))?;
         }
+        let mut told = self.told_again();
+        told.retain(|letter| tail.fold().letter(letter).is_some());
+        told.insert(id);
         Ok(())
+    }
+
+    fn told_again(&self) -> MutexGuard<'_, HashSet<LetterId>> {
+        self.told_again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes the control message that lets a customer's orders in: it goes to its partition, behind everything that is
@@ -121,7 +182,7 @@ impl Settler {
         while !self.wake(key).await? {
             tokio::select! {
                 () = stop.cancelled() => return Ok(false),
-                () = tokio::time::sleep(jittered(REFUSED_WAIT)) => {}
+                () = tokio::time::sleep(jittered(FULL_WAIT)) => {}
             }
         }
         Ok(true)

@@ -9,8 +9,8 @@ mod precaution;
 mod taking_over;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::handler::{Handler, Job, Observer, Outage, note};
+use crate::handler::{Handler, Job, Observer, Outage, Verdict, note};
 use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
@@ -40,11 +40,18 @@ use crate::work::reading::{read, subscribe, tell_letters};
 use crate::work::{HUNG, Lasting, Letters, Stop, TURN, WorkSettings, closing};
 use service::hints::Taken;
 
+/// How an item goes the next time, if it does.
+struct NextTime {
+    item: ItemId,
+    alone: bool,
+    shares: Vec<String>,
+}
+
 /// What a spawned task reports.
 enum Done {
     Answers(Vec<(ItemId, Answer)>),
-    /// The batch of this number, and which of its items go alone the next time.
-    Batch(u64, Vec<(ItemId, Answer)>, Vec<ItemId>),
+    /// The batch of this number, what came of its items, and what is known of how they go the next time.
+    Batch(u64, Vec<(ItemId, Answer)>, Vec<NextTime>),
     /// A queue, the number of its subscription, how the one before let go of it, and what came of the take-over.
     TookOver(Queue, u64, Option<Taken>, Result<(), Outage>),
     /// And whether it was because they were stalled.
@@ -125,6 +132,7 @@ impl<H: Handler> Generation<H> {
             tail,
             channels: std::sync::Mutex::default(),
             chain_readers: tokio::sync::Semaphore::new(CHAIN_READERS),
+            told_again: std::sync::Mutex::default(),
             by: settings.by.clone(),
             observer: Arc::clone(observer),
         };
@@ -341,6 +349,7 @@ impl<H: Handler> Generation<H> {
                 shares: Vec::new(),
                 control,
                 given_up: AtomicBool::new(false),
+                own_letter: OnceLock::new(),
                 delivery: std::sync::Mutex::new(Some(delivery)),
             }
         } else {
@@ -386,6 +395,7 @@ impl<H: Handler> Generation<H> {
             shares: sorted.shares,
             control: false,
             given_up: AtomicBool::new(false),
+            own_letter: OnceLock::new(),
             delivery: std::sync::Mutex::new(delivery),
         }
     }
@@ -410,7 +420,7 @@ impl<H: Handler> Generation<H> {
                 self.tasks.spawn(async move { Done::Answers(vec![(id, Answer::Settled)]) });
             } else if job.control {
                 self.release(id, job);
-            } else if let Some(behind) = settler.blocked_by(&job) {
+            } else if let Some(behind) = settler.behind(&job) {
                 self.goes_behind(id, job, behind);
             } else if let Err(failure) = &job.item {
                 let (failure, handler) = (failure.clone(), Arc::clone(&self.handler));
@@ -432,24 +442,31 @@ impl<H: Handler> Generation<H> {
             let (ids, jobs): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let verdicts = handler.handle(&settler.session, &jobs).await;
             assert_eq!(verdicts.len(), jobs.len(), "a handler answers every job of a batch");
-            let alone = ids.iter().zip(&verdicts).filter(|(_, verdict)| verdict.alone).map(|(id, _)| *id).collect();
+            let next_times = ids.iter().zip(&verdicts).map(|(item, verdict)| {
+                let Verdict { alone, shares, .. } = verdict;
+                NextTime { item: *item, alone: *alone, shares: shares.clone() }
+            });
+            let next_times = next_times.collect();
             let answers =
                 jobs.iter().zip(verdicts).map(|(job, verdict)| settler.settle(handler.as_ref(), job, verdict));
-            Done::Batch(number, ids.into_iter().zip(futures::future::join_all(answers).await).collect(), alone)
+            Done::Batch(number, ids.into_iter().zip(futures::future::join_all(answers).await).collect(), next_times)
         });
     }
 
     fn take_in(&mut self, done: Done, intake: &mut Intake) -> Result<(), Error> {
         match done {
             Done::Answers(answers) => self.answer_all(answers, intake)?,
-            Done::Batch(number, answers, alone) => {
+            Done::Batch(number, answers, next_times) => {
                 self.batches.remove(&number);
                 for request in self.handler.observed() {
                     self.lanes.observed(self.now(), &request);
                 }
                 self.observer.pace(self.lanes.pace());
-                for id in alone {
-                    self.lanes.isolate(id);
+                for NextTime { item, alone, shares } in next_times {
+                    if alone {
+                        self.lanes.isolate(item);
+                    }
+                    self.lanes.shares_also(item, &shares);
                 }
                 self.answer_all(answers, intake)?;
                 self.make_room();

@@ -19,18 +19,23 @@ impl Chain {
     /// those, whenever its letter is written, and one that was carried on has its first place.
     pub(super) fn put_last_in_place(&mut self, letters: &HashMap<LetterId, Letter>) {
         let Self { letters: ids, naming } = self;
-        let naming: Vec<&Letter> = naming.iter().filter_map(|id| letters.get(id)).collect();
-        let place = |id: &LetterId| letters.get(id).map(|letter| place(letter, &naming));
+        let named = Named::by(naming.iter().filter_map(|id| letters.get(id)));
+        let place = |id: &LetterId| letters.get(id).map(|letter| named.place(letter));
         let mut last_two = ids.iter().rev();
         let in_place = match (last_two.next(), last_two.next()) {
-            (Some(last), Some(before)) => {
-                place(before) <= place(last) && !naming.iter().any(|letter| letter.id == *last)
-            }
+            (Some(last), Some(before)) => place(before) <= place(last) && !naming.contains(last),
             (_, _) => true,
         };
         if !in_place {
             ids.make_contiguous().sort_by_cached_key(place);
         }
+    }
+
+    /// Which orders go before all of these letters.
+    pub(super) fn passing<'a>(&self, letters: &'a HashMap<LetterId, Letter>) -> Passing<'a> {
+        let named = Named::by(self.naming.iter().filter_map(|id| letters.get(id)));
+        let first = self.letters.front().and_then(|first| letters.get(first));
+        Passing { before: first.filter(|first| first.found_no_room()).map(|first| named.place(first)), named }
     }
 
     /// Takes one out. Mostly it is the first.
@@ -89,21 +94,50 @@ pub(super) fn together(said: Vec<LetterId>, own: Vec<LetterId>) -> Vec<LetterId>
 /// found no room, where that one's lies.
 type Place = (u64, bool, usize);
 
-/// A letter's place, beside those letters of its customer that name others.
-fn place(letter: &Letter, naming: &[&Letter]) -> Place {
-    let entry = |letter: &Letter| letter.place.unwrap_or(u64::MAX);
-    let named = naming.iter().filter_map(|other| {
-        let index = other.ahead.as_ref()?.iter().position(|id| *id == letter.id)?;
-        Some((entry(other), false, index))
-    });
-    named.chain([(entry(letter), true, 0)]).min().unwrap_or((u64::MAX, true, 0))
+/// Which orders of a customer go before its letters: those whose place is before that of the first one, unless that was given
+/// up. To be named by it is not enough: an order may come again behind others, long after it was settled, and be named by a
+/// letter still; its place is before that letter then, and those that it was behind must not pass with it.
+pub(crate) struct Passing<'a> {
+    before: Option<Place>,
+    named: Named<'a>,
+}
+
+impl Passing<'_> {
+    /// Whether an order does.
+    pub(crate) fn may(&self, order: &LetterId) -> bool {
+        self.before.zip(self.named.0.get(order)).is_some_and(|(first, order)| *order < first)
+    }
+}
+
+/// The orders that letters of a customer name, with their places.
+struct Named<'a>(HashMap<&'a LetterId, Place>);
+
+impl<'a> Named<'a> {
+    fn by(naming: impl Iterator<Item = &'a Letter>) -> Self {
+        let mut places = HashMap::new();
+        for letter in naming {
+            for (order, index) in letter.ahead.iter().flatten().zip(0..) {
+                let place = (entry(letter), false, index);
+                places.entry(order).and_modify(|first: &mut Place| *first = place.min(*first)).or_insert(place);
+            }
+        }
+        Self(places)
+    }
+
+    fn place(&self, letter: &Letter) -> Place {
+        let own = (entry(letter), true, 0);
+        self.0.get(&letter.id).map_or(own, |named| own.min(*named))
+    }
+}
+
+fn entry(letter: &Letter) -> u64 {
+    letter.place.unwrap_or(u64::MAX)
 }
 
 /// Sorts letters of one customer in the order in which they go.
 pub fn in_order(letters: &mut [&Letter]) {
-    let naming: Vec<&Letter> =
-        letters.iter().copied().filter(|letter| letter.ahead.as_ref().is_some_and(|ahead| !ahead.is_empty())).collect();
-    letters.sort_by_cached_key(|letter| (place(letter, &naming), letter.at));
+    let named = Named::by(letters.iter().copied());
+    letters.sort_by_cached_key(|letter| (named.place(letter), letter.at));
 }
 
 #[cfg(test)]

@@ -43,8 +43,9 @@ pub struct Letter {
     pub released_at: Option<u64>,
     /// Who did, where the release itself is still in the journal.
     pub released_by: Option<String>,
-    /// It waits for room, and for no letter: the orders of its customer that go before it, by the letters that they would
-    /// become ([`crate::journal::entry::LANE_OVERFLOW`]).
+    /// It found no room ([`crate::journal::entry::LANE_OVERFLOW`]): the orders of its customer that were in hand before it and
+    /// go first, by the letters that they would become. It goes by itself as long as it is merely held and nothing before it was
+    /// given up; kept when it is given up itself.
     pub ahead: Option<Vec<LetterId>>,
     /// Entries about it that we appended and have not read back.
     pub(super) unread: u32,
@@ -64,11 +65,6 @@ impl Letter {
 
     pub(super) const fn found_no_room(&self) -> bool {
         self.ahead.is_some() && matches!(self.state, LetterState::Held(_))
-    }
-
-    /// Whether it names an order as one that goes before it.
-    pub(super) fn names(&self, order: &LetterId) -> bool {
-        self.ahead.as_ref().is_some_and(|ahead| ahead.contains(order))
     }
 
     /// Whether it may not go while these orders are in hand: it is one of them, or names one.

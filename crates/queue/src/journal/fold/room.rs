@@ -172,6 +172,39 @@ fn an_order_that_came_into_the_lane_before_a_discard_goes_before_one_that_found_
 }
 
 #[test]
+fn a_copy_of_a_settled_order_that_is_named_yet_lets_nothing_pass_that_it_came_behind() {
+    // 4 names 3, which is written since. 3 comes once more, behind 5 and 6, which wait behind 4.
+    let entries = numbered(&[overflowed(4, &[3]), overflowed(3, &[5, 6]), overflowed(5, &[])]);
+    let fold = read(&entries);
+    assert_eq!(chain(&fold), [3, 4, 5]);
+    assert_eq!((fold.before(KEY, &id(5)), fold.before(KEY, &id(6))), (Some(&id(3)), Some(&id(3))));
+}
+
+#[test]
+fn an_order_in_the_lane_goes_before_a_later_one_of_the_lane_that_was_put_into_the_journal() {
+    let fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), overflowed(2, &[])]));
+    assert_eq!(chain(&fold), [2, 4]);
+    assert_eq!((fold.before(KEY, &id(1)), fold.before(KEY, &id(3))), (None, Some(&id(2))));
+}
+
+#[test]
+fn an_order_whose_copy_waits_for_room_and_that_was_given_up_holds_back_what_it_let_pass() {
+    let mut fold = read(&numbered(&[overflowed(5, &[1, 2, 3, 4]), overflowed(2, &[1, 2, 3, 4])]));
+    assert_eq!((fold.before(KEY, &id(1)), fold.before(KEY, &id(3))), (None, Some(&id(2))));
+    fold.apply(Some(3), &dead(2));
+    assert_eq!((fold.before(KEY, &id(3)), fold.waits_for_room(KEY)), (Some(&id(2)), false));
+    fold.apply(Some(4), &held(3, 2));
+    assert_eq!(chain(&fold), [2, 3, 5]);
+}
+
+#[test]
+fn a_copy_that_is_put_into_the_journal_while_its_letter_is_discarded_names_what_that_named() {
+    let again = Entry { ahead: Some(Vec::new()), ..held(4, 4) };
+    let fold = read(&numbered(&[overflowed(4, &[1, 2, 3]), discarded(4), again]));
+    assert_eq!((fold.before(KEY, &id(3)), fold.before(KEY, &id(5))), (None, Some(&id(4))));
+}
+
+#[test]
 fn a_lane_that_is_moved_as_a_whole_goes_before_what_had_found_no_room_behind_it() {
     let entries = numbered(&[overflowed(3, &[1, 2]), overflowed(1, &[]), overflowed(2, &[])]);
     for end in 1..=entries.len() {

@@ -12,7 +12,7 @@ use crate::handler::{Handler, Job, note};
 use crate::journal::entry::LANE_OVERFLOW;
 use crate::lanes::{ItemId, Next, Time};
 use crate::message::Message;
-use crate::settle::{Answer, jittered};
+use crate::settle::{Answer, Behind, jittered};
 
 /// How many letters of a customer are fetched from the journal at a time.
 pub(super) const CHAIN_STEP: usize = 16;
@@ -45,10 +45,10 @@ impl<H: Handler> Generation<H> {
     }
 
     /// An order at the head of its lane is behind letters of its customer: it waits there, too, or has them go before it.
-    pub(super) fn goes_behind(&mut self, id: ItemId, job: Arc<Job<H::Item>>, behind: LetterId) {
+    pub(super) fn goes_behind(&mut self, id: ItemId, job: Arc<Job<H::Item>>, behind: Behind) {
         let key = job.key.clone().unwrap_or_default();
         let (settler, handler) = (Arc::clone(&self.settler), Arc::clone(&self.handler));
-        if !self.lets_others_in(&job) {
+        if !self.lets_others_in(&job, &behind) {
             self.tasks.spawn(async move {
                 if job.redelivered()
                     && let Err(error) = settler.tell_death_again(handler.as_ref(), &job, &key).await
@@ -58,6 +58,8 @@ impl<H: Handler> Generation<H> {
                 }
                 Done::Answers(vec![(id, settler.hold(handler.as_ref(), &job, behind).await)])
             });
+        } else if self.goes_with_its_lane(&key, &job) {
+            self.move_away(&key);
         } else if let Some(until) = self.overflow.waits_until(&key) {
             self.lanes.answered(self.now(), id, Next::At(until.saturating_duration_since(self.started)));
         } else {
@@ -70,7 +72,7 @@ impl<H: Handler> Generation<H> {
         match letters {
             Ok(letters) => self.expand(control, letters),
             Err(error) => {
-                tracing::warn!(%error, "a released customer's letters were not read; tried again");
+                tracing::warn!(%error, "a customer's letters were not read, or the death of the first was not told; tried again");
                 self.lanes.answered(self.now(), control, Next::At(self.now() + jittered(CHAIN_WAIT)));
             }
         }
@@ -86,7 +88,7 @@ impl<H: Handler> Generation<H> {
             if job.control {
                 self.lets_in_nothing(&job);
                 self.tasks.spawn(async move { Done::Answers(vec![(control, settler.acknowledge(&job).await)]) });
-            } else if let Some(behind) = settler.blocked_by(&job) {
+            } else if let Some(behind) = settler.behind(&job) {
                 self.tasks.spawn(async move {
                     Done::Answers(vec![(control, settler.hold(handler.as_ref(), &job, behind).await)])
                 });

@@ -2,12 +2,14 @@
 //!
 //! What finds no room ([`Room`]) waits in the journal, and its delivery is acknowledged: an order beyond what its customer's
 //! lane may hold, and lanes whose head is tried again later, where they hold too much together. What comes after such an
-//! order goes there, too, until very much waits there: then it stays in the lane, and takes up the window.
+//! order goes there, too, until very much waits there: then it stays in the lane, and takes up the window. Once there is room
+//! in the journal again, the lane goes there as a whole.
 //!
 //! # Order
 //!
 //! An entry names the orders that were in hand before its own. So whoever works on the customer next knows, after any crash,
-//! which of what is delivered again goes before those in the journal, and which behind them. Entries of a customer are
+//! which of what is delivered again goes before those in the journal, and which behind them. Orders may come twice, at once or
+//! long after they were settled: of a copy the same is said, and it lets nothing pass that it came behind. Entries of a customer are
 //! appended one at a time, as they came: each customer has a line here, beside its lane, that needs none of the places that
 //! batches have, and waits for no answer of the org.
 //!
@@ -27,6 +29,7 @@ mod letting_in;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use domain::dead_letter::LetterId;
@@ -38,11 +41,11 @@ use super::taking_over::Ownership;
 use super::{Done, Generation};
 use crate::error::Error;
 use crate::handler::{Handler, Job, note};
-use crate::journal::entry::{LANE_OVERFLOW, letter_of};
+use crate::journal::entry::LANE_OVERFLOW;
 use crate::lanes::ItemId;
 use crate::lanes::room::Room;
 use crate::message::Message;
-use crate::settle::{Answer, jittered};
+use crate::settle::{Answer, Behind, jittered};
 use crate::topology::Queue;
 use crate::work::{Letters, TURN};
 
@@ -139,8 +142,22 @@ impl<H: Handler> Generation<H> {
         let Some(key) = job.key.as_deref().filter(|_| self.settings.letters == Letters::Block && !job.control) else {
             return false;
         };
-        let finds_none = || self.settler.follows_overflow(job) || !self.has_room(key, job.queue);
-        self.overflow.lines.contains_key(key) || finds_none() && !self.is_full(job.queue)
+        if self.overflow.lines.contains_key(key) {
+            return true;
+        }
+        let finds_none = if self.settler.follows_overflow(job) {
+            !self.is_after_what_stays(key)
+        } else {
+            !self.has_room(key, job.queue)
+        };
+        finds_none && !self.is_full(job.queue)
+    }
+
+    /// Whether the last order in a customer's lane belongs into the journal, which was full: what comes after it stays with it
+    /// until the lane is moved, instead of going there before it.
+    fn is_after_what_stays(&self, key: &str) -> bool {
+        let last = self.lanes.last_of(key).and_then(|id| self.jobs.get(&id));
+        last.is_some_and(|last| !last.control && self.settler.follows_overflow(last))
     }
 
     /// Whether so many orders of a queue wait in the journal that the rest has to wait in the queue.
@@ -155,8 +172,26 @@ impl<H: Handler> Generation<H> {
 
     /// Whether an order that is behind others of its customer in the journal lets those go before it, instead of waiting there,
     /// too. That happens where there is no room for it in the journal.
-    pub(super) fn lets_others_in(&self, job: &Job<H::Item>) -> bool {
-        self.came_anew(job.queue) && self.settler.follows_overflow(job)
+    pub(super) fn lets_others_in(&self, job: &Job<H::Item>, behind: &Behind) -> bool {
+        self.came_anew(job.queue) && behind.for_room
+    }
+
+    /// Whether an order at the head of its lane, which is behind others in the journal, goes there with its lane: there is
+    /// room again, and the lane takes more of the window than any may have.
+    pub(super) fn goes_with_its_lane(&self, key: &str, job: &Job<H::Item>) -> bool {
+        self.lanes.depth(key) > self.room().least()
+            && self.may_be_moved(key)
+            && !self.stop_reading.is_cancelled()
+            && !self.is_full(job.queue)
+    }
+
+    /// Whether a lane may go into the journal as a whole. An order of nobody has no lane to come back to. What an operator
+    /// released stays where it is; and what came later must not arrive first where it is on its way already.
+    fn may_be_moved(&self, key: &str) -> bool {
+        let jobs = || self.lanes.items_of(key).into_iter().filter_map(|id| self.jobs.get(&id));
+        let of_operator = jobs().any(|job| job.control && job.message.id != LANE_OVERFLOW);
+        let of_customer = jobs().next().is_some_and(|first| first.key.as_deref() == Some(key));
+        of_customer && !of_operator && !self.overflow.lines.contains_key(key)
     }
 
     /// Keeps those of a customer's letters that may go now: they are still the customer's first, whatever was
@@ -173,7 +208,7 @@ impl<H: Handler> Generation<H> {
         let items = self.lanes.items_of(key);
         let others = self.overflow.lines.get(key).into_iter().flat_map(|line| &line.items);
         let jobs = items.iter().chain(others).filter_map(|id| self.jobs.get(id));
-        jobs.filter(|job| !job.control && job.letter.is_none()).map(|job| letter_of(&job.message)).collect()
+        jobs.filter(|job| !job.control && job.letter.is_none()).map(|job| job.own_letter().clone()).collect()
     }
 
     /// A control message lets nothing in. Where nothing else would do so later, it is tried again after a while.
@@ -221,10 +256,12 @@ impl<H: Handler> Generation<H> {
         }
         let Some(line) = self.overflow.lines.get_mut(key) else { return };
         (line.busy, line.again_at) = (true, None);
-        let ahead = self.ahead_of(key, &job);
+        let before = self.lanes.items_of(key);
+        let before = before.iter().filter_map(|id| self.jobs.get(id)).filter(|job| !job.control);
+        let place = self.settler.place(&job, before.map(Arc::as_ref));
         let (settler, handler, key) = (Arc::clone(&self.settler), Arc::clone(&self.handler), key.to_owned());
         self.tasks.spawn(async move {
-            let answer = settler.overflow(handler.as_ref(), &job, ahead).await;
+            let answer = settler.overflow(handler.as_ref(), &job, place).await;
             Done::Overflowed(key, id, answer)
         });
     }
@@ -236,17 +273,6 @@ impl<H: Handler> Generation<H> {
                 self.lanes.delivered(self.now(), id, key, &job.shares);
             }
         }
-    }
-
-    /// The orders in a customer's lane, which go before one that is appended. Where that comes behind letters that wait for
-    /// room, nothing has to be said of those that the journal says go first; what will wait behind the customer's letters is
-    /// said, so that it goes there before what came after it.
-    fn ahead_of(&self, key: &str, appended: &Job<H::Item>) -> Vec<LetterId> {
-        let is_behind = self.settler.follows_overflow(appended);
-        let items = self.lanes.items_of(key);
-        let jobs = items.iter().filter_map(|id| self.jobs.get(id)).filter(|job| !job.control);
-        let unsaid = jobs.filter(|job| !is_behind || self.settler.blocked_by(job).is_some());
-        unsaid.map(|job| job.letter.clone().unwrap_or_else(|| letter_of(&job.message))).collect()
     }
 
     /// What came of the first of a line.
@@ -307,34 +333,33 @@ impl<H: Handler> Generation<H> {
         }
         let mut waiting: HashMap<Queue, Waiting> = HashMap::new();
         for (key, until) in self.lanes.waiting_lanes() {
-            let jobs: Vec<_> = self.lanes.items_of(key).iter().filter_map(|id| self.jobs.get(id)).collect();
-            let Some(first) = jobs.first() else { continue };
-            let items = jobs.iter().filter(|job| job.letter.is_none()).count();
+            let items = self.lanes.items_of(key);
+            let Some(first) = items.first().and_then(|id| self.jobs.get(id)) else { continue };
+            let items = items.iter().filter(|id| self.is_delivery(**id)).count();
             let (held, lanes) = waiting.entry(first.queue).or_default();
             *held += items;
-            // An order of nobody has no lane to come back to. What an operator released stays where it is; and what came
-            // later must not arrive first where it is on its way already.
-            let of_operator = jobs.iter().any(|job| job.control && job.message.id != LANE_OVERFLOW);
-            let has_line = self.overflow.lines.contains_key(key);
-            if first.key.as_deref() == Some(key) && !of_operator && !has_line && !self.is_full(first.queue) {
+            // Of one that died there is only to tell, which nobody would do after it went back.
+            if !first.given_up.load(Relaxed) && self.may_be_moved(key) {
                 lanes.push((items, (key.to_owned(), self.started + until)));
             }
         }
-        for (held, lanes) in waiting.into_values() {
+        for (queue, (held, lanes)) in waiting {
+            if held <= room.most_waiting() || self.is_full(queue) {
+                continue;
+            }
             for (key, until) in room.to_be_moved(held, lanes) {
-                self.move_away(&key, until);
+                // It is let in when its head would have gone again.
+                self.overflow.not_before.insert(key.clone(), until);
+                self.move_away(&key);
             }
         }
     }
 
-    /// A lane goes into the journal as a whole, its oldest order first, and is let in when its head would have gone again.
-    /// What came from there only goes back.
-    fn move_away(&mut self, key: &str, until: Instant) {
-        self.overflow.not_before.insert(key.to_owned(), until);
+    /// A lane goes into the journal as a whole, its oldest order first. What came from there only goes back.
+    pub(super) fn move_away(&mut self, key: &str) {
         let mut orders = VecDeque::new();
-        for id in self.lanes.items_of(key) {
+        for id in self.lanes.take_out(self.now(), key) {
             let Some(job) = self.jobs.get(&id).cloned() else { continue };
-            self.lanes.forget(self.now(), id);
             if let Some(letter) = &job.letter {
                 self.jobs.remove(&id);
                 note(self.handler.as_ref(), &job, || What::Overflowed { letter: letter.as_str().to_owned() });

@@ -25,6 +25,9 @@ on_both_backends!(
     whenever_a_writer_dies_while_it_moves_a_lane_its_orders_stay_in_order,
     a_standby_that_comes_and_one_that_takes_over_repeat_nothing,
     what_finds_no_room_in_the_journal_either_waits_in_its_queue_and_goes_in_order,
+    a_customer_that_filled_the_journal_gives_the_window_back_once_there_is_room_in_it_again,
+    a_copy_that_waits_for_room_hides_no_death_of_its_order_in_the_lane,
+    orders_that_all_come_twice_keep_their_order,
 );
 
 /// As a worker sends it that lets a customer's orders in, whether or not there is reason to.
@@ -101,8 +104,8 @@ async fn a_control_message_that_comes_again_lets_nothing_overtake_what_comes_aga
 }
 
 /// A lane of four waits for its retry, others behind it found no room, and then so many others wait that it is moved. Its
-/// writer dies at a step. Returns whether it did.
-async fn dies_while_it_moves(stage: &Stage, step: usize, key: &str, others: &[String]) -> bool {
+/// writer dies at a step. Returns how many orders it had put into the journal when it did.
+async fn dies_while_it_moves(stage: &Stage, step: usize, key: &str, others: &[String]) -> Option<usize> {
     let (broker, steps) = Struck::at(step, &stage.broker);
     let script = Script::new();
     let first = Worker::on(broker, Arc::clone(&script), Arc::new(Unobserved), WINDOW);
@@ -121,7 +124,7 @@ async fn dies_while_it_moves(stage: &Stage, step: usize, key: &str, others: &[St
         until_in_order_in_runs(&script, std::slice::from_ref(other), 2).await;
     }
     settled(stage, next).await;
-    died
+    died.then(|| steps.published("overflowed"))
 }
 
 async fn whenever_a_writer_dies_while_it_moves_a_lane_its_orders_stay_in_order(stage: Stage) {
@@ -129,9 +132,11 @@ async fn whenever_a_writer_dies_while_it_moves_a_lane_its_orders_stay_in_order(s
     let steps: Vec<usize> = if stage.is_memory() { (10..24).collect() } else { vec![13, 15, 17] };
     let keys = customers(&stage, "hot", 2 * steps.len());
     let others = customers(&stage, "slow", 4 * steps.len());
+    let mut died_at = Vec::new();
     for ((step, key), others) in steps.iter().zip(&keys).zip(others.chunks(4)) {
-        dies_while_it_moves(&stage, *step, key, others).await;
+        died_at.extend(dies_while_it_moves(&stage, *step, key, others).await);
     }
+    assert!(died_at.iter().any(|appended| (5..8).contains(appended)), "none died while it moved a lane: {died_at:?}");
 }
 
 async fn a_standby_that_comes_and_one_that_takes_over_repeat_nothing(stage: Stage) {
@@ -177,6 +182,60 @@ async fn what_finds_no_room_in_the_journal_either_waits_in_its_queue_and_goes_in
     .await;
     until_in_order_in_runs(&script, &hot, 2).await;
     settled(&stage, next).await;
+}
+
+async fn a_customer_that_filled_the_journal_gives_the_window_back_once_there_is_room_in_it_again(stage: Stage) {
+    const MOST: usize = WINDOW as usize * 20;
+    let script = Script::new();
+    let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
+    let mut stops = ["ok"; 101];
+    (stops[0], stops[100]) = ("gate", "gate");
+    let hot = orders(&customer(&stage, "hot"), MOST + 60, &stops);
+    publish(&stage, &hot).await;
+    eventually("the journal is full", async || letters(&stage).await.1 >= MOST).await;
+    let cool = orders(&customer(&stage, "cool"), 1, &[]);
+    publish(&stage, &cool).await;
+    assert_eq!(script.tries(&cool[0].0), 0, "the window is taken");
+    script.gate.add_permits(1);
+    until_in_order(&script, &cool).await;
+    assert!(script.done(&hot[0].1).len() <= 100, "most of the others are not written");
+    script.gate.add_permits(1);
+    until_in_order(&script, &hot).await;
+    settled(&stage, worker).await;
+}
+
+async fn a_copy_that_waits_for_room_hides_no_death_of_its_order_in_the_lane(stage: Stage) {
+    let script = Script::new();
+    let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
+    let hot = orders(&customer(&stage, "hot"), 20, &["gate", "dead"]);
+    publish(&stage, &hot).await;
+    publish(&stage, &hot[1..2]).await;
+    eventually("sixteen and the copy in the journal", async || letters(&stage).await == (17, 17)).await;
+    script.gate.add_permits(1);
+    eventually("a dead letter and all behind it", async || letters(&stage).await == (19, 0)).await;
+    assert_eq!((script.done(&hot[0].1).len(), script.tries(&hot[2].0)), (1, 0), "nothing overtakes what failed");
+    script.heal();
+    let dead = DeadLetters::open(stage.broker.as_ref(), "test").await.expect("read");
+    dead.release(&hot[0].1).await.expect("released");
+    dead.close().await;
+    until_in_order_in_runs(&script, &hot, 2).await;
+    settled(&stage, worker).await;
+}
+
+async fn orders_that_all_come_twice_keep_their_order(stage: Stage) {
+    let script = Script::new();
+    let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
+    let hot = orders(&customer(&stage, "hot"), 24, &["gate", "retry:1", "ok", "ok", "ok", "retry:1", "gate"]);
+    publish(&stage, &hot[..16]).await;
+    eventually("twelve in the journal", async || letters(&stage).await.1 == 12).await;
+    // As by whoever published them, had no answer, and goes on.
+    publish(&stage, &hot[2..]).await;
+    script.gate.add_permits(1);
+    eventually("some are done", async || once(&script, &hot[0].1).len() >= 6).await;
+    publish(&stage, &hot[4..20]).await;
+    script.gate.add_permits(10);
+    until_in_order_in_runs(&script, &hot, usize::MAX).await;
+    settled(&stage, worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ pub(super) struct Coming {
 }
 
 /// How many control messages a queue may have at once from its owner: they take room in it.
-const COMING_AT_ONCE: usize = 16;
+const COMING_AT_ONCE: usize = 128;
 
 /// A letter that is its customer's first.
 pub(super) struct Standing {
