@@ -100,9 +100,10 @@ pub enum ClaimAnswer {
     },
     /// It happened; this is what was stored with it.
     Settled(String),
-    /// Another owner's claim may still take effect.
+    /// Another owner's claim may still take effect; or this owner's own, where something that cannot be sent twice was
+    /// sent under it ([`Ledger::sending`]).
     Busy {
-        /// What is left of its lease.
+        /// What is left of the time that this may take.
         left: Duration,
     },
     /// The identity was used before for another content, which happened or may have: it is settled, unknown or claimed.
@@ -237,6 +238,7 @@ pub enum Error {
 /// absent  ── claim with another fingerprint ──► claimed (that fingerprint from now on, attempts from zero)
 /// claimed ── unknown, doubt, or lease passed ──► unknown   (never absent: it may have happened)
 /// claimed ── any closing by an owner whose partition was taken over ──► unknown, answered Stale
+/// claimed ── sending ──► claimed anew; until it is answered or its time has passed, also once it is unknown, answered Busy
 /// unknown ── claim ──► claimed, answered Unknown
 /// absent, but in another memory than the one that knows the order ── claim ──► claimed, answered Unknown
 /// absent, claimed or unknown in another memory ── claim with another fingerprint ──► claimed, answered Unknown
@@ -249,6 +251,14 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Claims effects, in one round trip.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimAnswer>, Error>;
+
+    /// Something that is not refused when it comes twice is about to be sent under these claims, and may take so long to
+    /// happen: each claim lasts so long from now. Until then nobody claims the effect, its owner neither, unless a closing
+    /// says what became of it. No time at all says that it was answered, and that nothing of it can happen any more.
+    ///
+    /// Returns which claims are still held. Under one that is not, nothing may be sent: the effect is somebody else's, or
+    /// what was remembered of it is lost. In one round trip.
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error>;
 
     /// Closes claims, in one round trip. Closing one twice the same way is harmless.
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error>;

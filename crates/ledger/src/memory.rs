@@ -181,7 +181,7 @@ impl State {
         let kept = self.data.effects.get_mut(&(order.clone(), *effect)).filter(|kept| now < kept.until);
         let Some(kept) = kept else { return Closed::Stale };
         if !owns {
-            kept.value.let_go(epoch, *token, memory);
+            kept.value.let_go(epoch, *token, memory, closing);
             return Closed::Stale;
         }
         let closed = kept.value.close(*token, memory, closing);
@@ -189,6 +189,14 @@ impl State {
             kept.until = now + KEPT;
         }
         closed
+    }
+
+    fn sending(&mut self, ticket: &ClaimTicket, takes: Duration, now: Duration) -> bool {
+        let ClaimTicket { owner: Owner { partition, epoch }, order, effect, token, memory, was_unknown: _ } = ticket;
+        let owner = (epoch.clone(), self.name());
+        let owns = *memory == owner.1 && self.data.owners.get(partition) == Some(&owner);
+        let kept = self.data.effects.get_mut(&(order.clone(), *effect)).filter(|kept| owns && now < kept.until);
+        kept.is_some_and(|kept| kept.value.send(*token, memory, takes, now))
     }
 
     fn sight(&mut self, identity: &Identity, now: Duration) -> Sighting {
@@ -232,6 +240,12 @@ impl Ledger for MemoryLedger {
         let now = self.clock.now();
         let mut state = self.state();
         Ok(claims.iter().map(|claim| state.claim(claim, now)).collect())
+    }
+
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        Ok(claims.iter().map(|ticket| state.sending(ticket, takes, now)).collect())
     }
 
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error> {

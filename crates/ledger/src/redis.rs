@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `{ns}:memory` | hash: the memory's name, the server that it was given on, and when (s) | until it is another memory |
 //! | `{ns}:owner:<partition>` | hash: the epoch of the partition's owner, memory | for ever |
-//! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, fingerprint, attempts, spent, crashes, result | 30 days |
+//! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, `under_way`, fingerprint, attempts, spent, crashes, result | 30 days |
 //! | `{ns}:seen:<order>` | hash: fingerprint, memory, `known_since`, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
 //! | `{ns}:holder:<Account id>` | sorted set: digests of its customers' names by when they were last confirmed, 16 at most | 400 days |
@@ -34,7 +34,7 @@ use sha2::{Digest, Sha256};
 
 use self::connection::Connection;
 pub use self::connection::Settings;
-use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT, Script, memory};
+use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SENDING, SIGHT, Script, memory};
 use crate::contract::{
     Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger,
     Owner, Sighting, Whose,
@@ -156,6 +156,11 @@ fn holder_name(name: &str) -> String {
     format!("{kind}:{digest:.32}")
 }
 
+/// A year is long enough for a lease, and every sum with it is exact in Lua.
+fn lease(duration: Duration) -> String {
+    milliseconds(duration.min(Duration::from_hours(365 * 24))).to_string()
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -176,15 +181,30 @@ impl Ledger for RedisLedger {
                 let keys = [self.owner_key(claim.owner.partition), self.effect_key(claim.effect, &claim.order)];
                 let (known_to, since) =
                     claim.known_since.as_ref().map_or(("", 0), |known| (known.memory.as_str(), known.at.as_secs()));
-                // A year is long enough for a lease, and every sum with it is exact in Lua.
-                let lease = claim.lease.min(Duration::from_hours(365 * 24));
-                let (fingerprint, lease) = (claim.fingerprint.to_string(), milliseconds(lease).to_string());
+                let (fingerprint, lease) = (claim.fingerprint.to_string(), lease(claim.lease));
                 let arguments = [&claim.owner.epoch, &fingerprint, &lease, &kept, known_to, &since.to_string()];
                 CLAIM.invocation(&[&memory, &keys[0], &keys[1]], &arguments)
             })
             .collect();
         let answers = self.invoke(&CLAIM, &invocations).await?;
         claims.iter().zip(&answers).map(|(claim, answer)| self.read_claim(claim, answer)).collect()
+    }
+
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error> {
+        let (memory, takes) = (self.memory_key(), lease(takes));
+        let invocation = |ticket: &ClaimTicket| {
+            let keys = [self.owner_key(ticket.owner.partition), self.effect_key(ticket.effect, &ticket.order)];
+            let token = ticket.token.to_string();
+            let arguments = [ticket.owner.epoch.as_str(), &token, &ticket.memory, &takes];
+            SENDING.invocation(&[&memory, &keys[0], &keys[1]], &arguments)
+        };
+        let answers = self.invoke(&SENDING, &claims.iter().map(invocation).collect::<Vec<_>>()).await?;
+        let read = |answer: &Vec<String>| match answer.first().map(String::as_str) {
+            Some("held") => Ok(true),
+            Some("stale") => Ok(false),
+            Some(_) | None => Err(self.connection.strange(answer)),
+        };
+        answers.iter().map(read).collect()
     }
 
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error> {

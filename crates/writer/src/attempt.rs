@@ -156,6 +156,15 @@ impl<'a> Attempt<'a> {
         matches!(&self.stage, Stage::Over { outcome, .. } if matches!(outcome.as_ref(), Outcome::Settled(_)))
     }
 
+    /// Whether it ended without an answer: what was sent last may yet happen.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let Stage::Over { outcome, .. } = &self.stage else { return false };
+        match outcome.as_ref() {
+            Outcome::Failed(failure) | Outcome::Outage { failure, .. } => failure.class == FailureClass::Ambiguous,
+            Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => false,
+        }
+    }
+
     /// The Contact that an order to be sent names without its Account. It goes before the identity's `crm_id`.
     pub(crate) fn contact_without_account(&self) -> Option<&'a RecordId> {
         let tracking = &self.event.order.tracking;

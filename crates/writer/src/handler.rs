@@ -10,6 +10,7 @@ mod published;
 mod question;
 mod record;
 mod send;
+mod sending;
 mod suspects;
 mod transfer;
 

@@ -56,6 +56,9 @@ on_both! {
     an_account_is_another_customers_only_where_names_of_one_kind_differ
     an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
     a_doubt_makes_an_effect_unknown_and_counts_no_attempt
+    what_was_sent_and_not_answered_is_claimed_by_nobody_until_it_can_no_longer_happen
+    what_was_answered_keeps_nobody_waiting
+    nothing_is_sent_under_a_claim_that_is_no_longer_held
 }
 
 async fn settle(ledger: &dyn Ledger, ticket: ledger::ClaimTicket, result: &str) -> Closed {
@@ -512,4 +515,71 @@ async fn a_doubt_makes_an_effect_unknown_and_counts_no_attempt(ledger: &dyn Ledg
     assert_eq!(close(ledger, ticket, Closing::Doubt).await, Closed::Done, "closing again the same way is harmless");
     let (_, attempts) = take_unknown(ledger, claim("a", "o", LONG)).await;
     assert_eq!(attempts, 0);
+}
+
+async fn sending(ledger: &dyn Ledger, ticket: &ledger::ClaimTicket, takes: Duration) -> bool {
+    ledger.sending(std::slice::from_ref(ticket), takes).await.expect("the ledger answers").remove(0)
+}
+
+async fn is_busy(ledger: &dyn Ledger, epoch: &str, name: &str) -> bool {
+    matches!(ask(ledger, claim(epoch, name, LONG)).await, ClaimAnswer::Busy { left } if left <= LONG)
+}
+
+async fn what_was_sent_and_not_answered_is_claimed_by_nobody_until_it_can_no_longer_happen(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "left open", OVER)).await;
+    assert!(sending(ledger, &ticket, LONG).await, "its lease is over, and nobody claimed anew");
+    assert!(is_busy(ledger, "a", "left open").await, "not even its owner");
+    let doubts =
+        [("lost", Closing::Unknown), ("away", Closing::Doubt), ("given up", Closing::GiveUp { unknown: true })];
+    for (name, closing) in doubts {
+        let (ticket, _) = take(ledger, claim("a", name, OVER)).await;
+        assert!(sending(ledger, &ticket, LONG).await);
+        assert_eq!(close(ledger, ticket, closing.clone()).await, Closed::Done);
+        assert!(is_busy(ledger, "a", name).await, "{closing:?}");
+    }
+    let (ticket, _) = take(ledger, claim("a", "taken over", OVER)).await;
+    assert!(sending(ledger, &ticket, LONG).await);
+    own(ledger, "b").await;
+    assert!(is_busy(ledger, "b", "taken over").await);
+    assert_eq!(close(ledger, ticket, Closing::Doubt).await, Closed::Stale);
+    for name in ["left open", "lost", "away", "given up", "taken over"] {
+        assert!(is_busy(ledger, "b", name).await, "{name}");
+    }
+    let (ticket, _) = take(ledger, claim("b", "soon over", LONG)).await;
+    assert!(sending(ledger, &ticket, Duration::from_millis(1)).await);
+    close(ledger, ticket, Closing::Doubt).await;
+    testkit::eventually("its time to pass", async || !is_busy(ledger, "b", "soon over").await).await;
+}
+
+async fn what_was_answered_keeps_nobody_waiting(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "answered", LONG)).await;
+    assert!(sending(ledger, &ticket, LONG).await && sending(ledger, &ticket, Duration::ZERO).await);
+    close(ledger, ticket, Closing::Doubt).await;
+    take_unknown(ledger, claim("a", "answered", LONG)).await;
+    for closing in [Closing::Failed, Closing::Release, Closing::GiveUp { unknown: false }] {
+        let (ticket, _) = take(ledger, claim("a", "certain", LONG)).await;
+        assert!(sending(ledger, &ticket, LONG).await);
+        assert_eq!(close(ledger, ticket, closing).await, Closed::Done);
+    }
+    let (ticket, _) = take(ledger, claim("a", "settled", LONG)).await;
+    assert!(sending(ledger, &ticket, LONG).await);
+    own(ledger, "b").await;
+    assert_eq!(settle(ledger, ticket, "late").await, Closed::Stale);
+    take_unknown(ledger, claim("b", "settled", LONG)).await;
+}
+
+async fn nothing_is_sent_under_a_claim_that_is_no_longer_held(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (closed, _) = take(ledger, claim("a", "closed", LONG)).await;
+    close(ledger, closed.clone(), Closing::Failed).await;
+    let (first, _) = take(ledger, claim("a", "anew", LONG)).await;
+    let (second, _) = take_unknown(ledger, claim("a", "anew", LONG)).await;
+    let (gone, _) = take(ledger, claim("a", "gone", LONG)).await;
+    let held = ledger.sending(&[closed, first, second], LONG).await.expect("the ledger answers");
+    assert_eq!(held, [false, false, true]);
+    own(ledger, "b").await;
+    assert!(!sending(ledger, &gone, LONG).await, "its partition was taken over");
+    assert!(!sending(ledger, &gone, Duration::ZERO).await);
 }

@@ -14,6 +14,9 @@ use crate::batch;
 use crate::outcome::{lies_in_the_request, of_error, of_refusal};
 use crate::trace::Request;
 
+/// What the org said of each event of a request.
+type Answers = Result<Vec<Result<Published, ApiError>>, Error>;
+
 /// An event that is due.
 struct Due {
     /// Whose, by its place in the batch.
@@ -32,7 +35,10 @@ enum How {
 impl OrderWriter {
     /// Publishes the events that the org publishes at once, after their records are safe.
     ///
-    /// Such an event cannot be looked up. So a field of the order's record is set in the unit that publishes it: whoever
+    /// Such an event is not refused when it comes twice, so it goes only under a claim that is still held, and nobody claims
+    /// its order again before an event without an answer has had its time.
+    ///
+    /// Nor can it be looked up. So a field of the order's record is set in the unit that publishes it: whoever
     /// finds the record after a lost answer finds there whether the event is out. Without such a field the event is published
     /// once more: consumers fold the double by its key, or by order number and type.
     ///
@@ -46,6 +52,25 @@ impl OrderWriter {
             if self.events_lost.load(Ordering::Relaxed) && due.len() > 1 {
                 let rest = due.split_off(1);
                 requests.push((event.clone(), rest));
+            }
+            let held = match self.hold(due.iter().map(|due| due.index), attempts).await {
+                Ok(held) => held,
+                Err(error) => {
+                    self.outages.fetch_add(1, Ordering::Relaxed);
+                    return Self::hold_back(attempts, &self.ledger_outage(&error));
+                }
+            };
+            due.retain(|due| matches!(attempts[due.index].stage, Stage::Publish(_)));
+            if due.is_empty() {
+                continue;
+            }
+            let about: Vec<usize> = due.iter().map(|due| due.index).collect();
+            if !held.is_fresh() {
+                for index in &about {
+                    attempts[*index].end(Outcome::Halted);
+                }
+                self.need_not_wait(&about, attempts).await;
+                continue;
             }
             let going: Vec<&Attempt<'_>> = due.iter().filter_map(|due| attempts.get(due.index)).collect();
             let request = Request::of(going.iter().copied());
@@ -63,33 +88,37 @@ impl OrderWriter {
                 Ok(_) => self.events_lost.store(false, Ordering::Relaxed),
                 Err(error) if error.is_ambiguous() => {
                     self.events_lost.store(true, Ordering::Relaxed);
-                    let about: Vec<usize> = due.iter().map(|due| due.index).collect();
                     self.event_lost(error, sent, &about, attempts).await;
                     Self::hold_back(attempts, &self.silence(error, FailureClass::Ambiguous));
                     return;
                 }
                 Err(_) => {}
             }
-            for (place, due) in due.into_iter().enumerate() {
-                let attempt = &mut attempts[due.index];
-                let Stage::Publish(publish) = &attempt.stage else { continue };
-                let mut written = publish.0.clone();
-                match &answers {
-                    Ok(answers) => match answers.get(place) {
-                        Some(Ok(published)) => {
-                            written.event_uuid.clone_from(&published.event_uuid);
-                            self.published.keep(attempt.event.order_id(), written.clone());
-                            attempt.end_written(written);
-                        }
-                        Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),
-                        None => attempt.end(Outcome::Failed(Failure::new(
-                            FailureClass::Ambiguous,
-                            Reason::AnswerLost,
-                            "Salesforce answered fewer events than were sent",
-                        ))),
-                    },
-                    Err(error) => attempt.end(of_error(error, self.probes())),
-                }
+            self.take_event_answers(due, &answers, attempts);
+            self.need_not_wait(&about, attempts).await;
+        }
+    }
+
+    fn take_event_answers(&self, due: Vec<Due>, answers: &Answers, attempts: &mut [Attempt<'_>]) {
+        for (place, due) in due.into_iter().enumerate() {
+            let attempt = &mut attempts[due.index];
+            let Stage::Publish(publish) = &attempt.stage else { continue };
+            let mut written = publish.0.clone();
+            match answers {
+                Ok(answers) => match answers.get(place) {
+                    Some(Ok(published)) => {
+                        written.event_uuid.clone_from(&published.event_uuid);
+                        self.published.keep(attempt.event.order_id(), written.clone());
+                        attempt.end_written(written);
+                    }
+                    Some(Err(error)) => attempt.end(of_refusal(error, self.probes())),
+                    None => attempt.end(Outcome::Failed(Failure::new(
+                        FailureClass::Ambiguous,
+                        Reason::AnswerLost,
+                        "Salesforce answered fewer events than were sent",
+                    ))),
+                },
+                Err(error) => attempt.end(of_error(error, self.probes())),
             }
         }
     }
@@ -122,7 +151,7 @@ impl OrderWriter {
 }
 
 /// Publishes these, all in the same way; the answers are in their order.
-async fn send(client: &Client, event: &str, due: &[Due]) -> Result<Vec<Result<Published, ApiError>>, Error> {
+async fn send(client: &Client, event: &str, due: &[Due]) -> Answers {
     let (mut graphs, mut rows) = (Vec::new(), Vec::new());
     for due in due {
         match &due.how {

@@ -35,7 +35,7 @@ pub(crate) async fn costs_no_attempt(stage: Stage, kind: FaultKind, nth: u64, or
 }
 
 /// An order that names a Contact and no Account.
-async fn of_a_contact(stage: &Stage, customer: &str) -> Value {
+pub(crate) async fn of_a_contact(stage: &Stage, customer: &str) -> Value {
     let account = json!({ "LastName": orders::surname(customer) });
     let account = account.as_object().expect("an object").clone();
     let id = stage.org().seed("Account", &[account]).await.expect("seeded").remove(0);

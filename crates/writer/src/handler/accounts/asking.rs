@@ -91,8 +91,9 @@ impl OrderWriter {
         Asking { answers, no_answer }
     }
 
-    /// Waits for the turn to ask, so that no two batches ask the same, but no longer than half of what a claim holds: then
-    /// the org answers slowly, and the order must not be sent when somebody else may already have it.
+    /// Waits for the turn to ask, so that no two batches ask the same, but no longer than half of what a claim holds: where
+    /// the org answers so slowly, the batch asks beside the others. Should its claims end meanwhile, the records of its orders
+    /// are refused as a second time, and no event of theirs is published.
     async fn take_turn(&self) -> Option<tokio::sync::MutexGuard<'_, Option<Failed>>> {
         tokio::time::timeout(self.settings.lease / 2, self.accounts.turn.lock()).await.ok()
     }
