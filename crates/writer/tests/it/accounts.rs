@@ -122,6 +122,25 @@ async fn a_policy_that_refuses_one_kind_of_question_holds_up_nobody_who_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_refuses_questions_for_several_customers_ends_no_order_that_passes_by_itself() {
+    for (waiting, batch) in [(vec![change("ann", 1)], "2"), (vec![change("ann", 1), change("cas", 1)], "3")] {
+        let mut stage =
+            Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_BATCH_ORDERS", batch);
+        let writer = stage.writer();
+        // Dora's waits for the next batch, and is asked for with those of this one.
+        let orders = [waiting, vec![new_order("bob", 1), change("dora", 1)]].concat();
+        gather(&stage, &writer, &["zoe"], &orders).await;
+        let several = Fault::always(refusal("TXN_SECURITY_NO_ACCESS", 403)).on_path("/composite");
+        stage.org().arm(several.containing("%27%2C%27id%2D"));
+        stage.org().release_held();
+        stage.told.until("order.written", orders.iter().map(id_of)).await;
+        assert!(stage.org().faults().iter().any(|fault| fault.applied > 0), "several were asked for together");
+        assert_eq!(stage.fleet.letters().await.len(), 0);
+        stage.end(writer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_never_told_whose_contact_it_names_ends_as_a_letter_that_says_why() {
     let mut stage = Stage::new(ONE_ATTEMPT).await;
     seed(&stage, "Account", &json!({ "LastName": "Quist" })).await;
