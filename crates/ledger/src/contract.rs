@@ -186,10 +186,22 @@ pub enum Sighting {
     Conflict,
 }
 
-/// So many names of its customers are remembered of an Account.
+/// So many names of customers are remembered of an Account and one of its subscriptions.
 pub const HOLDER_NAMES: usize = 16;
 
-/// Whose an Account is, as far as it is remembered ([`Ledger::remember_holders`]).
+/// A customer who has an Account by way of subscriptions. An Account may be several customers': only one that had another
+/// customer by the same subscription shows that the subscription passed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The Account's id.
+    pub account: String,
+    /// Names of the subscription.
+    pub subscriptions: Vec<String>,
+    /// Names of the customer, each as `kind:name`.
+    pub names: Vec<String>,
+}
+
+/// Whose an Account is by way of a subscription, as far as it is remembered ([`Ledger::remember_holders`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     /// One of the names is remembered with it.
@@ -201,7 +213,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    /// By the names that are remembered of an Account, each behind its kind and a colon as those of the customer are.
+    /// By the names that are remembered, each behind its kind and a colon as those of the customer are.
     pub(crate) fn of(held: &[String], names: &[String]) -> Self {
         let kind = |name: &String| name.split(':').next().map(str::to_owned);
         if names.iter().any(|name| held.contains(name)) {
@@ -279,12 +291,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Remembers an Account id under each of a customer's names.
     async fn remember_accounts(&self, entries: &[(Vec<String>, String)]) -> Result<(), Error>;
 
-    /// Remembers whose an Account is: names of its customer, each as `kind:name`. Of an Account the newest
-    /// [`HOLDER_NAMES`] are kept.
-    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error>;
+    /// Remembers whose Accounts are. Of an Account and a subscription the newest [`HOLDER_NAMES`] names are kept.
+    async fn remember_holders(&self, holdings: &[Holding]) -> Result<(), Error>;
 
-    /// For each Account and the names of a customer, whether it is known to be that customer's.
-    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error>;
+    /// For each Account, whether it is known to be that customer's by one of those subscriptions.
+    async fn whose(&self, asked: &[Holding]) -> Result<Vec<Whose>, Error>;
 
     /// Forgets what is remembered under these names: the Account is gone.
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error>;

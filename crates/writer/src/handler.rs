@@ -199,7 +199,7 @@ impl OrderWriter {
                 && let Some(crm_id) = &written.crm_id
             {
                 accounts.push((attempt.names_to_remember(written), crm_id.as_str().to_owned()));
-                holders.push((crm_id.as_str().to_owned(), attempt.names_of_holder(written)));
+                holders.extend(attempt.holding(written, crm_id));
                 self.forget_nobody(attempt, written);
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{Attempts, ClaimAnswer, Closed, Closing, KnownSince, Ledger, Owner, Sighting, Whose};
+use ledger::{Attempts, ClaimAnswer, Closed, Closing, Holding, KnownSince, Ledger, Owner, Sighting, Whose};
 
 use crate::{LONG, OVER, ask, claim, content, identity, known_since, order, owner, take, take_unknown};
 
@@ -54,6 +54,7 @@ on_both! {
     a_former_owner_that_lives_keeps_nobody_waiting_and_is_no_crash
     the_first_known_name_gives_the_account
     an_account_is_another_customers_only_where_names_of_one_kind_differ
+    an_account_is_another_customers_only_by_the_subscription_that_they_had_it_by
     an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
     a_doubt_makes_an_effect_unknown_and_counts_no_attempt
     what_was_sent_and_not_answered_is_claimed_by_nobody_until_it_can_no_longer_happen
@@ -464,8 +465,14 @@ async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {
     assert_eq!(ledger.accounts(&asked[..1]).await.expect("the ledger answers"), [None]);
 }
 
+/// This Account, which a customer of these names has by this subscription.
+fn holding(account: &str, subscription: &str, names: &[&str]) -> Holding {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    Holding { account: account.to_owned(), subscriptions: owned(&[subscription]), names: owned(names) }
+}
+
 async fn an_account_is_another_customers_only_where_names_of_one_kind_differ(ledger: &dyn Ledger) {
-    let of = |names: &[&str]| ("001A".to_owned(), names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+    let of = |names: &[&str]| holding("001A", "S-1", names);
     let whose = async |names: &[&str]| ledger.whose(&[of(names)]).await.expect("the ledger answers").remove(0);
     assert_eq!(whose(&["identity:ann"]).await, Whose::Unknown);
     ledger.remember_holders(&[of(&["identity:ann", "identity:cus-1"]), of(&[])]).await.expect("the ledger answers");
@@ -476,15 +483,39 @@ async fn an_account_is_another_customers_only_where_names_of_one_kind_differ(led
     ledger.remember_holders(&[of(&["email:ann"])]).await.expect("the ledger answers");
     assert_eq!(whose(&["email:bob"]).await, Whose::Anothers);
     assert_eq!(whose(&["identity:new", "email:ann"]).await, Whose::Theirs, "one name that agrees is enough");
-    let other =
-        ledger.whose(&[("001B".to_owned(), vec!["identity:bob".to_owned()])]).await.expect("the ledger answers");
-    assert_eq!(other, [Whose::Unknown], "of another Account");
-    for number in 0..ledger::HOLDER_NAMES {
-        let names = of(&[&format!("identity:{number}")]);
-        ledger.remember_holders(&[names]).await.expect("the ledger answers");
+    // A name that stands there twice counts once.
+    let fifteen: Vec<String> = (0..ledger::HOLDER_NAMES - 1).map(|number| format!("identity:{number}")).collect();
+    let mut names = vec!["identity:twice", "identity:a", "identity:twice"];
+    names.extend(fifteen.iter().take(ledger::HOLDER_NAMES - 2).map(String::as_str));
+    ledger.remember_holders(&[of(&names)]).await.expect("the ledger answers");
+    for name in names {
+        assert_eq!(whose(&[name]).await, Whose::Theirs, "{name}");
     }
     assert_eq!(whose(&["identity:ann"]).await, Whose::Anothers, "the oldest are forgotten");
-    assert_eq!(whose(&["identity:0"]).await, Whose::Theirs);
+}
+
+async fn an_account_is_another_customers_only_by_the_subscription_that_they_had_it_by(ledger: &dyn Ledger) {
+    let anns = holding("001A", "S-ann", &["identity:ann"]);
+    let both =
+        Holding { subscriptions: vec!["S-bob".to_owned(), "S-2".to_owned()], ..holding("001A", "", &["identity:bob"]) };
+    ledger.remember_holders(&[anns, both]).await.expect("the ledger answers");
+    let several = |names: &[&str]| Holding {
+        subscriptions: vec!["S-new".to_owned(), "S-2".to_owned(), "S-ann".to_owned()],
+        ..holding("001A", "", names)
+    };
+    let asked = [
+        holding("001A", "S-ann", &["identity:ann"]),
+        holding("001A", "S-ann", &["identity:bob"]),
+        holding("001A", "S-bob", &["identity:bob"]),
+        holding("001A", "S-new", &["identity:cas"]),
+        holding("001B", "S-ann", &["identity:bob"]),
+        several(&["identity:bob"]),
+        several(&["identity:cas"]),
+        Holding { subscriptions: Vec::new(), ..holding("001A", "", &["identity:cas"]) },
+    ];
+    let whose = ledger.whose(&asked).await.expect("the ledger answers");
+    let (theirs, anothers, unknown) = (Whose::Theirs, Whose::Anothers, Whose::Unknown);
+    assert_eq!(whose, [theirs, anothers, theirs, unknown, unknown, theirs, anothers, unknown]);
 }
 
 async fn an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on(ledger: &dyn Ledger) {

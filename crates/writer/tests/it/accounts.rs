@@ -224,6 +224,30 @@ async fn an_account_of_nobody_that_turns_out_to_be_anothers_is_not_used_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_several_customers_share_is_found_by_the_subscription_of_each() {
+    let mut stage = Stage::new(QUICK).await;
+    let shared = seed(&stage, "Account", &json!({ "LastName": "Quist" })).await;
+    let writer = stage.writer();
+    let named = |customer: &str, number: u32| {
+        let mut order = change(customer, number);
+        order["tracking"] = json!({ "accountId": shared });
+        order
+    };
+    stage.written(&[named("ann", 1), named("bob", 1)]).await;
+    stage.fleet.forget().await;
+    for number in [2, 3] {
+        // The ledger knows the Account as Bob's alone; of Ann it knows her subscription.
+        stage.written(&[named("bob", number)]).await;
+        let told = stage.written(&[change("ann", number)]).await;
+        assert_eq!(told[0].data()["crm_id"], shared.as_str(), "order {number}");
+    }
+    // Bob's subscription is his all the same.
+    let told = stage.written(&[change_of_the_subscription_of("bob", 4, &json!({ "owner": "id-ann" }))]).await;
+    assert_eq!(told[0].data().get("crm_id"), None);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_fields_of_external_ids_may_be_spelled_in_any_case() {
     let fields = "[external_ids]\naccount = \"limioid__c\"\norder = \"LIMIOID__C\"\norder_account = \"account__c\"\n";
     let mut stage = Stage::new(&format!("{QUICK}{fields}")).await;
