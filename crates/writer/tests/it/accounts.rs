@@ -1,5 +1,6 @@
 //! Whose Account an order goes to that says little of its customer, and that no order pays for what another one asks.
 
+use ledger::Ledger as _;
 use serde_json::{Value, json};
 use simulator::{Fault, FaultKind};
 use testkit::orders::{self, golden, new_order};
@@ -33,6 +34,12 @@ async fn seed(stage: &Stage, object: &str, fields: &Value) -> String {
 
 fn refusal(code: &str, status: u16) -> FaultKind {
     FaultKind::RefuseRequest { code: code.into(), message: "?".into(), status }
+}
+
+/// How often the org was asked, with one query or several.
+fn questions(stage: &Stage) -> usize {
+    let asks = |path: &str| path.ends_with("/composite") || path.ends_with("/query");
+    stage.org().requests().iter().filter(|request| asks(&request.path) && request.describes == 0).count()
 }
 
 /// These orders wait for one batch: every request that may be in flight is held, until [`simulator::Control::release_held`].
@@ -281,8 +288,7 @@ async fn a_change_order_whose_account_is_gone_with_nothing_left_goes_without_one
 async fn what_was_asked_ahead_for_an_order_no_longer_holds_once_the_order_before_it_is_written() {
     let rule = simulator::DuplicateRule::exact_email("Account", "PersonEmail", simulator::RuleResponse::ALERT);
     let org = simulator::Config { duplicate_rules: vec![rule], ..simulator::Config::default() };
-    let settings = "includeDuplicateCheck = true\n[retry]\ninitial_seconds = 2\n";
-    let stage = Stage::on(org, settings).await;
+    let stage = Stage::on(org, &format!("includeDuplicateCheck = true\n{QUICK}")).await;
     let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_BATCH_ORDERS", "2");
     // Ann's Account has no name of ours: only her orders lead to it.
     let twin = json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
@@ -296,12 +302,20 @@ async fn what_was_asked_ahead_for_an_order_no_longer_holds_once_the_order_before
     let second = orders::order_id("ann", 2);
     gather(&stage, &writer, &["zoe"], &orders).await;
     stage.org().clear_faults();
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph").containing(&second));
     stage.org().arm(Fault::once(FaultKind::Lock).on_object("LimioOrder__c").containing(&second));
     stage.org().release_held();
     fault_strikes(&stage.org(), 1).await;
-    // Whoever is remembered is forgotten before it is tried again.
-    stage.fleet.forget().await;
+    stage.org().until_held(1).await;
+    let asked = questions(&stage);
+    // Whose Account it is is forgotten before it is tried again, and nothing else.
+    let names = ["owner:id-ann", "subscription:sub-ann", "subscription:S-ann-1"];
+    let together = ["subscription:sub-ann of owner:id-ann", "subscription:S-ann-1 of owner:id-ann"];
+    let names: Vec<String> = names.into_iter().chain(together).map(str::to_owned).collect();
+    stage.ledger().await.forget_accounts(&names).await.expect("Redis answers");
+    stage.org().release_held();
     stage.told.until("order.written", orders.iter().map(id_of)).await;
+    assert_eq!(questions(&stage), asked + 1, "nobody remembers her, so she is asked for anew");
     let accounts: Vec<String> =
         stage.records("LimioOrder__c").iter().map(|record| text(record, "Account__c")).collect();
     assert_eq!(accounts.iter().filter(|account| **account == twin).count(), 2, "{accounts:?}");
