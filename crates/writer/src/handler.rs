@@ -91,6 +91,8 @@ pub struct OrderWriter {
     published: Published,
     /// Whether the answer to an event was lost, and none has come since.
     events_lost: AtomicBool,
+    /// Whether the org has refused an event because it came in a graph.
+    events_barred: AtomicBool,
     /// Takes in what happens to each order.
     stories: Arc<dyn Recorder>,
     /// Requests that this process has sent with orders.
@@ -125,6 +127,7 @@ impl OrderWriter {
             unanswered: Unanswered::default(),
             published: Published::default(),
             events_lost: AtomicBool::new(false),
+            events_barred: AtomicBool::new(false),
             stories: Arc::new(Unrecorded),
             calls: AtomicU64::new(0),
             links: None,

@@ -5,7 +5,7 @@ use testkit::TcpProxy;
 
 use crate::lost_answers::{at_once, key, keys};
 use crate::questions::of_a_contact;
-use crate::stage::{QUICK, id_of, orders_of};
+use crate::stage::{ONE_ATTEMPT, QUICK, id_of, orders_of};
 
 const GRAPH: &str = "/composite/graph";
 
@@ -44,6 +44,19 @@ async fn an_event_that_the_org_publishes_after_its_answer_was_given_up_is_not_pu
     stage.org().arm(Fault::once(FaultKind::Slow { ms: 1_500 }).on_path(GRAPH).from_nth(2));
     stage.written(&orders[1..]).await;
     assert_eq!(keys(&stage), [key(1), key(2), key(3)]);
+    assert_eq!(stage.fleet.letters().await.len(), 0);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_org_takes_no_events_in_graphs_they_are_published_without_a_note() {
+    let mut stage = at_once(ONE_ATTEMPT, "").await;
+    stage.org().update_settings(|settings| settings.graph_events_allowed = false);
+    let writer = stage.writer();
+    let orders = orders_of("ann", 3);
+    stage.written(&orders).await;
+    assert_eq!(keys(&stage), [key(1), key(2), key(3)]);
+    assert_eq!(stage.graph_requests().len(), 4, "each order's records, and the first event's attempt in a graph");
     assert_eq!(stage.fleet.letters().await.len(), 0);
     stage.end(writer).await;
 }
