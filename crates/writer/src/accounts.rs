@@ -33,8 +33,8 @@ pub(crate) type Answers = HashMap<Question, Answer>;
 pub(crate) enum Found {
     /// To this Account, which carries the customer's name.
     Own(RecordId),
-    /// To one of these Accounts, by its subscription, the best first: that proves nothing of the customer's other orders,
-    /// and whoever is remembered as somebody else's is none of them.
+    /// To one of these Accounts, by its subscription, the best first: that proves nothing of the customer's other orders.
+    /// Those that somebody else had by that subscription, as the ledger remembers, are still among them.
     BySubscription(Vec<RecordId>),
     /// To none that is in the org.
     Nowhere,
