@@ -120,13 +120,18 @@ impl Accounts {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).add(waiting);
     }
 
+    /// An order that would have asked this waits no longer.
+    pub(crate) fn awaits_no_longer(&self, trace: &AccountTrace) {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).forget(trace);
+    }
+
     /// Takes out so many of the orders that came first and have not been asked for.
-    pub(crate) fn next(&self, most: usize) -> Vec<Waiting> {
+    pub(crate) fn next(&self, most: usize) -> Vec<(u64, Waiting)> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take(most)
     }
 
-    /// Gives back orders for which there was no room.
-    pub(crate) fn give_back(&self, waiting: Vec<Waiting>) {
+    /// Gives back orders for which there was no room, or no answer.
+    pub(crate) fn give_back(&self, waiting: Vec<(u64, Waiting)>) {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).give_back(waiting);
     }
 }

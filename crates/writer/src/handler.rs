@@ -393,6 +393,7 @@ impl OrderWriter {
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
         self.forget_matches(&attempts, &settlements);
+        self.await_accounts_no_longer(&attempts, &settlements);
         match self.close(&attempts, &settlements).await {
             Ok(stale) => {
                 self.forget_published(&attempts, &stale);

@@ -13,6 +13,7 @@ use domain::order::id::RecordId;
 use domain::order::{AccountNames, Order};
 use domain::outcome::{Outcome, Written};
 use domain::plan::Reference;
+use domain::settlement::Settlement;
 use ledger::{Holding, Whose};
 
 use self::asking::{Asking, NoAnswer};
@@ -56,6 +57,18 @@ impl OrderWriter {
         let trace = accounts::first_trace(order, &self.processing.borrow());
         if let Some(trace) = trace {
             self.accounts.awaits(Waiting { names: order.account_names(), trace });
+        }
+    }
+
+    /// These orders are settled: nobody needs to ask for them any more.
+    pub(super) fn await_accounts_no_longer(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) {
+        let processing = self.processing.borrow();
+        for (attempt, settlement) in attempts.iter().zip(settlements) {
+            if matches!(settlement, Settlement::Ack | Settlement::DeadLetter(_))
+                && let Some(trace) = accounts::first_trace(&attempt.event.order, &processing)
+            {
+                self.accounts.awaits_no_longer(&trace);
+            }
         }
     }
 

@@ -186,17 +186,17 @@ impl OrderWriter {
     /// Fills what room there is with the questions of orders that wait.
     async fn look_ahead(&self, ids: &ExternalIds, request: &mut Request) {
         let waiting = self.accounts.next(AHEAD);
-        let names: Vec<AccountNames> = waiting.iter().map(|waiting| waiting.names.clone()).collect();
+        let names: Vec<AccountNames> = waiting.iter().map(|(_, waiting)| waiting.names.clone()).collect();
         let remembered = match self.remembered(&names).await {
             Ok(remembered) => remembered,
             Err(error) => {
                 tracing::debug!(%error, "nobody is asked for ahead of time");
-                return;
+                return self.accounts.give_back(waiting);
             }
         };
         let mut waiting = waiting.into_iter().zip(remembered);
         let mut without_room = Vec::new();
-        for (order, Remembered { account, presumed, .. }) in waiting.by_ref() {
+        for ((place, order), Remembered { account, presumed, .. }) in waiting.by_ref() {
             if account.is_some() {
                 continue;
             }
@@ -205,7 +205,7 @@ impl OrderWriter {
             let asked = accounts::questions(&trace, ids);
             let told = self.accounts.told(ids, &asked);
             if !accounts::open(&asked, &told).iter().all(|question| request.add(question)) {
-                without_room.push(order);
+                without_room.push((place, order));
                 break;
             }
         }
