@@ -1,10 +1,10 @@
 //! Events that the org publishes at once, and that nothing refuses the second time: each goes out once, whoever is late.
 
 use simulator::{Fault, FaultKind};
-use testkit::TcpProxy;
+use testkit::{TcpProxy, orders};
 
 use crate::lost_answers::{at_once, key, keys};
-use crate::questions::of_a_contact;
+use crate::questions::{EVENT, of_a_contact};
 use crate::stage::{ONE_ATTEMPT, QUICK, id_of, orders_of};
 
 const GRAPH: &str = "/composite/graph";
@@ -58,5 +58,37 @@ async fn where_the_org_takes_no_events_in_graphs_they_are_published_without_a_no
     assert_eq!(keys(&stage), [key(1), key(2), key(3)]);
     assert_eq!(stage.graph_requests().len(), 4, "each order's records, and the first event's attempt in a graph");
     assert_eq!(stage.fleet.letters().await.len(), 0);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_more_refused_events_than_a_request_endures_each_becomes_a_letter_and_the_others_are_published() {
+    let mut stage = at_once(ONE_ATTEMPT, "").await.set("CAUSEWAY_IN_FLIGHT", "1");
+    let writer = stage.writer();
+    let refusal = FaultKind::RefuseRow {
+        code: "FIELD_INTEGRITY_EXCEPTION".into(),
+        message: "not so".into(),
+        status: 400,
+        fields: Vec::new(),
+    };
+    stage.org().arm(Fault::always(refusal).on_object(EVENT).containing("wrong"));
+    let customers =
+        |kind: &str, count: u8| (0..count).map(|n| format!("{kind}{}", char::from(b'a' + n))).collect::<Vec<_>>();
+    let (wrong, right) = (customers("wrong", 20), customers("right", 5));
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path(GRAPH));
+    stage.hand_on(&orders_of("zoe", 1)).await;
+    stage.org().until_held(1).await;
+    let orders: Vec<_> = wrong.iter().chain(&right).flat_map(|customer| orders_of(customer, 1)).collect();
+    stage.hand_on(&orders).await;
+    testkit::eventually("all to wait", async || writer.in_hand() >= 26.0).await;
+    stage.org().release_held();
+    let told = stage.told.take(26).await;
+    assert_eq!(told.iter().filter(|told| told.kind == "order.dead_lettered").count(), wrong.len());
+    let mut numbers = stage.event_numbers();
+    numbers.sort();
+    let expected: Vec<String> = right.iter().map(|customer| orders::reference(customer, 1)).collect();
+    assert_eq!(numbers, [expected, vec![orders::reference("zoe", 1)]].concat());
+    let noted = stage.records("LimioOrder__c").iter().filter(|record| record["EventPublished__c"] == true).count();
+    assert_eq!((noted, stage.order_records().len()), (6, 26));
     stage.end(writer).await;
 }
