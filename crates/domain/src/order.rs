@@ -168,9 +168,12 @@ impl Order {
         let identities = [&self.owner, &self.user.sub, &self.customer_id].into_iter().flatten();
         let identities = identities.map(|name| format!("identity:{}", name.to_lowercase()));
         let email = self.email().map(|(email, _)| format!("email:{}", email.to_lowercase()));
-        let mut holders: Vec<String> = identities.collect();
-        holders.dedup();
-        holders.extend(email);
+        let mut holders: Vec<String> = Vec::new();
+        for name in identities.chain(email) {
+            if !holders.contains(&name) {
+                holders.push(name);
+            }
+        }
         AccountNames { own, together, subscription, holders }
     }
 

@@ -56,6 +56,8 @@ fn a_subscription_is_no_name_of_a_customer_who_has_one() {
     assert_eq!(names.together, ["subscription:S-1 of owner:id-bob"]);
     assert_eq!(names.subscription, ["subscription:S-1"]);
     assert_eq!(names.holders, ["identity:id-bob", "identity:cus-1"]);
+    let twice = json!({ "owner": "id-bob", "userDetails": { "sub": "sub-bob" }, "customerId": "ID-bob" });
+    assert_eq!(order(&twice).order.account_names().holders, ["identity:id-bob", "identity:sub-bob"]);
     let names = order(&json!({})).order.account_names();
     assert_eq!(
         (names.own.len(), names.together.len(), names.subscription),

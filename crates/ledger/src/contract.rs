@@ -100,9 +100,10 @@ pub enum ClaimAnswer {
     },
     /// It happened; this is what was stored with it.
     Settled(String),
-    /// Another owner's claim may still take effect.
+    /// Another owner's claim may still take effect; or this owner's own, where something that cannot be sent twice was
+    /// sent under it ([`Ledger::sending`]).
     Busy {
-        /// What is left of its lease.
+        /// What is left of the time that this may take.
         left: Duration,
     },
     /// The identity was used before for another content, which happened or may have: it is settled, unknown or claimed.
@@ -185,10 +186,22 @@ pub enum Sighting {
     Conflict,
 }
 
-/// So many names of its customers are remembered of an Account.
+/// So many names of customers are remembered of an Account and one of its subscriptions.
 pub const HOLDER_NAMES: usize = 16;
 
-/// Whose an Account is, as far as it is remembered ([`Ledger::remember_holders`]).
+/// A customer who has an Account by way of subscriptions. An Account may be several customers': only one that had another
+/// customer by the same subscription shows that the subscription passed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The Account's id.
+    pub account: String,
+    /// Names of the subscription.
+    pub subscriptions: Vec<String>,
+    /// Names of the customer, each as `kind:name`.
+    pub names: Vec<String>,
+}
+
+/// Whose an Account is by way of a subscription, as far as it is remembered ([`Ledger::remember_holders`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     /// One of the names is remembered with it.
@@ -200,7 +213,7 @@ pub enum Whose {
 }
 
 impl Whose {
-    /// By the names that are remembered of an Account, each behind its kind and a colon as those of the customer are.
+    /// By the names that are remembered, each behind its kind and a colon as those of the customer are.
     pub(crate) fn of(held: &[String], names: &[String]) -> Self {
         let kind = |name: &String| name.split(':').next().map(str::to_owned);
         if names.iter().any(|name| held.contains(name)) {
@@ -237,6 +250,7 @@ pub enum Error {
 /// absent  ── claim with another fingerprint ──► claimed (that fingerprint from now on, attempts from zero)
 /// claimed ── unknown, doubt, or lease passed ──► unknown   (never absent: it may have happened)
 /// claimed ── any closing by an owner whose partition was taken over ──► unknown, answered Stale
+/// claimed ── sending ──► claimed anew; until it is answered or its time has passed, also once it is unknown, answered Busy
 /// unknown ── claim ──► claimed, answered Unknown
 /// absent, but in another memory than the one that knows the order ── claim ──► claimed, answered Unknown
 /// absent, claimed or unknown in another memory ── claim with another fingerprint ──► claimed, answered Unknown
@@ -249,6 +263,14 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Claims effects, in one round trip.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimAnswer>, Error>;
+
+    /// Something that is not refused when it comes twice is about to be sent under these claims, and may take so long to
+    /// happen: each claim lasts so long from now. Until then nobody claims the effect, its owner neither, unless a closing
+    /// says what became of it. No time at all says that it was answered, and that nothing of it can happen any more.
+    ///
+    /// Returns which claims are still held. Under one that is not, nothing may be sent: the effect is somebody else's, or
+    /// what was remembered of it is lost. In one round trip.
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error>;
 
     /// Closes claims, in one round trip. Closing one twice the same way is harmless.
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error>;
@@ -269,12 +291,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Remembers an Account id under each of a customer's names.
     async fn remember_accounts(&self, entries: &[(Vec<String>, String)]) -> Result<(), Error>;
 
-    /// Remembers whose an Account is: names of its customer, each as `kind:name`. Of an Account the newest
-    /// [`HOLDER_NAMES`] are kept.
-    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error>;
+    /// Remembers whose Accounts are. Of an Account and a subscription the newest [`HOLDER_NAMES`] names are kept.
+    async fn remember_holders(&self, holdings: &[Holding]) -> Result<(), Error>;
 
-    /// For each Account and the names of a customer, whether it is known to be that customer's.
-    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error>;
+    /// For each Account, whether it is known to be that customer's by one of those subscriptions.
+    async fn whose(&self, asked: &[Holding]) -> Result<Vec<Whose>, Error>;
 
     /// Forgets what is remembered under these names: the Account is gone.
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error>;

@@ -27,6 +27,8 @@ pub(crate) struct Effect {
     spent: u32,
     /// Claims that their owner's end left open, since it was given up last.
     crashes: u32,
+    /// Until when what was sent under the latest claim may happen, though it should not be sent twice.
+    under_way: Option<Duration>,
     /// How the claim with this token was closed, so that closing it again the same way is harmless.
     closed: Option<How>,
 }
@@ -100,6 +102,7 @@ impl Effect {
             attempts: 0,
             spent: 0,
             crashes: 0,
+            under_way: None,
             closed: None,
         }
     }
@@ -111,12 +114,16 @@ impl Effect {
         // says that somebody should look.
         let old = self.memory.as_deref() != Some(memory);
         let other = self.fingerprint != fingerprint;
+        let under_way = self.under_way.filter(|until| !old && now < *until);
         let left_open = match &self.state {
             State::Settled(_) if other => return Answer::Conflict,
             State::Claimed { .. } | State::Unknown if other && !old => return Answer::Conflict,
             State::Settled(result) => return Answer::Settled(result.clone()),
             State::Claimed { epoch: owner, until, .. } if owner != epoch && now < *until => {
                 return Answer::Busy { left: until.saturating_sub(now) };
+            }
+            State::Claimed { .. } | State::Unknown if under_way.is_some() => {
+                return Answer::Busy { left: under_way.unwrap_or_default().saturating_sub(now) };
             }
             State::Claimed { epoch: owner, .. } => Some(owner == epoch),
             State::Unknown | State::Absent => None,
@@ -135,12 +142,23 @@ impl Effect {
         }
         self.token += 1;
         self.memory = Some(memory.to_owned());
-        self.closed = None;
+        (self.closed, self.under_way) = (None, None);
         self.state = State::Claimed { epoch: epoch.to_owned(), until: now.saturating_add(lease), doubtful };
         let token = self.token;
         let round = self.attempts.saturating_sub(self.spent);
         let attempts = Attempts { total: self.attempts, round, crashes: self.crashes };
         if doubtful { Answer::Unknown { token, attempts } } else { Answer::Claimed { token, attempts } }
+    }
+
+    /// The partition's owner is about to send what may take so long to happen; whether it may.
+    pub(crate) fn send(&mut self, token: u64, memory: &str, takes: Duration, now: Duration) -> bool {
+        let latest = self.token == token && self.memory.as_deref() == Some(memory);
+        let State::Claimed { until, .. } = &mut self.state else { return false };
+        if latest {
+            self.under_way = Some(now.saturating_add(takes)).filter(|_| !takes.is_zero());
+            *until = self.under_way.unwrap_or(*until);
+        }
+        latest
     }
 
     /// The partition's owner closes its claim. A lease that has run out changes nothing as long as nobody claimed anew.
@@ -160,6 +178,7 @@ impl Effect {
             self.crashes = 0;
         }
         self.closed = Some(how);
+        self.under_way = self.under_way.filter(|_| how.is_doubt());
         self.state = match closing {
             Closing::Settle(result) => State::Settled(result.clone()),
             Closing::Unknown | Closing::GiveUp { unknown: true } | Closing::Doubt => State::Unknown,
@@ -169,16 +188,23 @@ impl Effect {
         Closed::Done
     }
 
-    /// The owner of this claim lost the partition and lives: it settles nothing, but nobody has to wait for it.
-    pub(crate) fn let_go(&mut self, epoch: &str, token: u64, memory: &str) {
+    /// The owner of this claim lost the partition and lives: it settles nothing, but nobody has to wait for it, unless what
+    /// it sent may yet happen.
+    pub(crate) fn let_go(&mut self, epoch: &str, token: u64, memory: &str, closing: &Closing) {
         let latest = self.token == token && self.memory.as_deref() == Some(memory);
         if latest && matches!(&self.state, State::Claimed { epoch: owner, .. } if owner == epoch) {
             self.state = State::Unknown;
+            self.under_way = self.under_way.filter(|_| How::of(closing).is_doubt());
         }
     }
 }
 
 impl How {
+    /// Whether it may yet happen.
+    fn is_doubt(self) -> bool {
+        matches!(self, Self::Unknown | Self::GiveUp { unknown: true } | Self::Doubt)
+    }
+
     fn of(closing: &Closing) -> Self {
         match closing {
             Closing::Settle(_) => Self::Settle,

@@ -65,8 +65,8 @@ pub mod settings;
 pub mod stories;
 
 pub use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger,
-    Owner, Sighting, Whose,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Holding, Identity, KnownSince,
+    Ledger, Owner, Sighting, Whose,
 };
 pub use crate::memory::{Clock, MemoryLedger, Snapshot};
 pub use crate::presence::Presence;

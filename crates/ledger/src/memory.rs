@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use domain::order::id::{Fingerprint, OrderId};
 
 use crate::contract::{
-    Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger, Owner,
-    Sighting, Whose,
+    Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Holding, Identity, KnownSince, Ledger,
+    Owner, Sighting, Whose,
 };
 use crate::effect::{Answer, Asked, Effect, KEPT, vouches};
 
@@ -74,8 +74,8 @@ struct Data {
     effects: BTreeMap<(OrderId, &'static str), Kept<Effect>>,
     sightings: BTreeMap<OrderId, Kept<Seen>>,
     accounts: BTreeMap<String, String>,
-    /// Names of an Account's customers, the newest last.
-    holders: BTreeMap<String, Vec<String>>,
+    /// Names of an Account's customers by a subscription, the newest last.
+    holders: BTreeMap<(String, String), Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -181,7 +181,7 @@ impl State {
         let kept = self.data.effects.get_mut(&(order.clone(), *effect)).filter(|kept| now < kept.until);
         let Some(kept) = kept else { return Closed::Stale };
         if !owns {
-            kept.value.let_go(epoch, *token, memory);
+            kept.value.let_go(epoch, *token, memory, closing);
             return Closed::Stale;
         }
         let closed = kept.value.close(*token, memory, closing);
@@ -189,6 +189,14 @@ impl State {
             kept.until = now + KEPT;
         }
         closed
+    }
+
+    fn sending(&mut self, ticket: &ClaimTicket, takes: Duration, now: Duration) -> bool {
+        let ClaimTicket { owner: Owner { partition, epoch }, order, effect, token, memory, was_unknown: _ } = ticket;
+        let owner = (epoch.clone(), self.name());
+        let owns = *memory == owner.1 && self.data.owners.get(partition) == Some(&owner);
+        let kept = self.data.effects.get_mut(&(order.clone(), *effect)).filter(|kept| owns && now < kept.until);
+        kept.is_some_and(|kept| kept.value.send(*token, memory, takes, now))
     }
 
     fn sight(&mut self, identity: &Identity, now: Duration) -> Sighting {
@@ -234,6 +242,12 @@ impl Ledger for MemoryLedger {
         Ok(claims.iter().map(|claim| state.claim(claim, now)).collect())
     }
 
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        Ok(claims.iter().map(|ticket| state.sending(ticket, takes, now)).collect())
+    }
+
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error> {
         let now = self.clock.now();
         let mut state = self.state();
@@ -276,21 +290,31 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error> {
+    async fn remember_holders(&self, holdings: &[Holding]) -> Result<(), Error> {
         let mut state = self.state();
-        for (account, names) in entries.iter().filter(|(_, names)| !names.is_empty()) {
-            let held = state.data.holders.entry(account.clone()).or_default();
-            held.retain(|name| !names.contains(name));
-            held.extend(names.iter().cloned());
-            held.drain(..held.len().saturating_sub(HOLDER_NAMES));
+        for Holding { account, subscriptions, names } in holdings.iter().filter(|holding| !holding.names.is_empty()) {
+            for subscription in subscriptions {
+                let held = state.data.holders.entry((account.clone(), subscription.clone())).or_default();
+                held.retain(|name| !names.contains(name));
+                for name in names {
+                    if !held.contains(name) {
+                        held.push(name.clone());
+                    }
+                }
+                held.drain(..held.len().saturating_sub(HOLDER_NAMES));
+            }
         }
         Ok(())
     }
 
-    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error> {
+    async fn whose(&self, asked: &[Holding]) -> Result<Vec<Whose>, Error> {
         let state = self.state();
-        let held = |account: &String| state.data.holders.get(account).map(Vec::as_slice).unwrap_or_default();
-        Ok(asked.iter().map(|(account, names)| Whose::of(held(account), names)).collect())
+        let whose = |Holding { account, subscriptions, names }: &Holding| {
+            let of = |subscription: &String| state.data.holders.get(&(account.clone(), subscription.clone()));
+            let held: Vec<String> = subscriptions.iter().filter_map(of).flatten().cloned().collect();
+            Whose::of(&held, names)
+        };
+        Ok(asked.iter().map(whose).collect())
     }
 
     async fn forget_accounts(&self, names: &[String]) -> Result<(), Error> {

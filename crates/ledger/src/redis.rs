@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | `{ns}:memory` | hash: the memory's name, the server that it was given on, and when (s) | until it is another memory |
 //! | `{ns}:owner:<partition>` | hash: the epoch of the partition's owner, memory | for ever |
-//! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, fingerprint, attempts, spent, crashes, result | 30 days |
+//! | `{ns}:effect:<effect>:<order>` | hash: state, token, memory, epoch, until, `under_way`, fingerprint, attempts, spent, crashes, result | 30 days |
 //! | `{ns}:seen:<order>` | hash: fingerprint, memory, `known_since`, `handed_on` | 30 days, or until the order is given up |
 //! | `{ns}:account:<digest of a customer's name>` | Account id | 400 days after it was last confirmed |
-//! | `{ns}:holder:<Account id>` | sorted set: digests of its customers' names by when they were last confirmed, 16 at most | 400 days |
+//! | `{ns}:holder:<Account id>:<digest of a subscription's name>` | sorted set: digests of names of the customers who had the Account by it, by when they were last confirmed, 16 at most | 400 days |
 //!
 //! The braces are written as they stand: in a cluster all keys of a namespace share a slot, so that a script reaches
 //! owner and effect, and a change of the number of partitions forgets nothing. One node does this work many times over.
@@ -34,10 +34,10 @@ use sha2::{Digest, Sha256};
 
 use self::connection::Connection;
 pub use self::connection::Settings;
-use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SIGHT, Script, memory};
+use self::script::{CLAIM, CLOSE, HANDED_ON, OWN, SENDING, SIGHT, Script, memory};
 use crate::contract::{
-    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Identity, KnownSince, Ledger,
-    Owner, Sighting, Whose,
+    Attempts, Claim, ClaimAnswer, ClaimTicket, Closed, Closing, Error, HOLDER_NAMES, Holding, Identity, KnownSince,
+    Ledger, Owner, Sighting, Whose,
 };
 use crate::effect::KEPT;
 
@@ -88,8 +88,12 @@ impl RedisLedger {
         self.key(format_args!("account:{digest}"))
     }
 
-    fn holder_key(&self, account: &str) -> String {
-        self.key(format_args!("holder:{account}"))
+    /// One for each subscription.
+    fn holder_keys(&self, holding: &Holding) -> impl Iterator<Item = String> {
+        holding.subscriptions.iter().map(|subscription| {
+            let digest = Fingerprint::of(Sha256::digest(subscription.as_bytes()).into()).to_string();
+            self.key(format_args!("holder:{}:{digest:.32}", holding.account))
+        })
     }
 
     /// Invokes a script, after the memory has its right name.
@@ -156,6 +160,11 @@ fn holder_name(name: &str) -> String {
     format!("{kind}:{digest:.32}")
 }
 
+/// A year is long enough for a lease, and every sum with it is exact in Lua.
+fn lease(duration: Duration) -> String {
+    milliseconds(duration.min(Duration::from_hours(365 * 24))).to_string()
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -176,15 +185,30 @@ impl Ledger for RedisLedger {
                 let keys = [self.owner_key(claim.owner.partition), self.effect_key(claim.effect, &claim.order)];
                 let (known_to, since) =
                     claim.known_since.as_ref().map_or(("", 0), |known| (known.memory.as_str(), known.at.as_secs()));
-                // A year is long enough for a lease, and every sum with it is exact in Lua.
-                let lease = claim.lease.min(Duration::from_hours(365 * 24));
-                let (fingerprint, lease) = (claim.fingerprint.to_string(), milliseconds(lease).to_string());
+                let (fingerprint, lease) = (claim.fingerprint.to_string(), lease(claim.lease));
                 let arguments = [&claim.owner.epoch, &fingerprint, &lease, &kept, known_to, &since.to_string()];
                 CLAIM.invocation(&[&memory, &keys[0], &keys[1]], &arguments)
             })
             .collect();
         let answers = self.invoke(&CLAIM, &invocations).await?;
         claims.iter().zip(&answers).map(|(claim, answer)| self.read_claim(claim, answer)).collect()
+    }
+
+    async fn sending(&self, claims: &[ClaimTicket], takes: Duration) -> Result<Vec<bool>, Error> {
+        let (memory, takes) = (self.memory_key(), lease(takes));
+        let invocation = |ticket: &ClaimTicket| {
+            let keys = [self.owner_key(ticket.owner.partition), self.effect_key(ticket.effect, &ticket.order)];
+            let token = ticket.token.to_string();
+            let arguments = [ticket.owner.epoch.as_str(), &token, &ticket.memory, &takes];
+            SENDING.invocation(&[&memory, &keys[0], &keys[1]], &arguments)
+        };
+        let answers = self.invoke(&SENDING, &claims.iter().map(invocation).collect::<Vec<_>>()).await?;
+        let read = |answer: &Vec<String>| match answer.first().map(String::as_str) {
+            Some("held") => Ok(true),
+            Some("stale") => Ok(false),
+            Some(_) | None => Err(self.connection.strange(answer)),
+        };
+        answers.iter().map(read).collect()
     }
 
     async fn close(&self, closings: &[(ClaimTicket, Closing)]) -> Result<Vec<Closed>, Error> {
@@ -287,34 +311,36 @@ impl Ledger for RedisLedger {
         answers.into_iter().collect::<RedisResult<()>>().map_err(|error| self.connection.explain(&error))
     }
 
-    async fn remember_holders(&self, entries: &[(String, Vec<String>)]) -> Result<(), Error> {
+    async fn remember_holders(&self, holdings: &[Holding]) -> Result<(), Error> {
         // It only orders the names of one Account; clocks that differ do no harm.
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let mut pipeline = ::redis::pipe();
-        for (account, names) in entries.iter().filter(|(_, names)| !names.is_empty()) {
-            let key = self.holder_key(account);
-            pipeline.cmd("ZADD").arg(&key);
-            for name in names {
-                pipeline.arg(now).arg(holder_name(name));
+        for holding in holdings.iter().filter(|holding| !holding.names.is_empty()) {
+            for key in self.holder_keys(holding) {
+                pipeline.cmd("ZADD").arg(&key);
+                for name in &holding.names {
+                    pipeline.arg(now).arg(holder_name(name));
+                }
+                let older = -i64::try_from(HOLDER_NAMES).unwrap_or(i64::MAX) - 1;
+                pipeline.cmd("ZREMRANGEBYRANK").arg(&key).arg(0).arg(older);
+                pipeline.cmd("PEXPIRE").arg(&key).arg(milliseconds(ACCOUNT_KEPT));
             }
-            let older = -i64::try_from(HOLDER_NAMES).unwrap_or(i64::MAX) - 1;
-            pipeline.cmd("ZREMRANGEBYRANK").arg(&key).arg(0).arg(older);
-            pipeline.cmd("PEXPIRE").arg(&key).arg(milliseconds(ACCOUNT_KEPT));
         }
         let answers = self.connection.many::<i64>(&mut pipeline).await?;
         answers.into_iter().try_for_each(|answer| answer.map(drop)).map_err(|error| self.connection.explain(&error))
     }
 
-    async fn whose(&self, asked: &[(String, Vec<String>)]) -> Result<Vec<Whose>, Error> {
+    async fn whose(&self, asked: &[Holding]) -> Result<Vec<Whose>, Error> {
         let mut pipeline = ::redis::pipe();
-        for (account, _) in asked {
-            pipeline.cmd("ZRANGE").arg(self.holder_key(account)).arg(0).arg(-1);
+        for key in asked.iter().flat_map(|holding| self.holder_keys(holding)) {
+            pipeline.cmd("ZRANGE").arg(key).arg(0).arg(-1);
         }
-        let held = self.connection.many::<Vec<String>>(&mut pipeline).await?;
-        let whose = held.into_iter().zip(asked).map(|(held, (_, names))| {
+        let mut answers = self.connection.many::<Vec<String>>(&mut pipeline).await?.into_iter();
+        let whose = asked.iter().map(|Holding { subscriptions, names, .. }| {
+            let held: RedisResult<Vec<Vec<String>>> = answers.by_ref().take(subscriptions.len()).collect();
             let names: Vec<String> = names.iter().map(|name| holder_name(name)).collect();
-            Ok(Whose::of(&held?, &names))
+            Ok(Whose::of(&held?.concat(), &names))
         });
         whose.collect::<RedisResult<Vec<_>>>().map_err(|error| self.connection.explain(&error))
     }

@@ -21,6 +21,8 @@ pub struct Described {
 pub struct Field {
     /// Its API name.
     pub name: String,
+    /// Its type, such as `boolean` or `reference`; empty where the org does not say it.
+    pub kind: String,
     /// Whether this user may fill it in a new record.
     pub createable: bool,
     /// Whether this user may change it.
@@ -88,6 +90,7 @@ fn field(field: &Value) -> Option<Field> {
     let refers_to = field.get("referenceTo").and_then(Value::as_array);
     Some(Field {
         name: field.get("name").and_then(text)?,
+        kind: field.get("type").and_then(text).unwrap_or_default(),
         createable: flag(field, "createable"),
         updateable: flag(field, "updateable"),
         filterable: flag(field, "filterable"),
@@ -113,13 +116,14 @@ mod tests {
 
     #[test]
     fn what_an_object_or_a_field_does_not_say_it_is_not() {
-        let lookup = json!({ "name": "Account__c", "createable": true, "updateable": true, "filterable": true,
+        let lookup = json!({ "name": "Account__c", "type": "reference", "createable": true, "updateable": true, "filterable": true,
                              "externalId": true, "unique": true, "length": 18, "referenceTo": ["Account"],
                              "relationshipName": "Account__r" });
         let whole = answer(200, &json!({ "createable": true, "updateable": true, "fields": [lookup] }));
         let read = answers(1, &whole).expect("an answer").remove(0).expect("a describe");
         let field = Field {
             name: "Account__c".into(),
+            kind: "reference".into(),
             createable: true,
             updateable: true,
             filterable: true,

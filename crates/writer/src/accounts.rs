@@ -33,8 +33,8 @@ pub(crate) type Answers = HashMap<Question, Answer>;
 pub(crate) enum Found {
     /// To this Account, which carries the customer's name.
     Own(RecordId),
-    /// To one of these Accounts, by its subscription, the best first: that proves nothing of the customer's other orders,
-    /// and whoever is remembered as somebody else's is none of them.
+    /// To one of these Accounts, by its subscription, the best first: that proves nothing of the customer's other orders.
+    /// Those that somebody else had by that subscription, as the ledger remembers, are still among them.
     BySubscription(Vec<RecordId>),
     /// To none that is in the org.
     Nowhere,
@@ -120,13 +120,18 @@ impl Accounts {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).add(waiting);
     }
 
+    /// An order that would have asked this waits no longer.
+    pub(crate) fn awaits_no_longer(&self, trace: &AccountTrace) {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).forget(trace);
+    }
+
     /// Takes out so many of the orders that came first and have not been asked for.
-    pub(crate) fn next(&self, most: usize) -> Vec<Waiting> {
+    pub(crate) fn next(&self, most: usize) -> Vec<(u64, Waiting)> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take(most)
     }
 
-    /// Gives back orders for which there was no room.
-    pub(crate) fn give_back(&self, waiting: Vec<Waiting>) {
+    /// Gives back orders for which there was no room, or no answer.
+    pub(crate) fn give_back(&self, waiting: Vec<(u64, Waiting)>) {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).give_back(waiting);
     }
 }

@@ -9,7 +9,7 @@ use domain::plan::{KnownIdentity, Reference, WritePlan};
 use domain::retry::RetryPolicy;
 use domain::settlement::{Settlement, settle};
 use domain::{config::OrderProcessing, event::OrderEvent};
-use ledger::{Attempts, ClaimAnswer, ClaimTicket, Closing};
+use ledger::{Attempts, ClaimAnswer, ClaimTicket, Closing, Holding};
 use salesforce::NodeAnswer;
 
 use crate::batch;
@@ -156,6 +156,15 @@ impl<'a> Attempt<'a> {
         matches!(&self.stage, Stage::Over { outcome, .. } if matches!(outcome.as_ref(), Outcome::Settled(_)))
     }
 
+    /// Whether it ended without an answer: what was sent last may yet happen.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let Stage::Over { outcome, .. } = &self.stage else { return false };
+        match outcome.as_ref() {
+            Outcome::Failed(failure) | Outcome::Outage { failure, .. } => failure.class == FailureClass::Ambiguous,
+            Outcome::Settled(_) | Outcome::Halted | Outcome::Busy { .. } => false,
+        }
+    }
+
     /// The Contact that an order to be sent names without its Account. It goes before the identity's `crm_id`.
     pub(crate) fn contact_without_account(&self) -> Option<&'a RecordId> {
         let tracking = &self.event.order.tracking;
@@ -194,10 +203,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// By which names the Account of what was written is known as this customer's, and as nobody else's. None where only
-    /// the subscription led to it.
-    pub(crate) fn names_of_holder(&self, written: &Written) -> Vec<String> {
-        if self.is_own(written) { self.event.order.account_names().holders } else { Vec::new() }
+    /// That the Account of what was written is this customer's by the order's subscription, and nobody else's. `None` where
+    /// only the subscription led to it.
+    pub(crate) fn holding(&self, written: &Written, account: &RecordId) -> Option<Holding> {
+        self.is_own(written).then(|| holding(account, &self.event.order.account_names()))
     }
 
     /// Whether the Account of what was written is the customer's own.
@@ -328,6 +337,13 @@ impl<'a> Attempt<'a> {
 
 const OWES_EVENT: &str =
     "its records are written and only its event is owed, so replay this letter and do not send the order again";
+
+/// An Account as the customer of an order has it, or may have it. Subscriptions are told apart as Salesforce does, without
+/// regard to case.
+pub(crate) fn holding(account: &RecordId, names: &AccountNames) -> Holding {
+    let subscriptions = names.subscription.iter().map(|name| name.to_lowercase()).collect();
+    Holding { account: account.as_str().to_owned(), subscriptions, names: names.holders.clone() }
+}
 
 fn conflict(event: &OrderEvent) -> Failure {
     let message = format!("another order came before under the identity {}", event.order_id());

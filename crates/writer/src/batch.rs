@@ -41,8 +41,9 @@ pub(crate) fn event(plan: &WritePlan, written: &Written) -> Option<(String, Map<
 }
 
 /// The graph that publishes the plan's event outside its records' own, and sets this field of the order's record with it:
-/// the field first, since an event that is published at once stays so when something after it fails. None where no record of
-/// the order is known.
+/// the field first, so that no refusal of the note comes after the event. Should the unit fail all the same once the event's
+/// node was carried out, or the org repeat it by itself, the event stays, since it does not wait for the commit, and is
+/// published once more. None where no record of the order is known.
 pub(crate) fn noted_event(id: String, plan: &WritePlan, written: &Written, object: &str, field: &str) -> Option<Graph> {
     let order = written.record_ids.get(&*Reference::Order.name())?.as_str()?.to_owned();
     let effect = plan.effects.iter().find(|effect| matches!(effect.write, Write::Publish { .. }))?;

@@ -94,7 +94,8 @@ pub struct Args {
     /// of them (or 4); what comes beyond waits in the journal and comes back by itself.
     #[arg(long, env = "CAUSEWAY_PREFETCH", default_value = "256", help_heading = "Work")]
     prefetch: String,
-    /// How long a claim on an order protects it after its writer died; longer than the deadline of a call.
+    /// How long a claim on an order protects it after its writer died, and how long an event that is published immediately
+    /// may take to go out when its answer is lost; longer than the deadline of a call.
     #[arg(long, env = "CAUSEWAY_LEASE", default_value = "60s", value_name = "TIME", help_heading = "Work")]
     lease: String,
     /// The longest pause between two probes while Salesforce or Redis is away; pauses grow to it from 1 s.

@@ -10,6 +10,7 @@ mod published;
 mod question;
 mod record;
 mod send;
+mod sending;
 mod suspects;
 mod transfer;
 
@@ -90,6 +91,8 @@ pub struct OrderWriter {
     published: Published,
     /// Whether the answer to an event was lost, and none has come since.
     events_lost: AtomicBool,
+    /// Whether the org has refused an event because it came in a graph.
+    events_barred: AtomicBool,
     /// Takes in what happens to each order.
     stories: Arc<dyn Recorder>,
     /// Requests that this process has sent with orders.
@@ -124,6 +127,7 @@ impl OrderWriter {
             unanswered: Unanswered::default(),
             published: Published::default(),
             events_lost: AtomicBool::new(false),
+            events_barred: AtomicBool::new(false),
             stories: Arc::new(Unrecorded),
             calls: AtomicU64::new(0),
             links: None,
@@ -198,7 +202,7 @@ impl OrderWriter {
                 && let Some(crm_id) = &written.crm_id
             {
                 accounts.push((attempt.names_to_remember(written), crm_id.as_str().to_owned()));
-                holders.push((crm_id.as_str().to_owned(), attempt.names_of_holder(written)));
+                holders.extend(attempt.holding(written, crm_id));
                 self.forget_nobody(attempt, written);
             }
         }
@@ -389,6 +393,7 @@ impl OrderWriter {
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
         self.forget_matches(&attempts, &settlements);
+        self.await_accounts_no_longer(&attempts, &settlements);
         match self.close(&attempts, &settlements).await {
             Ok(stale) => {
                 self.forget_published(&attempts, &stale);

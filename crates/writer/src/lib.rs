@@ -20,7 +20,8 @@
 //!   publishes it. Where the settings name no such field it cannot be looked up: after a lost answer it goes out once more,
 //!   under the same key (`OrderNumber` and `OrderType`; the field that `platform_events.event_key` names), by which it is
 //!   folded; until an event is answered one goes at a time.
-//!   Without an order record nothing can: such an order is not sent again by hope, it becomes a letter. What was rejected
+//!   Such an event goes only under a claim that is held anew just before; without an answer nobody claims its order again
+//!   before a lease has passed. Without an order record nothing can be looked up: such an order is not sent again by hope, it becomes a letter. What was rejected
 //!   leaves no trace in the org, and is decided anew. A look-up tells the Account and the order's record, no Contact.
 //! * The order's record is unique and lies in the same all-or-none unit as the event, so an order that is sent twice all
 //!   the same, as after the ledger was emptied, is refused the second time. Then its record is read: the same fingerprint

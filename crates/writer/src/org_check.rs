@@ -107,7 +107,7 @@ fn lacks_of(object: &str, field: &needs::Field<'_>, described: &Described, shown
     let Some(found) = named(described, field.name) else { return Some(NOT_THERE) };
     let barred = described.createable && !found.createable;
     match field.need {
-        Need::Filled { .. } | Need::OrderKey | Need::CustomerKey if barred => {
+        Need::Filled { .. } | Need::Belongs | Need::Traced | Need::OrderKey | Need::CustomerKey if barred => {
             Some("which the integration user may not fill")
         }
         Need::Filled { length } if found.length > 0 && found.length < length => Some("which is too short"),
@@ -116,16 +116,29 @@ fn lacks_of(object: &str, field: &needs::Field<'_>, described: &Described, shown
         Need::OrderKey | Need::CustomerKey if !found.external_id => {
             Some("which is not an external id: nothing can be found by it")
         }
-        Need::Moved if !found.refers_to.iter().any(|to| to.eq_ignore_ascii_case("Account")) => {
+        Need::Traced if !found.filterable => Some(NOT_FILTERED),
+        Need::Belongs | Need::Moved if !found.refers_to.iter().any(|to| to.eq_ignore_ascii_case("Account")) => {
             Some("which is no lookup to Account")
         }
         Need::Moved if described.updateable && !found.updateable => {
             Some("which cannot be changed: the integration user may not, or it is a master-detail that stays")
         }
+        Need::Noted if !found.kind.eq_ignore_ascii_case("boolean") => {
+            Some("which is no checkbox: whether an event went out could not be read from it")
+        }
         Need::Noted if !found.updateable => Some("which the integration user may not change"),
-        Need::Filled { .. } | Need::OrderKey | Need::CustomerKey | Need::Noted | Need::Moved | Need::Sought => None,
+        Need::Filled { .. }
+        | Need::Belongs
+        | Need::Traced
+        | Need::OrderKey
+        | Need::CustomerKey
+        | Need::Noted
+        | Need::Moved
+        | Need::Sought => None,
     }
 }
+
+const NOT_FILTERED: &str = "by which nothing can be looked for";
 
 const NOT_THERE: &str = "which the org does not have or does not show to the integration user";
 
@@ -144,7 +157,7 @@ fn not_sought(object: &str, path: &str, shown: &Shown) -> Option<&'static str> {
     }
     match named(described, path) {
         None => Some(NOT_THERE),
-        Some(found) if !found.filterable => Some("by which nothing can be looked for"),
+        Some(found) if !found.filterable => Some(NOT_FILTERED),
         Some(_) => None,
     }
 }

@@ -38,9 +38,9 @@ pub(crate) async fn written_orders(
     if orders.is_empty() || order_object.is_empty() {
         return Ok(HashMap::new());
     }
-    let published = processing.event_noted_in().unwrap_or_default();
-    let named =
-        ["Id", order, order_account, order_fingerprint, published].into_iter().filter(|field| !field.is_empty());
+    let published = processing.event_noted_in();
+    let named = ["Id", order, order_account, order_fingerprint, published.unwrap_or_default()];
+    let named = named.into_iter().filter(|field| !field.is_empty());
     let fields: Vec<&str> = named.collect();
     let mut rows = Vec::new();
     // A name has at most 128 bytes, of which each may take three in an address; most have 38.
@@ -63,7 +63,8 @@ pub(crate) async fn written_orders(
             written.record_ids.insert(Reference::Order.name().into_owned(), id.into());
         }
         let fingerprint = rows::text(row, order_fingerprint).and_then(Fingerprint::parse);
-        let event_published = rows::value(row, published).and_then(serde_json::Value::as_bool).unwrap_or_default();
+        // Not knowing is not "no": the event would go out once more.
+        let event_published = published.map_or(Ok(false), |field| rows::is_set(row, field))?;
         found.insert((*order).clone(), Found { written, fingerprint, event_published });
     }
     Ok(found)

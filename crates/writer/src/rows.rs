@@ -31,6 +31,15 @@ pub(crate) fn asked<'a>(row: &'a Row, field: &str) -> Result<Option<&'a str>, Er
     value(row, field).map(Value::as_str).ok_or_else(missing)
 }
 
+/// Whether the checkbox that was asked for is set.
+///
+/// # Errors
+/// Where the answer leaves the field out, or it is no checkbox: that says nothing.
+pub(crate) fn is_set(row: &Row, field: &str) -> Result<bool, Error> {
+    let untold = || Error::Protocol(format!("a row of a query without a checkbox {field}, which was asked for"));
+    value(row, field).and_then(Value::as_bool).ok_or_else(untold)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -51,5 +60,15 @@ mod tests {
         let row = row.as_object().expect("an object");
         assert_eq!(asked(row, "limioid__c"), Ok(None));
         assert!(matches!(asked(row, "Other__c"), Err(Error::Protocol(message)) if message.contains("Other__c")));
+    }
+
+    #[test]
+    fn a_checkbox_that_is_none_is_neither_set_nor_not() {
+        let row = json!({ "Told__c": true, "Open__c": false, "Text__c": "true", "Null__c": null });
+        let row = row.as_object().expect("an object");
+        assert_eq!((is_set(row, "told__c"), is_set(row, "Open__c")), (Ok(true), Ok(false)));
+        for field in ["Text__c", "Null__c", "Other__c"] {
+            assert!(matches!(is_set(row, field), Err(Error::Protocol(message)) if message.contains(field)));
+        }
     }
 }

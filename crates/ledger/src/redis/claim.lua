@@ -9,7 +9,7 @@ end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local found = redis.call('HMGET', KEYS[3], 'state', 'fingerprint', 'epoch', 'until', 'attempts', 'result', 'token',
-  'spent', 'memory', 'crashes')
+  'spent', 'memory', 'crashes', 'under_way')
 local state = found[1] or 'absent'
 local attempts, spent, crashes = tonumber(found[5] or '0'), tonumber(found[8] or '0'), tonumber(found[10] or '0')
 -- An older memory than this one, restored: it is right about what it says is settled, and of the rest it only says that
@@ -31,6 +31,13 @@ if state == 'claimed' and found[3] ~= ARGV[1] then
     return { 'busy', string.format('%.0f', left) }
   end
 end
+if found[11] and not old and (state == 'claimed' or state == 'unknown') then
+  -- It should not be sent twice, and may yet happen: also its owner waits.
+  local left = tonumber(found[11]) - now
+  if left > 0 then
+    return { 'busy', string.format('%.0f', left) }
+  end
+end
 if other then
   -- A corrected order, which has failed nothing yet.
   attempts, spent, crashes = 0, 0, 0
@@ -46,7 +53,7 @@ local token = tonumber(found[7] or '0') + 1
 redis.call('HSET', KEYS[3], 'state', 'claimed', 'fingerprint', ARGV[2], 'epoch', ARGV[1],
   'until', string.format('%.0f', now + ARGV[3]), 'attempts', attempts, 'spent', spent, 'crashes', crashes,
   'token', token, 'memory', memory, 'doubtful', doubtful and '1' or '0')
-redis.call('HDEL', KEYS[3], 'closed')
+redis.call('HDEL', KEYS[3], 'closed', 'under_way')
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 return { doubtful and 'unknown' or 'claimed', tostring(token), tostring(attempts), tostring(spent), tostring(crashes),
   memory }

@@ -13,6 +13,7 @@ pub(crate) struct Script {
 
 pub(super) static OWN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("own.lua")));
 pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("claim.lua")));
+pub(super) static SENDING: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sending.lua")));
 pub(super) static CLOSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("close.lua")));
 pub(super) static SIGHT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sight.lua")));
 pub(super) static HANDED_ON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("handed_on.lua")));

@@ -38,6 +38,11 @@ enum Step {
         ticket: prop::sample::Index,
         closing: Closing,
     },
+    /// Sends what should not be sent twice, or had the answer to it, under one of these tickets.
+    Sending {
+        ticket: prop::sample::Index,
+        takes: Duration,
+    },
     /// Everything is forgotten.
     Flush,
     /// A copy is made,
@@ -50,6 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     let epoch = prop::sample::select(vec!["a", "b"]);
     let order = prop::sample::select(vec!["o", "p"]);
     let lease = prop::sample::select(vec![LONG, OVER]);
+    let takes = prop::sample::select(vec![LONG, Duration::ZERO]);
     let closing = prop_oneof![
         Just(Closing::Settle("result".to_owned())),
         Just(Closing::Failed),
@@ -63,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (epoch, order, prop::bool::weighted(0.25), lease)
             .prop_map(|(epoch, order, other_content, lease)| Step::Claim { epoch, order, other_content, lease }),
         5 => (any::<prop::sample::Index>(), closing).prop_map(|(ticket, closing)| Step::Close { ticket, closing }),
+        1 => (any::<prop::sample::Index>(), takes).prop_map(|(ticket, takes)| Step::Sending { ticket, takes }),
     ]
 }
 
@@ -86,6 +93,7 @@ enum Answer {
     Sighted(Sighting),
     Claim(ClaimAnswer),
     Closed(ClaimTicket, Closing, Closed),
+    Held(ClaimTicket, bool),
     Nothing,
 }
 
@@ -172,7 +180,13 @@ async fn play(backend: &mut Backend, steps: &[Step], consistently: bool) -> Vec<
                 }
                 Answer::Claim(answer)
             }
-            Step::Close { .. } if tickets.is_empty() => Answer::Nothing,
+            Step::Close { .. } | Step::Sending { .. } if tickets.is_empty() => Answer::Nothing,
+            Step::Sending { ticket, takes } => {
+                let ticket = ticket.get(&tickets).0.clone();
+                let asked = std::slice::from_ref(&ticket);
+                let held = backend.ledger().sending(asked, *takes).await.expect("the ledger answers").remove(0);
+                Answer::Held(ticket, held)
+            }
             Step::Close { ticket, closing } => {
                 let place = ticket.index(tickets.len());
                 let mut closing = closing.clone();
@@ -277,6 +291,8 @@ struct Known {
     open: bool,
     may_have_happened: bool,
     settled: bool,
+    /// Something was sent under the latest claim that should not be sent twice, and its end is not known.
+    under_way: bool,
 }
 
 fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
@@ -313,6 +329,7 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     prop_assert!(attempts.round <= attempts.total);
                 }
                 prop_assert!(!known.settled, "what is settled is not claimed again");
+                prop_assert!(!known.under_way, "nobody claims what may yet happen");
                 prop_assert_eq!(
                     unknown,
                     known.open || known.may_have_happened,
@@ -325,6 +342,7 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     open: true,
                     may_have_happened: unknown,
                     settled: false,
+                    under_way: false,
                 };
             }
             (Step::Close { .. }, Answer::Closed(ticket, closing, Closed::Done)) => {
@@ -333,6 +351,8 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                 prop_assert_eq!(owner, Some(ticket.owner.epoch.as_str()), "only by the owner");
                 if known.open {
                     known.open = false;
+                    known.under_way &=
+                        matches!(closing, Closing::Unknown | Closing::GiveUp { unknown: true } | Closing::Doubt);
                     match closing {
                         Closing::Settle(_) => known.settled = true,
                         Closing::Failed | Closing::GiveUp { unknown: false } => known.may_have_happened = false,
@@ -343,11 +363,28 @@ fn check(steps: &[Step], answers: &[Answer]) -> Result<(), TestCaseError> {
                     }
                 }
             }
-            (Step::Close { .. } | Step::Sight { .. } | Step::HandedOn { .. }, _) => {}
+            (Step::Close { .. }, Answer::Closed(ticket, closing, Closed::Stale)) => {
+                let known = orders.entry(ticket.order.as_str().to_owned()).or_default();
+                let doubt = matches!(closing, Closing::Unknown | Closing::GiveUp { unknown: true } | Closing::Doubt);
+                known.under_way &= doubt || known.latest.as_ref() != Some(ticket);
+            }
+            (Step::Sending { takes, .. }, Answer::Held(ticket, held)) => {
+                let known = orders.entry(ticket.order.as_str().to_owned()).or_default();
+                let holds = known.open && known.latest.as_ref() == Some(ticket);
+                let owns = owner == Some(ticket.owner.epoch.as_str());
+                prop_assert!(!held || (holds && owns), "only who holds it sends");
+                if *held {
+                    known.under_way = !takes.is_zero();
+                }
+            }
+            (Step::Close { .. } | Step::Sending { .. } | Step::Sight { .. } | Step::HandedOn { .. }, _) => {}
             (Step::Flush | Step::Save | Step::Restore, _) => {
                 prop_assert!(false, "this observer relies on what is remembered");
             }
-            (Step::Claim { .. }, Answer::Owned | Answer::Sighted(_) | Answer::Closed(..) | Answer::Nothing) => {
+            (
+                Step::Claim { .. },
+                Answer::Owned | Answer::Sighted(_) | Answer::Closed(..) | Answer::Held(..) | Answer::Nothing,
+            ) => {
                 prop_assert!(false, "{answer:?} to a claim");
             }
         }
@@ -365,6 +402,7 @@ fn alike(answers: &[Answer]) -> Vec<String> {
         Answer::Claim(ClaimAnswer::Busy { .. }) => "busy".to_owned(),
         Answer::Claim(ClaimAnswer::Claimed { ticket, attempts }) => held("claimed", ticket, attempts),
         Answer::Claim(ClaimAnswer::Unknown { ticket, attempts }) => held("unknown", ticket, attempts),
+        Answer::Held(ticket, held) => format!("{} {held}", ticket.token),
         Answer::Closed(ticket, closing, closed) => format!("{} {closing:?} {closed:?}", ticket.token),
         other @ (Answer::Owned | Answer::Sighted(_) | Answer::Claim(_) | Answer::Nothing) => format!("{other:?}"),
     };

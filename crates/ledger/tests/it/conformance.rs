@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use causeway_ledger as ledger;
-use ledger::{Attempts, ClaimAnswer, Closed, Closing, KnownSince, Ledger, Owner, Sighting, Whose};
+use ledger::{Attempts, ClaimAnswer, Closed, Closing, Holding, KnownSince, Ledger, Owner, Sighting, Whose};
 
 use crate::{LONG, OVER, ask, claim, content, identity, known_since, order, owner, take, take_unknown};
 
@@ -54,8 +54,12 @@ on_both! {
     a_former_owner_that_lives_keeps_nobody_waiting_and_is_no_crash
     the_first_known_name_gives_the_account
     an_account_is_another_customers_only_where_names_of_one_kind_differ
+    an_account_is_another_customers_only_by_the_subscription_that_they_had_it_by
     an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on
     a_doubt_makes_an_effect_unknown_and_counts_no_attempt
+    what_was_sent_and_not_answered_is_claimed_by_nobody_until_it_can_no_longer_happen
+    what_was_answered_keeps_nobody_waiting
+    nothing_is_sent_under_a_claim_that_is_no_longer_held
 }
 
 async fn settle(ledger: &dyn Ledger, ticket: ledger::ClaimTicket, result: &str) -> Closed {
@@ -461,8 +465,14 @@ async fn the_first_known_name_gives_the_account(ledger: &dyn Ledger) {
     assert_eq!(ledger.accounts(&asked[..1]).await.expect("the ledger answers"), [None]);
 }
 
+/// This Account, which a customer of these names has by this subscription.
+fn holding(account: &str, subscription: &str, names: &[&str]) -> Holding {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+    Holding { account: account.to_owned(), subscriptions: owned(&[subscription]), names: owned(names) }
+}
+
 async fn an_account_is_another_customers_only_where_names_of_one_kind_differ(ledger: &dyn Ledger) {
-    let of = |names: &[&str]| ("001A".to_owned(), names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>());
+    let of = |names: &[&str]| holding("001A", "S-1", names);
     let whose = async |names: &[&str]| ledger.whose(&[of(names)]).await.expect("the ledger answers").remove(0);
     assert_eq!(whose(&["identity:ann"]).await, Whose::Unknown);
     ledger.remember_holders(&[of(&["identity:ann", "identity:cus-1"]), of(&[])]).await.expect("the ledger answers");
@@ -473,15 +483,39 @@ async fn an_account_is_another_customers_only_where_names_of_one_kind_differ(led
     ledger.remember_holders(&[of(&["email:ann"])]).await.expect("the ledger answers");
     assert_eq!(whose(&["email:bob"]).await, Whose::Anothers);
     assert_eq!(whose(&["identity:new", "email:ann"]).await, Whose::Theirs, "one name that agrees is enough");
-    let other =
-        ledger.whose(&[("001B".to_owned(), vec!["identity:bob".to_owned()])]).await.expect("the ledger answers");
-    assert_eq!(other, [Whose::Unknown], "of another Account");
-    for number in 0..ledger::HOLDER_NAMES {
-        let names = of(&[&format!("identity:{number}")]);
-        ledger.remember_holders(&[names]).await.expect("the ledger answers");
+    // A name that stands there twice counts once.
+    let fifteen: Vec<String> = (0..ledger::HOLDER_NAMES - 1).map(|number| format!("identity:{number}")).collect();
+    let mut names = vec!["identity:twice", "identity:a", "identity:twice"];
+    names.extend(fifteen.iter().take(ledger::HOLDER_NAMES - 2).map(String::as_str));
+    ledger.remember_holders(&[of(&names)]).await.expect("the ledger answers");
+    for name in names {
+        assert_eq!(whose(&[name]).await, Whose::Theirs, "{name}");
     }
     assert_eq!(whose(&["identity:ann"]).await, Whose::Anothers, "the oldest are forgotten");
-    assert_eq!(whose(&["identity:0"]).await, Whose::Theirs);
+}
+
+async fn an_account_is_another_customers_only_by_the_subscription_that_they_had_it_by(ledger: &dyn Ledger) {
+    let anns = holding("001A", "S-ann", &["identity:ann"]);
+    let both =
+        Holding { subscriptions: vec!["S-bob".to_owned(), "S-2".to_owned()], ..holding("001A", "", &["identity:bob"]) };
+    ledger.remember_holders(&[anns, both]).await.expect("the ledger answers");
+    let several = |names: &[&str]| Holding {
+        subscriptions: vec!["S-new".to_owned(), "S-2".to_owned(), "S-ann".to_owned()],
+        ..holding("001A", "", names)
+    };
+    let asked = [
+        holding("001A", "S-ann", &["identity:ann"]),
+        holding("001A", "S-ann", &["identity:bob"]),
+        holding("001A", "S-bob", &["identity:bob"]),
+        holding("001A", "S-new", &["identity:cas"]),
+        holding("001B", "S-ann", &["identity:bob"]),
+        several(&["identity:bob"]),
+        several(&["identity:cas"]),
+        Holding { subscriptions: Vec::new(), ..holding("001A", "", &["identity:cas"]) },
+    ];
+    let whose = ledger.whose(&asked).await.expect("the ledger answers");
+    let (theirs, anothers, unknown) = (Whose::Theirs, Whose::Anothers, Whose::Unknown);
+    assert_eq!(whose, [theirs, anothers, theirs, unknown, unknown, theirs, anothers, unknown]);
 }
 
 async fn an_order_that_was_given_up_begins_a_new_round_and_its_attempts_are_counted_on(ledger: &dyn Ledger) {
@@ -512,4 +546,71 @@ async fn a_doubt_makes_an_effect_unknown_and_counts_no_attempt(ledger: &dyn Ledg
     assert_eq!(close(ledger, ticket, Closing::Doubt).await, Closed::Done, "closing again the same way is harmless");
     let (_, attempts) = take_unknown(ledger, claim("a", "o", LONG)).await;
     assert_eq!(attempts, 0);
+}
+
+async fn sending(ledger: &dyn Ledger, ticket: &ledger::ClaimTicket, takes: Duration) -> bool {
+    ledger.sending(std::slice::from_ref(ticket), takes).await.expect("the ledger answers").remove(0)
+}
+
+async fn is_busy(ledger: &dyn Ledger, epoch: &str, name: &str) -> bool {
+    matches!(ask(ledger, claim(epoch, name, LONG)).await, ClaimAnswer::Busy { left } if left <= LONG)
+}
+
+async fn what_was_sent_and_not_answered_is_claimed_by_nobody_until_it_can_no_longer_happen(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "left open", OVER)).await;
+    assert!(sending(ledger, &ticket, LONG).await, "its lease is over, and nobody claimed anew");
+    assert!(is_busy(ledger, "a", "left open").await, "not even its owner");
+    let doubts =
+        [("lost", Closing::Unknown), ("away", Closing::Doubt), ("given up", Closing::GiveUp { unknown: true })];
+    for (name, closing) in doubts {
+        let (ticket, _) = take(ledger, claim("a", name, OVER)).await;
+        assert!(sending(ledger, &ticket, LONG).await);
+        assert_eq!(close(ledger, ticket, closing.clone()).await, Closed::Done);
+        assert!(is_busy(ledger, "a", name).await, "{closing:?}");
+    }
+    let (ticket, _) = take(ledger, claim("a", "taken over", OVER)).await;
+    assert!(sending(ledger, &ticket, LONG).await);
+    own(ledger, "b").await;
+    assert!(is_busy(ledger, "b", "taken over").await);
+    assert_eq!(close(ledger, ticket, Closing::Doubt).await, Closed::Stale);
+    for name in ["left open", "lost", "away", "given up", "taken over"] {
+        assert!(is_busy(ledger, "b", name).await, "{name}");
+    }
+    let (ticket, _) = take(ledger, claim("b", "soon over", LONG)).await;
+    assert!(sending(ledger, &ticket, Duration::from_millis(1)).await);
+    close(ledger, ticket, Closing::Doubt).await;
+    testkit::eventually("its time to pass", async || !is_busy(ledger, "b", "soon over").await).await;
+}
+
+async fn what_was_answered_keeps_nobody_waiting(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (ticket, _) = take(ledger, claim("a", "answered", LONG)).await;
+    assert!(sending(ledger, &ticket, LONG).await && sending(ledger, &ticket, Duration::ZERO).await);
+    close(ledger, ticket, Closing::Doubt).await;
+    take_unknown(ledger, claim("a", "answered", LONG)).await;
+    for closing in [Closing::Failed, Closing::Release, Closing::GiveUp { unknown: false }] {
+        let (ticket, _) = take(ledger, claim("a", "certain", LONG)).await;
+        assert!(sending(ledger, &ticket, LONG).await);
+        assert_eq!(close(ledger, ticket, closing).await, Closed::Done);
+    }
+    let (ticket, _) = take(ledger, claim("a", "settled", LONG)).await;
+    assert!(sending(ledger, &ticket, LONG).await);
+    own(ledger, "b").await;
+    assert_eq!(settle(ledger, ticket, "late").await, Closed::Stale);
+    take_unknown(ledger, claim("b", "settled", LONG)).await;
+}
+
+async fn nothing_is_sent_under_a_claim_that_is_no_longer_held(ledger: &dyn Ledger) {
+    own(ledger, "a").await;
+    let (closed, _) = take(ledger, claim("a", "closed", LONG)).await;
+    close(ledger, closed.clone(), Closing::Failed).await;
+    let (first, _) = take(ledger, claim("a", "anew", LONG)).await;
+    let (second, _) = take_unknown(ledger, claim("a", "anew", LONG)).await;
+    let (gone, _) = take(ledger, claim("a", "gone", LONG)).await;
+    let held = ledger.sending(&[closed, first, second], LONG).await.expect("the ledger answers");
+    assert_eq!(held, [false, false, true]);
+    own(ledger, "b").await;
+    assert!(!sending(ledger, &gone, LONG).await, "its partition was taken over");
+    assert!(!sending(ledger, &gone, Duration::ZERO).await);
 }

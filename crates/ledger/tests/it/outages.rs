@@ -178,7 +178,9 @@ async fn names_of_customers_are_not_readable_in_redis_and_not_kept_for_ever() {
     let ledger = connect(&own.redis.url(), PATIENT).await.expect("Redis answers");
     let names = vec!["mail:ann@example.com".to_owned()];
     ledger.remember_accounts(&[(names.clone(), "001A".to_owned())]).await.expect("Redis answers");
-    ledger.remember_holders(&[("001A".to_owned(), names)]).await.expect("Redis answers");
+    let holding =
+        ledger::Holding { account: "001A".to_owned(), subscriptions: vec!["subscription:ann's".to_owned()], names };
+    ledger.remember_holders(&[holding]).await.expect("Redis answers");
     let client = redis::Client::open(own.redis.url()).expect("an address");
     let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
     let keys: Vec<String> =

@@ -13,16 +13,17 @@ use domain::order::id::RecordId;
 use domain::order::{AccountNames, Order};
 use domain::outcome::{Outcome, Written};
 use domain::plan::Reference;
-use ledger::Whose;
+use domain::settlement::Settlement;
+use ledger::{Holding, Whose};
 
 use self::asking::{Asking, NoAnswer};
 use super::OrderWriter;
 use crate::accounts::{self, Found, Question, Waiting};
-use crate::attempt::{Attempt, Remembered};
+use crate::attempt::{Attempt, Remembered, holding};
 
 impl OrderWriter {
     /// What the ledger remembers of each of these customers. An Account to which only a subscription led counts for nothing
-    /// once it is known to be somebody else's.
+    /// once it is known that somebody else had it by that subscription.
     pub(super) async fn remembered(&self, names: &[AccountNames]) -> Result<Vec<Remembered>, ledger::Error> {
         let lists: Vec<Vec<String>> = names.iter().flat_map(Remembered::asked).collect();
         let answers = self.ledger.accounts(&lists).await?;
@@ -42,13 +43,13 @@ impl OrderWriter {
         Ok(remembered)
     }
 
-    /// Whose these Accounts are, seen from these customers. Nobody is asked where there is none.
+    /// Whose these Accounts are, seen from these customers and their orders' subscriptions. Nobody is asked where there is none.
     async fn whose(&self, asked: Vec<(RecordId, &AccountNames)>) -> Result<Vec<Whose>, ledger::Error> {
         if asked.is_empty() {
             return Ok(Vec::new());
         }
-        let asked = asked.into_iter().map(|(account, names)| (account.as_str().to_owned(), names.holders.clone()));
-        self.ledger.whose(&asked.collect::<Vec<_>>()).await
+        let asked: Vec<Holding> = asked.iter().map(|(account, names)| holding(account, names)).collect();
+        self.ledger.whose(&asked).await
     }
 
     /// An order came. Should it have to ask for its Account, it is asked for with others.
@@ -56,6 +57,18 @@ impl OrderWriter {
         let trace = accounts::first_trace(order, &self.processing.borrow());
         if let Some(trace) = trace {
             self.accounts.awaits(Waiting { names: order.account_names(), trace });
+        }
+    }
+
+    /// These orders are settled: nobody needs to ask for them any more.
+    pub(super) fn await_accounts_no_longer(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) {
+        let processing = self.processing.borrow();
+        for (attempt, settlement) in attempts.iter().zip(settlements) {
+            if matches!(settlement, Settlement::Ack | Settlement::DeadLetter(_))
+                && let Some(trace) = accounts::first_trace(&attempt.event.order, &processing)
+            {
+                self.accounts.awaits_no_longer(&trace);
+            }
         }
     }
 
@@ -124,8 +137,9 @@ impl OrderWriter {
         }
     }
 
-    /// Gives each of these orders the best of the Accounts to which its subscription led, leaving out what the fleet knows
-    /// to be somebody else's: the org knows it only of an Account that carries its customer's name.
+    /// Gives each of these orders the best of the Accounts to which its subscription led, leaving out what somebody else
+    /// had by the same subscription, as far as the fleet knows: then it passed on. An Account that carries nobody's name may
+    /// be several customers', whom a duplicate rule or an agent sent there.
     async fn take_unclaimed(
         &self,
         led: HashMap<usize, Vec<RecordId>>,

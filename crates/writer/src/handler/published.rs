@@ -1,8 +1,8 @@
 //! Events of which this process has the answer, and whose orders are not settled yet.
 //!
-//! An event that the org publishes at once cannot be looked up where no field of the order's record notes it. Where the ledger forgets a claim between the answer and the
-//! settlement, it refuses the settlement, and the order comes again and is found written, with its event seemingly owed: it
-//! would be published once more although nothing was lost but Redis.
+//! Where the ledger forgets a claim between the answer to an event and the settlement, it refuses the settlement, and the
+//! order comes again and is found written. Where no field of its record notes the event, that seems owed, and would be
+//! published once more although nothing was lost but Redis. Where one does, its note says the same.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

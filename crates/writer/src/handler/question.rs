@@ -104,9 +104,12 @@ impl OrderWriter {
             && error.lies_in() == Some(LiesIn::Resource)
         {
             // What was asked for is closed to this user. Whoever does not ask for it goes on, and who does is tried again
-            // until its attempts are spent: the org is not away.
+            // until its attempts are spent: the org is not away. A policy may as well have counted the rows that several
+            // ask for together.
+            let by_itself = about.len() == 1 && !shared;
             for index in about {
-                attempts[*index].end_unasked(failure.clone());
+                let attempt = &mut attempts[*index];
+                if by_itself { attempt.end_unasked(failure.clone()) } else { attempt.goes_alone() }
             }
         } else if shared && matches!(outcome, Outcome::Failed(_)) {
             for index in about {

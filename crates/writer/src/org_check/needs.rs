@@ -36,6 +36,10 @@ pub(super) struct Field<'a> {
 pub(super) enum Need {
     /// A new record carries it; a text of so many characters has room.
     Filled { length: u64 },
+    /// A new record carries it, and it leads to the Account, along which a query goes.
+    Belongs,
+    /// A new record carries it, and records are looked for by it.
+    Traced,
     /// An order's record is upserted by it.
     OrderKey,
     /// A customer's Account or Contact is upserted by it.
@@ -71,6 +75,14 @@ impl Field<'_> {
             Need::Filled { .. } => {
                 format!("create it, give the user access to it, or set {} = \"\" to do without", self.setting)
             }
+            Need::Belongs => format!(
+                "create it as a lookup to Account, give the user access to it, or set {} = \"\" to do without",
+                self.setting
+            ),
+            Need::Traced => format!(
+                "create it as a text that is an external id, give the user access to it, or set {} = \"\" to do without",
+                self.setting
+            ),
             Need::Noted => {
                 format!("create it as a checkbox, let the user edit it, or set {} = \"\" to do without", self.setting)
             }
@@ -104,10 +116,14 @@ pub(super) fn of(processing: &OrderProcessing) -> Vec<Object<'_>> {
             fields: vec![
                 field("external_ids.order", &ids.order, Need::OrderKey),
                 field("external_ids.order_fingerprint", &ids.order_fingerprint, Need::Filled { length: 64 }),
-                filled("external_ids.order_account", &ids.order_account),
+                // Only a question by the subscription goes along it.
+                match ids.subscription.as_str() {
+                    "" => filled("external_ids.order_account", &ids.order_account),
+                    _ => field("external_ids.order_account", &ids.order_account, Need::Belongs),
+                },
                 filled("external_ids.order_type", &ids.order_type),
                 filled("external_ids.order_reference", &ids.order_reference),
-                filled("external_ids.subscription", &ids.subscription),
+                field("external_ids.subscription", &ids.subscription, Need::Traced),
                 field(
                     "external_ids.order_event_published",
                     processing.event_noted_in().unwrap_or_default(),

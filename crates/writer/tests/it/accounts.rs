@@ -1,5 +1,6 @@
 //! Whose Account an order goes to that says little of its customer, and that no order pays for what another one asks.
 
+use ledger::Ledger as _;
 use serde_json::{Value, json};
 use simulator::{Fault, FaultKind};
 use testkit::orders::{self, golden, new_order};
@@ -33,6 +34,12 @@ async fn seed(stage: &Stage, object: &str, fields: &Value) -> String {
 
 fn refusal(code: &str, status: u16) -> FaultKind {
     FaultKind::RefuseRequest { code: code.into(), message: "?".into(), status }
+}
+
+/// How often the org was asked, with one query or several.
+fn questions(stage: &Stage) -> usize {
+    let asks = |path: &str| path.ends_with("/composite") || path.ends_with("/query");
+    stage.org().requests().iter().filter(|request| asks(&request.path) && request.describes == 0).count()
 }
 
 /// These orders wait for one batch: every request that may be in flight is held, until [`simulator::Control::release_held`].
@@ -122,6 +129,25 @@ async fn a_policy_that_refuses_one_kind_of_question_holds_up_nobody_who_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_refuses_questions_for_several_customers_ends_no_order_that_passes_by_itself() {
+    for (waiting, batch) in [(vec![change("ann", 1)], "2"), (vec![change("ann", 1), change("cas", 1)], "3")] {
+        let mut stage =
+            Stage::new(ONE_ATTEMPT).await.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_BATCH_ORDERS", batch);
+        let writer = stage.writer();
+        // Dora's waits for the next batch, and is asked for with those of this one.
+        let orders = [waiting, vec![new_order("bob", 1), change("dora", 1)]].concat();
+        gather(&stage, &writer, &["zoe"], &orders).await;
+        let several = Fault::always(refusal("TXN_SECURITY_NO_ACCESS", 403)).on_path("/composite");
+        stage.org().arm(several.containing("%27%2C%27id%2D"));
+        stage.org().release_held();
+        stage.told.until("order.written", orders.iter().map(id_of)).await;
+        assert!(stage.org().faults().iter().any(|fault| fault.applied > 0), "several were asked for together");
+        assert_eq!(stage.fleet.letters().await.len(), 0);
+        stage.end(writer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_is_never_told_whose_contact_it_names_ends_as_a_letter_that_says_why() {
     let mut stage = Stage::new(ONE_ATTEMPT).await;
     seed(&stage, "Account", &json!({ "LastName": "Quist" })).await;
@@ -205,6 +231,30 @@ async fn an_account_of_nobody_that_turns_out_to_be_anothers_is_not_used_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_several_customers_share_is_found_by_the_subscription_of_each() {
+    let mut stage = Stage::new(QUICK).await;
+    let shared = seed(&stage, "Account", &json!({ "LastName": "Quist" })).await;
+    let writer = stage.writer();
+    let named = |customer: &str, number: u32| {
+        let mut order = change(customer, number);
+        order["tracking"] = json!({ "accountId": shared });
+        order
+    };
+    stage.written(&[named("ann", 1), named("bob", 1)]).await;
+    stage.fleet.forget().await;
+    for number in [2, 3] {
+        // The ledger knows the Account as Bob's alone; of Ann it knows her subscription.
+        stage.written(&[named("bob", number)]).await;
+        let told = stage.written(&[change("ann", number)]).await;
+        assert_eq!(told[0].data()["crm_id"], shared.as_str(), "order {number}");
+    }
+    // Bob's subscription is his all the same.
+    let told = stage.written(&[change_of_the_subscription_of("bob", 4, &json!({ "owner": "id-ann" }))]).await;
+    assert_eq!(told[0].data().get("crm_id"), None);
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_fields_of_external_ids_may_be_spelled_in_any_case() {
     let fields = "[external_ids]\naccount = \"limioid__c\"\norder = \"LIMIOID__C\"\norder_account = \"account__c\"\n";
     let mut stage = Stage::new(&format!("{QUICK}{fields}")).await;
@@ -238,8 +288,7 @@ async fn a_change_order_whose_account_is_gone_with_nothing_left_goes_without_one
 async fn what_was_asked_ahead_for_an_order_no_longer_holds_once_the_order_before_it_is_written() {
     let rule = simulator::DuplicateRule::exact_email("Account", "PersonEmail", simulator::RuleResponse::ALERT);
     let org = simulator::Config { duplicate_rules: vec![rule], ..simulator::Config::default() };
-    let settings = "includeDuplicateCheck = true\n[retry]\ninitial_seconds = 2\n";
-    let stage = Stage::on(org, settings).await;
+    let stage = Stage::on(org, &format!("includeDuplicateCheck = true\n{QUICK}")).await;
     let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_BATCH_ORDERS", "2");
     // Ann's Account has no name of ours: only her orders lead to it.
     let twin = json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
@@ -253,12 +302,20 @@ async fn what_was_asked_ahead_for_an_order_no_longer_holds_once_the_order_before
     let second = orders::order_id("ann", 2);
     gather(&stage, &writer, &["zoe"], &orders).await;
     stage.org().clear_faults();
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph").containing(&second));
     stage.org().arm(Fault::once(FaultKind::Lock).on_object("LimioOrder__c").containing(&second));
     stage.org().release_held();
     fault_strikes(&stage.org(), 1).await;
-    // Whoever is remembered is forgotten before it is tried again.
-    stage.fleet.forget().await;
+    stage.org().until_held(1).await;
+    let asked = questions(&stage);
+    // Whose Account it is is forgotten before it is tried again, and nothing else.
+    let names = ["owner:id-ann", "subscription:sub-ann", "subscription:S-ann-1"];
+    let together = ["subscription:sub-ann of owner:id-ann", "subscription:S-ann-1 of owner:id-ann"];
+    let names: Vec<String> = names.into_iter().chain(together).map(str::to_owned).collect();
+    stage.ledger().await.forget_accounts(&names).await.expect("Redis answers");
+    stage.org().release_held();
     stage.told.until("order.written", orders.iter().map(id_of)).await;
+    assert_eq!(questions(&stage), asked + 1, "nobody remembers her, so she is asked for anew");
     let accounts: Vec<String> =
         stage.records("LimioOrder__c").iter().map(|record| text(record, "Account__c")).collect();
     assert_eq!(accounts.iter().filter(|account| **account == twin).count(), 2, "{accounts:?}");

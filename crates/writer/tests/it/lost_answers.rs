@@ -88,7 +88,7 @@ async fn an_order_that_is_delivered_again_costs_no_api_call_and_is_told_of_with_
 }
 
 /// An org that publishes its event at once, with a field for the event's key.
-async fn at_once(retry: &str, external_ids: &str) -> Stage {
+pub(crate) async fn at_once(retry: &str, external_ids: &str) -> Stage {
     let folder = tempfile::tempdir().expect("a folder");
     let field = folder.path().join("event.toml");
     let with_key = "name = \"i42as__OrderEvent__e\"\nevent = true\ncustom = true\n\
@@ -101,11 +101,11 @@ async fn at_once(retry: &str, external_ids: &str) -> Stage {
     Stage::on(config, &format!("{retry}{events}{external_ids}")).await
 }
 
-fn keys(stage: &Stage) -> Vec<String> {
+pub(crate) fn keys(stage: &Stage) -> Vec<String> {
     stage.events().iter().map(|event| text(&event.payload, "EventKey__c")).collect()
 }
 
-fn key(number: u32) -> String {
+pub(crate) fn key(number: u32) -> String {
     format!("{}/NEW_ORDER", orders::order_id("ann", number))
 }
 

@@ -4,6 +4,7 @@ mod accounts;
 mod calls;
 mod customers;
 mod duplicates;
+mod events;
 mod letters;
 mod links;
 mod lost_answers;

@@ -90,6 +90,55 @@ async fn everything_that_the_org_lacks_is_named_at_once_with_setting_and_remedy_
     assert_eq!((stage.org().api_calls(), asked), (1, vec![7]), "one API call for seven objects");
 }
 
+/// A record of orders that can be written and by which nothing can be found out.
+const OPAQUE: &str = r#"
+[[object]]
+name = "Proof__c"
+label = "Proof"
+fields = [
+  { name = "Key__c", type = "Text", length = 255, external_id = true, unique = true, required = true },
+  { name = "Whose__c", type = "Text", length = 18 },
+  { name = "Terms__c", type = "LongTextArea", length = 1000 },
+  { name = "Told__c", type = "Text", length = 5 },
+]
+"#;
+
+const OPAQUE_FIELDS: &str = r#"
+order_object = "Proof__c"
+order = "Key__c"
+order_fingerprint = ""
+order_type = ""
+order_reference = ""
+order_account = "Whose__c"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_can_be_filled_and_not_be_asked_by_are_named() {
+    let fields = format!("{OPAQUE_FIELDS}subscription = \"Terms__c\"\norder_event_published = \"Told__c\"\n");
+    let settings = format!("[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\n{fields}");
+    let stage = stage_with(OPAQUE, &settings).await;
+    let mut process = stage.process();
+    assert_eq!(process.code().await, 78, "{}", process.said());
+    let said = process.said();
+    for told in [
+        "Proof__c.Whose__c (external_ids.order_account), which is no lookup to Account",
+        "Proof__c.Terms__c (external_ids.subscription), by which nothing can be looked for",
+        "Proof__c.Told__c (external_ids.order_event_published), which is no checkbox",
+    ] {
+        assert!(said.contains(told), "{told:?} is not told:\n{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_order_is_looked_for_by_its_subscription_its_account_may_stand_in_a_text() {
+    let settings = format!("{QUICK}[external_ids]\n{OPAQUE_FIELDS}subscription = \"\"\n");
+    let mut stage = stage_with(OPAQUE, &settings).await;
+    let writer = stage.writer();
+    stage.written(&orders_of("ann", 1)).await;
+    assert_eq!(stage.records("Proof__c").len(), 1);
+    stage.end(writer).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_found_by_nothing_unique_ends_the_writer_also_where_everything_else_is_as_it_comes() {
     let stage = Stage::new("[external_ids]\naccount = \"Site\"\n").await;

@@ -9,9 +9,14 @@ use testkit::orders::{self, new_order};
 use crate::customers::cancellation;
 use crate::stage::{ONE_ATTEMPT, QUICK, Stage, fault_strikes, id_of, orders_of, text};
 
-/// Events that are published at once, and of which the org keeps no note.
-const IMMEDIATE: &str =
-    "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n";
+/// Events that are published at once: each with a note in its order's record, or without one.
+pub(crate) const IMMEDIATE: [&str; 2] = [
+    "[platform_events]\npublish_behavior = \"immediate\"\n",
+    "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n",
+];
+
+/// In every request that publishes an event, and in none that writes records alone.
+pub(crate) const EVENT: &str = "i42as__OrderEvent__e";
 
 /// How an org is silent: it hangs, or drops every connection.
 const SILENT: [FaultKind; 2] = [FaultKind::Hold, FaultKind::DropBefore];
@@ -35,7 +40,7 @@ pub(crate) async fn costs_no_attempt(stage: Stage, kind: FaultKind, nth: u64, or
 }
 
 /// An order that names a Contact and no Account.
-async fn of_a_contact(stage: &Stage, customer: &str) -> Value {
+pub(crate) async fn of_a_contact(stage: &Stage, customer: &str) -> Value {
     let account = json!({ "LastName": orders::surname(customer) });
     let account = account.as_object().expect("an object").clone();
     let id = stage.org().seed("Account", &[account]).await.expect("seeded").remove(0);
@@ -84,16 +89,16 @@ async fn an_org_that_is_silent_about_a_duplicate_that_is_tried_alone_costs_no_at
 }
 
 /// An org that publishes events at once.
-async fn at_once(retry: &str) -> Stage {
+async fn at_once(retry: &str, how: &str) -> Stage {
     let settings = Settings { publish_behavior: PublishBehavior::Immediately, ..Settings::default() };
     let config = simulator::Config { settings, ..simulator::Config::default() };
-    Stage::on(config, &format!("{retry}{IMMEDIATE}")).await
+    Stage::on(config, &format!("{retry}{how}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_org_that_is_silent_about_an_event_that_it_publishes_at_once_costs_no_attempt() {
-    for kind in SILENT {
-        let stage = at_once(ONE_ATTEMPT).await;
+    for (kind, how) in SILENT.into_iter().zip(IMMEDIATE).chain(SILENT.into_iter().rev().zip(IMMEDIATE)) {
+        let stage = at_once(ONE_ATTEMPT, how).await;
         // The first request writes the records.
         let stage = costs_no_attempt(stage, kind, 2, &orders_of("ann", 2)).await;
         let events = stage.event_numbers();
@@ -106,25 +111,54 @@ async fn an_org_that_is_silent_about_an_event_that_it_publishes_at_once_costs_no
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_was_answered_is_not_published_again_because_redis_forgot_its_claim() {
-    let mut stage = at_once(ONE_ATTEMPT).await;
-    let writer = stage.writer();
-    stage.written(&[new_order("zoe", 1)]).await;
-    stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path("/composite/sobjects"));
-    let orders = ["ann", "bob", "cleo"].map(|customer| new_order(customer, 1));
-    stage.hand_on(&orders).await;
-    stage.org().until_held(1).await;
-    stage.fleet.forget().await;
-    stage.org().release_held();
-    stage.told.until("order.written", orders.iter().map(id_of)).await;
-    stage.end(writer).await;
-    let events = stage.event_numbers();
-    let distinct: BTreeSet<&String> = events.iter().collect();
-    assert_eq!((events.len(), distinct.len()), (4, 4), "{events:?}");
+    for how in IMMEDIATE {
+        let mut stage = at_once(ONE_ATTEMPT, how).await;
+        let writer = stage.writer();
+        stage.written(&[new_order("zoe", 1)]).await;
+        stage.org().arm(Fault::once(FaultKind::HoldAnswer).on_path("/composite").containing(EVENT));
+        let orders = ["ann", "bob", "cleo"].map(|customer| new_order(customer, 1));
+        stage.hand_on(&orders).await;
+        stage.org().until_held(1).await;
+        stage.fleet.forget().await;
+        stage.org().release_held();
+        stage.told.until("order.written", orders.iter().map(id_of)).await;
+        stage.end(writer).await;
+        let events = stage.event_numbers();
+        let distinct: BTreeSet<&String> = events.iter().collect();
+        assert_eq!((events.len(), distinct.len()), (4, 4), "{events:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_whose_answers_are_lost_are_published_one_by_one_until_one_is_answered() {
-    let mut stage = at_once(QUICK)
+async fn events_that_are_lost_together_are_found_by_their_notes_or_were_not_published() {
+    for kind in [FaultKind::HoldAnswer, FaultKind::DropBefore] {
+        let stage = at_once(ONE_ATTEMPT, IMMEDIATE[0]).await.set("CAUSEWAY_IN_FLIGHT", "1");
+        let mut stage = stage.set("CAUSEWAY_SALESFORCE_DEADLINE", "3s").set("CAUSEWAY_LEASE", "4s");
+        let writer = stage.writer();
+        let orders = ["ann", "bob", "cleo", "dora", "emil"].map(|customer| new_order(customer, 1));
+        // Together in one batch, behind a call that is held until all have come.
+        stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
+        stage.hand_on(&[new_order("zoe", 1)]).await;
+        stage.org().until_held(1).await;
+        stage.hand_on(&orders).await;
+        testkit::eventually("all to wait", async || writer.in_hand() >= 6.0).await;
+        stage.org().arm(Fault::once(kind.clone()).on_object(EVENT).containing(orders::reference("ann", 1)));
+        stage.org().release_held();
+        stage.told.until("order.written", orders.iter().map(id_of)).await;
+        let notes = stage.records("LimioOrder__c");
+        assert!(notes.iter().all(|record| record["EventPublished__c"] == true), "{notes:?}");
+        // Zoe's records and her event, the records of five, and their events in one request.
+        assert!(stage.graph_requests().len() == 4 || kind == FaultKind::DropBefore);
+        let events = stage.event_numbers();
+        let distinct: BTreeSet<&String> = events.iter().collect();
+        assert_eq!((events.len(), distinct.len()), (6, 6), "{events:?}");
+        stage.end(writer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_without_notes_whose_answers_are_lost_are_published_one_by_one_until_one_is_answered() {
+    let mut stage = at_once(QUICK, IMMEDIATE[1])
         .await
         .set("CAUSEWAY_SALESFORCE_DEADLINE", "400ms")
         .set("CAUSEWAY_LEASE", "1s")

@@ -197,13 +197,18 @@ impl Stage {
         self.fleet.hand_on(&self.session, &messages).await;
     }
 
-    /// What the ledger says of an order that is new to it.
-    async fn known_since(&self) -> String {
+    /// The ledger of the writers.
+    pub(crate) async fn ledger(&self) -> RedisLedger {
         let namespace = format!("{}:{}", self.fleet.namespace(), orders::TENANT);
         let ledger = RedisLedger::connect(&self.redis_url, &namespace, Settings::RECOMMENDED).await;
+        ledger.expect("Redis answers")
+    }
+
+    /// What the ledger says of an order that is new to it.
+    async fn known_since(&self) -> String {
         let order = OrderId::parse(&format!("order-{}", uuid::Uuid::new_v4().simple())).expect("a name");
         let identity = ledger::Identity { order, fingerprint: Fingerprint::of([0; 32]), redelivered: false };
-        let sighting = ledger.expect("Redis answers").sight(&[identity]).await.expect("Redis answers").remove(0);
+        let sighting = self.ledger().await.sight(&[identity]).await.expect("Redis answers").remove(0);
         let Sighting::First { known_since: Some(known_since) } = sighting else { panic!("not new: {sighting:?}") };
         known_since.to_string()
     }

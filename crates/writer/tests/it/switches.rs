@@ -9,12 +9,33 @@ use testkit::fleet::failure;
 use testkit::orders;
 use tokio::sync::OnceCell;
 
+use crate::questions::IMMEDIATE;
 use crate::stage::{ONE_ATTEMPT, Stage, orders_of};
 
 const CHECKED: &str = "includeDuplicateCheck = true\n";
-/// Events by a call of their own, for orgs that take none within a graph.
-const EVENTS_APART: &str =
-    "[platform_events]\npublish_behavior = \"immediate\"\n[external_ids]\norder_event_published = \"\"\n";
+
+/// How events go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Events {
+    /// With the records.
+    InGraph,
+    /// With a note in their order's record, by graphs of their own.
+    Noted,
+    /// By a call of their own, for orgs that take none within a graph.
+    Apart,
+}
+
+impl Events {
+    const ALL: [Self; 3] = [Self::InGraph, Self::Noted, Self::Apart];
+
+    const fn settings(self) -> &'static str {
+        match self {
+            Self::InGraph => "",
+            Self::Noted => IMMEDIATE[0],
+            Self::Apart => IMMEDIATE[1],
+        }
+    }
+}
 
 /// What became of each order, by customer, and what stands in the org at the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,13 +49,13 @@ struct Fared {
 
 /// Twenty orders that fail (more than a graph request endures), one on an Account that matches, ten good ones, all in
 /// one request; then one that meets a full storage; then one without permission to its object.
-async fn fared(settings: Settings, apart: bool) -> Fared {
+async fn fared(settings: Settings, events: Events) -> Fared {
     let config = simulator::Config {
         settings,
         duplicate_rules: vec![DuplicateRule::exact_email("Account", "PersonEmail", RuleResponse::ALERT)],
         ..simulator::Config::default()
     };
-    let processing = format!("{CHECKED}{ONE_ATTEMPT}{}", if apart { EVENTS_APART } else { "" });
+    let processing = format!("{CHECKED}{ONE_ATTEMPT}{}", events.settings());
     let mut stage = Stage::on(config, &processing).await.set("CAUSEWAY_IN_FLIGHT", "1");
     let matched =
         json!({ "FirstName": "Nora", "LastName": orders::surname("ann"), "PersonEmail": orders::email("ann") });
@@ -79,15 +100,16 @@ async fn fared(settings: Settings, apart: bool) -> Fared {
     Fared { told, letters, records, events, accounts: stage.records("Account").len() }
 }
 
-/// How they fare in an org as it comes: with events in the graph, and apart.
-static USUAL: [OnceCell<Fared>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
+/// How they fare in an org as it comes, by how events go out.
+static USUAL: [OnceCell<Fared>; 3] = [const { OnceCell::const_new() }; 3];
 
 /// Every order fares as in an org that chose the first of all values.
-async fn fares_as_usual(change: impl FnOnce(&mut Settings), apart: bool) {
+async fn fares_as_usual(change: impl FnOnce(&mut Settings), events: Events) {
     let mut settings = Settings::default();
     change(&mut settings);
-    let usual = USUAL[usize::from(apart)].get_or_init(|| fared(Settings::default(), apart)).await;
-    let other = fared(settings, apart).await;
+    let how = Events::ALL.iter().position(|how| *how == events).expect("one of all");
+    let usual = USUAL[how].get_or_init(|| fared(Settings::default(), events)).await;
+    let other = fared(settings, events).await;
     let written = usual.told.iter().filter(|told| told.ends_with("order.written")).count();
     assert_eq!((written, usual.records.len(), usual.events.len(), usual.accounts), (13, 13, 13, 13));
     assert_eq!(usual.letters.len(), 21);
@@ -96,45 +118,52 @@ async fn fares_as_usual(change: impl FnOnce(&mut Settings), apart: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_innocent_nodes_of_a_failed_graph_repeat_its_error_or_say_that_they_were_halted() {
-    fares_as_usual(|settings| settings.graph_error_style = GraphErrorStyle::ProcessingHalted, false).await;
+    fares_as_usual(|settings| settings.graph_error_style = GraphErrorStyle::ProcessingHalted, Events::InGraph).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_in_a_graph_says_what_it_matched_or_does_not() {
-    fares_as_usual(|settings| settings.graph_duplicate_body = GraphDuplicateBody::Short, false).await;
+    fares_as_usual(|settings| settings.graph_duplicate_body = GraphDuplicateBody::Short, Events::InGraph).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graph_takes_events_or_they_go_by_a_call_of_their_own() {
-    fares_as_usual(|settings| settings.graph_events_allowed = false, true).await;
+    for events in [Events::Apart, Events::Noted] {
+        fares_as_usual(|settings| settings.graph_events_allowed = false, events).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_header_of_a_graph_reaches_its_nodes_or_does_not() {
-    fares_as_usual(|settings| settings.graph_header_propagation = false, false).await;
+    fares_as_usual(|settings| settings.graph_header_propagation = false, Events::InGraph).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_a_duplicates_result_is_misspelt_or_spelt() {
-    fares_as_usual(|settings| settings.duplicate_key = DuplicateKey::Spelt, false).await;
+    fares_as_usual(|settings| settings.duplicate_key = DuplicateKey::Spelt, Events::InGraph).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_innocent_nodes_of_an_events_failed_graph_repeat_its_error_or_say_that_they_were_halted() {
+    fares_as_usual(|settings| settings.graph_error_style = GraphErrorStyle::ProcessingHalted, Events::Noted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_a_collection_rolls_back_keep_their_ids_or_lose_them() {
-    fares_as_usual(|settings| settings.collections_rolled_back_rows_keep_id = false, true).await;
+    fares_as_usual(|settings| settings.collections_rolled_back_rows_keep_id = false, Events::Apart).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_a_403_or_a_400() {
-    fares_as_usual(|settings| settings.insufficient_access_status = 400, false).await;
+    fares_as_usual(|settings| settings.insufficient_access_status = 400, Events::InGraph).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_storage_is_a_400_or_a_403() {
-    fares_as_usual(|settings| settings.storage_limit_status = 403, false).await;
+    fares_as_usual(|settings| settings.storage_limit_status = 403, Events::InGraph).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reference_to_a_failed_node_is_worded_one_way_or_the_other() {
-    fares_as_usual(|settings| settings.reference_message = ReferenceMessage::Long, false).await;
+    fares_as_usual(|settings| settings.reference_message = ReferenceMessage::Long, Events::InGraph).await;
 }

@@ -91,8 +91,9 @@ impl OrderWriter {
         Asking { answers, no_answer }
     }
 
-    /// Waits for the turn to ask, so that no two batches ask the same, but no longer than half of what a claim holds: then
-    /// the org answers slowly, and the order must not be sent when somebody else may already have it.
+    /// Waits for the turn to ask, so that no two batches ask the same, but no longer than half of what a claim holds: where
+    /// the org answers so slowly, the batch asks beside the others. Should its claims end meanwhile, the records of its orders
+    /// are refused as a second time, and no event of theirs is published.
     async fn take_turn(&self) -> Option<tokio::sync::MutexGuard<'_, Option<Failed>>> {
         tokio::time::timeout(self.settings.lease / 2, self.accounts.turn.lock()).await.ok()
     }
@@ -185,17 +186,17 @@ impl OrderWriter {
     /// Fills what room there is with the questions of orders that wait.
     async fn look_ahead(&self, ids: &ExternalIds, request: &mut Request) {
         let waiting = self.accounts.next(AHEAD);
-        let names: Vec<AccountNames> = waiting.iter().map(|waiting| waiting.names.clone()).collect();
+        let names: Vec<AccountNames> = waiting.iter().map(|(_, waiting)| waiting.names.clone()).collect();
         let remembered = match self.remembered(&names).await {
             Ok(remembered) => remembered,
             Err(error) => {
                 tracing::debug!(%error, "nobody is asked for ahead of time");
-                return;
+                return self.accounts.give_back(waiting);
             }
         };
         let mut waiting = waiting.into_iter().zip(remembered);
         let mut without_room = Vec::new();
-        for (order, Remembered { account, presumed, .. }) in waiting.by_ref() {
+        for ((place, order), Remembered { account, presumed, .. }) in waiting.by_ref() {
             if account.is_some() {
                 continue;
             }
@@ -204,7 +205,7 @@ impl OrderWriter {
             let asked = accounts::questions(&trace, ids);
             let told = self.accounts.told(ids, &asked);
             if !accounts::open(&asked, &told).iter().all(|question| request.add(question)) {
-                without_room.push(order);
+                without_room.push((place, order));
                 break;
             }
         }
