@@ -243,7 +243,10 @@ impl OrderWriter {
         if stale || matches!(attempt.stage, Stage::NotOwner) {
             return Verdict { lost_ownership: true, ..Verdict::of(Settlement::Again { after: Duration::ZERO }) };
         }
-        let mut verdict = Verdict { alone: attempt.alone, ..Verdict::of(settlement) };
+        // What was found out meanwhile keeps it apart from whoever else writes to that Account.
+        let account = attempt.known.crm_id.as_ref().map(|account| format!("account:{}", account.as_str()));
+        let mut verdict =
+            Verdict { alone: attempt.alone, shares: account.into_iter().collect(), ..Verdict::of(settlement) };
         if let Stage::Over { outcome, already } = &attempt.stage
             && let Outcome::Settled(ending) = outcome.as_ref()
         {

@@ -121,6 +121,7 @@ impl OrderWriter {
             Decision::Attach { account, explanation } => {
                 self.note_duplicate(attempt, Some(&explanation));
                 let order = attempt.event.order_id().clone();
+                attempt.known.crm_id = Some(account.clone());
                 self.decided.keep(order, processing, Match { account, explanation });
                 // Nothing of it was written, and it did not fail: it goes with the next batch.
                 attempt.end(Outcome::Halted);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulator::{DuplicateRule, GraphDuplicateBody, RuleResponse, Settings};
+use simulator::{DuplicateRule, Fault, FaultKind, GraphDuplicateBody, RuleResponse, Settings};
 use testkit::fleet::Told;
 use testkit::orders;
 
@@ -107,6 +107,35 @@ async fn the_next_order_of_a_customer_who_was_matched_goes_to_the_matched_accoun
     assert!(stage.records("LimioOrder__c").iter().all(|record| record["Account__c"] == ids[0].as_str()));
     let nodes: Vec<usize> = stage.graph_requests().iter().map(|request| request.nodes).collect();
     assert_eq!(nodes, [3, 2, 2], "refused, attached, and the next one");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_who_match_one_account_are_written_to_it_one_after_the_other() {
+    let rule = DuplicateRule::exact_email("Account", "FirstName", RuleResponse::ALERT);
+    let stage = stage_with(rule, ON, GraphDuplicateBody::Full).await;
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "2").set("CAUSEWAY_BATCH_ORDERS", "1");
+    let nora = json!({ "FirstName": "Nora", "LastName": "Anybody" });
+    let nora = stage.org().seed("Account", &[nora.as_object().expect("an object").clone()]).await.expect("seeded");
+    let writer = stage.writer();
+    // Ann's order is being written to it.
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph").containing(&nora[0]));
+    stage.hand_on(&orders_of("ann", 1)).await;
+    stage.org().until_held(1).await;
+    let refused = stage.graph_requests().len() + 1;
+    stage.hand_on(&orders_of("bob", 1)).await;
+    testkit::eventually("what Bob matches to be known", async || stage.graph_requests().len() >= refused).await;
+    // Whoever shares nothing with them goes beside hers.
+    for customer in ["cas", "dee", "eve"] {
+        let mut order = orders_of(customer, 1);
+        order[0]["customerDetails"]["firstName"] = json!(customer);
+        stage.written(&order).await;
+    }
+    assert_eq!(stage.order_records().len(), 3, "Bob's waits for hers");
+    stage.org().release_held();
+    let both = [orders::order_id("ann", 1), orders::order_id("bob", 1)];
+    let told = stage.told.until("order.written", both).await;
+    assert!(told.iter().all(|told| told.data()["crm_id"] == nora[0].as_str()), "{told:?}");
     stage.end(writer).await;
 }
 
