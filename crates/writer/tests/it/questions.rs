@@ -130,33 +130,6 @@ async fn an_event_that_was_answered_is_not_published_again_because_redis_forgot_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_are_lost_together_are_found_by_their_notes_or_were_not_published() {
-    for kind in [FaultKind::HoldAnswer, FaultKind::DropBefore] {
-        let stage = at_once(ONE_ATTEMPT, IMMEDIATE[0]).await.set("CAUSEWAY_IN_FLIGHT", "1");
-        let mut stage = stage.set("CAUSEWAY_SALESFORCE_DEADLINE", "3s").set("CAUSEWAY_LEASE", "4s");
-        let writer = stage.writer();
-        let orders = ["ann", "bob", "cleo", "dora", "emil"].map(|customer| new_order(customer, 1));
-        // Together in one batch, behind a call that is held until all have come.
-        stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph"));
-        stage.hand_on(&[new_order("zoe", 1)]).await;
-        stage.org().until_held(1).await;
-        stage.hand_on(&orders).await;
-        testkit::eventually("all to wait", async || writer.in_hand() >= 6.0).await;
-        stage.org().arm(Fault::once(kind.clone()).on_object(EVENT).containing(orders::reference("ann", 1)));
-        stage.org().release_held();
-        stage.told.until("order.written", orders.iter().map(id_of)).await;
-        let notes = stage.records("LimioOrder__c");
-        assert!(notes.iter().all(|record| record["EventPublished__c"] == true), "{notes:?}");
-        // Zoe's records and her event, the records of five, and their events in one request.
-        assert!(stage.graph_requests().len() == 4 || kind == FaultKind::DropBefore);
-        let events = stage.event_numbers();
-        let distinct: BTreeSet<&String> = events.iter().collect();
-        assert_eq!((events.len(), distinct.len()), (6, 6), "{events:?}");
-        stage.end(writer).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn events_without_notes_whose_answers_are_lost_are_published_one_by_one_until_one_is_answered() {
     let mut stage = at_once(QUICK, IMMEDIATE[1])
         .await
