@@ -5,6 +5,7 @@
 
 mod atlas;
 mod conventions;
+mod deploy;
 mod floors;
 mod purity;
 mod readme;

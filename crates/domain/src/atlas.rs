@@ -198,6 +198,9 @@ pub struct ReasonEntry {
     pub does: String,
     /// What an operator does: the remedy.
     pub action: String,
+    /// The words in which Limio tells its users of it, to the letter; whoever read them there finds the entry by them.
+    #[serde(default)]
+    pub in_limio: Option<String>,
 }
 
 /// What a person does about sign-in errors that the table does not list.
@@ -292,6 +295,13 @@ impl Atlas {
         atlas.by_reason.get(&reason).and_then(|index| atlas.document.reason.get(*index))
     }
 
+    /// The reason of which Limio tells its users in these words, whatever stands around them. Case, blanks and line breaks do
+    /// not matter.
+    pub fn reason_in_limio(words: &str) -> Option<&'static ReasonEntry> {
+        let words = plain(words);
+        Self::reasons().iter().find(|entry| entry.in_limio.as_deref().is_some_and(|told| words.contains(&plain(told))))
+    }
+
     /// What Causeway does about a kind of error; every kind has such a sentence.
     pub fn does(kind: ErrorKind) -> &'static str {
         let atlas: &'static Self = &ATLAS;
@@ -308,4 +318,9 @@ impl Atlas {
         let atlas: &'static Self = &ATLAS;
         atlas.document.sources.get(key).map(String::as_str)
     }
+}
+
+/// In small letters, with one blank between two words.
+fn plain(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -26,6 +26,17 @@ fn every_reason_stands_in_the_atlas_once() {
     }
 }
 
+/// The entry's own words are what a story, `explain` and the page show.
+#[test]
+fn what_limio_tells_its_users_of_a_reason_stands_in_what_the_reason_means() {
+    let told: Vec<_> = Atlas::reasons().iter().filter_map(|entry| Some((entry, entry.in_limio.as_deref()?))).collect();
+    assert!(told.iter().any(|(entry, _)| entry.reason == Reason::AuthenticationFailed));
+    for (entry, words) in told {
+        assert!(entry.meaning.contains(words), "{}: {}", entry.reason, entry.meaning);
+        assert_eq!(Atlas::reason_in_limio(words).map(|found| found.reason), Some(entry.reason));
+    }
+}
+
 #[test]
 fn every_kind_says_what_causeway_does_about_it() {
     for kind in ErrorKind::ALL {

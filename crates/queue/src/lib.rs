@@ -44,16 +44,16 @@
 //! | 4 | With one connection for both directions a memory alarm stops the acknowledgements too | `a_broker_short_of_memory_holds_publishes_back_and_takes_acknowledgements` |
 //! | 5 | A head that waits must not hold back the acknowledgements of others | `what_the_broker_punishes_is_nowhere_in_what_ships`, `acknowledging_from_the_middle_does_not_disturb_the_order`, `a_head_that_is_tried_again_holds_back_its_own_customer_and_no_other` |
 //! | 6 | Without a delivery limit what returns goes to the back; with the default of 4.0 it is given up soon | `every_queue_has_every_argument_that_keeps_order_and_loses_nothing`, `what_the_broker_punishes_is_nowhere_in_what_ships` |
-//! | 7 | Consumer priorities leave ghosts on queues with one active consumer | `what_the_broker_punishes_is_nowhere_in_what_ships`, `a_ghost_is_told_of_after_another_minute_and_what_it_held_up_goes_on_when_it_is_laid` |
+//! | 7 | Consumer priorities leave ghosts on queues with one active consumer | `what_the_broker_punishes_is_nowhere_in_what_ships`, `what_the_guide_says_of_a_ghost_gives_its_queue_to_the_next_consumer_in_order`, `a_ghost_is_told_of_after_another_minute_and_what_it_held_up_goes_on_when_it_is_laid` |
 //! | 8 | Dead-lettering at least once needs `reject-publish`, or silently is at most once | `every_queue_has_every_argument_that_keeps_order_and_loses_nothing`, `what_the_broker_gives_up_lands_in_the_journal` |
 //! | 9 | A message's own expiry works at the head only | `what_the_broker_punishes_is_nowhere_in_what_ships` |
 //! | 10 | A passive declare counts what is ready; empty does not mean done | `what_is_unacknowledged_is_not_counted_as_ready`, `a_queue_whose_owner_is_slow_is_not_taken_for_stalled` |
 //! | 11 | Streams: offsets have gaps, nested headers vanish, retention forgets without asking | `the_journal_is_read_from_an_offset_on`, `headers_of_any_type_become_text_or_are_left_out`, `an_entry_keeps_its_bytes_and_headers` |
-//! | 12 | A consumer that the broker ends, such as by its timeout, ends without an error | `a_queue_that_was_deleted_ends_the_session_and_is_there_again_in_the_next` |
-//! | 13 | Two publishes in flight for one customer are reversed by one refusal | `a_batch_takes_one_item_of_each_key_and_the_rest_of_a_lane_waits` |
+//! | 12 | A consumer that the broker ends, such as by its timeout, ends without an error; from 4.3 on a standby is given later messages first then | `deliveries_held_for_longer_than_the_broker_allows_end_the_session_and_come_again_in_order`, `a_queue_that_was_deleted_ends_the_session_and_is_there_again_in_the_next`, `the_broker_on_one_machine_is_set_as_the_guide_asks_and_every_file_beside_it_is_used` |
+//! | 13 | Two publishes in flight for one customer are reversed by one refusal | `a_batch_takes_one_item_of_each_key_and_the_rest_of_a_lane_waits`, `publishes_that_rabbitmq_refuses_while_others_are_on_their_way_reverse_no_customers_orders` |
 //! | 14 | A ledger that wrongly says "settled" loses an order | `another_content_of_what_happened_or_may_have_is_a_conflict`, `fleets_in_two_namespaces_share_a_broker_and_know_nothing_of_each_other` |
-//! | 15 | Redis says `LOADING` after a crash, and forgets scripts | `scripts_that_redis_forgot_are_loaded_again`, `a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept` |
-//! | 16 | What is unacknowledged is work too, and a paused fleet is not to be scaled out | `orders_in_lanes_are_counted_once`, `a_pause_is_told_until_it_is_over_and_is_over_with_its_session` |
+//! | 15 | Redis says `LOADING` after a crash, and forgets scripts | `a_redis_that_loads_its_file_is_away_until_it_has_and_then_has_what_it_kept`, `scripts_that_redis_forgot_are_loaded_again`, `a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept` |
+//! | 16 | What is unacknowledged is work too, and a paused fleet is not to be scaled out | `what_the_guide_scales_on_counts_what_is_unacknowledged_and_is_nothing_while_the_org_is_waited_for`, `orders_in_lanes_are_counted_once`, `a_pause_is_told_until_it_is_over_and_is_over_with_its_session` |
 //! | 17 | The broker's counters count what was prefetched, not what was tried | `what_the_broker_punishes_is_nowhere_in_what_ships`, `headers_of_any_type_become_text_or_are_left_out` |
 
 pub mod dead_letters;

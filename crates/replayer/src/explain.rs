@@ -72,7 +72,7 @@ impl std::fmt::Display for UnknownCode {
 impl std::error::Error for UnknownCode {}
 
 /// Explains a reason, a code of Salesforce's, an error of its token endpoint, or a bare HTTP status. Case does not matter,
-/// blanks around it neither, and a blank or `-` stands for `_`.
+/// blanks around it neither, and a blank or `-` stands for `_`. The words in which Limio tells its users of a reason do as well.
 ///
 /// # Errors
 /// There is no such code.
@@ -85,6 +85,7 @@ pub fn explain(name: &str) -> Result<Explanation, UnknownCode> {
         .into_iter()
         .find(|known| known.code.eq_ignore_ascii_case(&folded))
         .or_else(|| status.and_then(Atlas::status).map(of_answer))
+        .or_else(|| Atlas::reason_in_limio(name).map(|entry| of_reason(entry.reason)))
         .ok_or_else(|| UnknownCode { name: name.to_owned(), near: near(&folded) })
 }
 

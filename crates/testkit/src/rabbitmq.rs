@@ -22,6 +22,8 @@ use crate::process::{self, Node};
 
 const START: Duration = Duration::from_mins(1);
 const START_EPMD: Duration = Duration::from_secs(10);
+/// How often a node with a short consumer timeout looks for consumers that are over theirs.
+const CONSUMER_LOOK: Duration = Duration::from_millis(500);
 
 /// A RabbitMQ server, 3.10 or later, on 127.0.0.1 with the consistent-hash exchange. Ends when dropped.
 #[derive(Debug)]
@@ -112,16 +114,34 @@ impl RabbitMq {
     /// # Errors
     /// `rabbitmqctl` cannot be run, or the node does not answer to it.
     pub async fn alarm(&self, on: bool) -> Result<()> {
+        let watermark: &[&str] = if on { &["absolute", "1MB"] } else { &["0.4"] };
+        self.carry_out(&[&["set_vm_memory_high_watermark"], watermark].concat()).await
+    }
+
+    /// Lets a consumer hold a delivery unacknowledged for so long (`consumer_timeout`), and has the broker look every half
+    /// second. It holds for channels and queues that are made from then on, until the node is started again.
+    ///
+    /// # Errors
+    /// As [`RabbitMq::alarm`].
+    pub async fn end_consumers_after(&self, timeout: Duration) -> Result<()> {
+        let milliseconds = timeout.as_millis();
+        // Versions before 4.3 have the channel look, later ones the queue.
+        let settings = [
+            ("consumer_timeout", milliseconds),
+            ("channel_tick_interval", CONSUMER_LOOK.as_millis()),
+            ("quorum_tick_interval", CONSUMER_LOOK.as_millis()),
+        ];
+        let set = settings.map(|(name, value)| format!("application:set_env(rabbit, {name}, {value})"));
+        self.carry_out(&["eval", &format!("{}.", set.join(", "))]).await
+    }
+
+    /// Runs `rabbitmqctl` with these arguments.
+    async fn carry_out(&self, arguments: &[&str]) -> Result<()> {
         let mut command = self.ctl()?;
-        command.args(["--quiet", "set_vm_memory_high_watermark"]);
-        if on {
-            command.args(["absolute", "1MB"]);
-        } else {
-            command.arg("0.4");
-        }
+        command.arg("--quiet").args(arguments);
         let output = tokio::process::Command::from(command).kill_on_drop(true).output().await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::ensure!(output.status.success(), "rabbitmqctl set_vm_memory_high_watermark: {said}");
+        anyhow::ensure!(output.status.success(), "rabbitmqctl {}: {said}", arguments.first().unwrap_or(&""));
         Ok(())
     }
 

@@ -15,6 +15,10 @@ use crate::process::{self, Node};
 
 const START: Duration = Duration::from_secs(20);
 
+/// How the answer of a server to a ping begins that has all its data, and of one that does not yet.
+const READY: &[u8] = b"+PONG";
+const LOADING: &[u8] = b"-LOADING";
+
 /// A Redis server on 127.0.0.1 with an append-only file and without eviction, as the ledger wants it. Ends when dropped.
 #[derive(Debug)]
 pub struct Redis {
@@ -32,7 +36,7 @@ impl Redis {
         let dir = process::claim(dir)?;
         port::until_started(async |[port]| {
             let mut redis = Self { dir: dir.clone(), port, node: None };
-            redis.launch().await?;
+            redis.launch(READY, &[]).await?;
             Ok(redis)
         })
         .await
@@ -81,7 +85,18 @@ impl Redis {
     /// As [`Redis::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await;
-        self.launch().await
+        self.launch(READY, &[]).await
+    }
+
+    /// As [`Redis::restart`], except that it takes so long to load each key of what it kept, and that this returns while it
+    /// loads: until it has, it answers with `LOADING`.
+    ///
+    /// # Errors
+    /// As [`Redis::start`], and when it has loaded everything before it could be asked.
+    pub async fn restart_loading(&mut self, each_key: Duration) -> Result<()> {
+        self.stop().await;
+        let microseconds = each_key.as_micros().to_string();
+        self.launch(LOADING, &["--key-load-delay", &microseconds]).await
     }
 
     /// Stops it in good order (SIGTERM, then SIGKILL after 10 s).
@@ -91,19 +106,21 @@ impl Redis {
         }
     }
 
-    async fn launch(&mut self) -> Result<()> {
+    /// Starts it, until it answers a ping so.
+    async fn launch(&mut self, answer: &'static [u8], more: &[&str]) -> Result<()> {
         let mut command = Command::new(install::redis_server()?);
         command.arg("--port").arg(self.port.to_string()).arg("--dir").arg(&self.dir).current_dir(&self.dir);
         command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
         command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
+        command.args(more);
         let what = format!("Redis on port {}", self.port);
-        let own = async |node: &Node| self.is_own(&format!("process_id:{}\r\n", node.pid())).await;
+        let own = async |node: &Node| self.is_own(&format!("process_id:{}\r\n", node.pid()), answer).await;
         self.node = Some(Node::answering(&mut command, &self.dir, &what, START, own).await?);
         Ok(())
     }
 
-    /// Asks who answers on the port: another server may have taken it first. `LOADING` counts as no answer.
-    async fn is_own(&self, own_pid: &str) -> bool {
+    /// Asks who answers on the port: another server may have taken it first. Any other answer to a ping counts as none.
+    async fn is_own(&self, own_pid: &str, expected: &[u8]) -> bool {
         let exchange = async {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.ok()?;
             stream.write_all(b"PING\r\nINFO server\r\n").await.ok()?;
@@ -112,7 +129,7 @@ impl Redis {
                 if stream.read_buf(&mut answer).await.ok()? == 0 {
                     return None;
                 }
-                if !answer.starts_with(b"+") {
+                if !answer.starts_with(expected) && !expected.starts_with(&answer) {
                     return None;
                 }
                 if String::from_utf8_lossy(&answer).contains(own_pid) {

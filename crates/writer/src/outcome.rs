@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use domain::atlas::LiesIn;
+use domain::atlas::{Atlas, LiesIn};
 use domain::failure::{Failure, FailureClass, Reason};
 use domain::outcome::Outcome;
 use salesforce::{ApiError, Error, ErrorKind, TokenErrorKind};
 
 /// How long Salesforce is left alone when it says that there is too much at once.
 const THROTTLED_WAIT: Duration = Duration::from_secs(5);
-
-/// What Limio shows its users while the org is not connected; who reads it there finds it here.
-const NOT_CONNECTED: &str = "No default instance, please select a default external key for this service";
 
 /// How long an outage lasts before the next probe, by what is away.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +73,9 @@ pub(crate) fn of_error(error: &Error, probes: Probes) -> Outcome {
     if let Error::Token(refused) = error
         && refused.kind() == TokenErrorKind::Dead
     {
-        let message = format!("{NOT_CONNECTED}: the org is not connected. {refused}");
+        // In the words that Limio shows meanwhile: who reads them there finds them here.
+        let in_limio = Atlas::reason(Reason::AuthenticationFailed).and_then(|entry| entry.in_limio.as_deref());
+        let message = format!("{}: the org is not connected. {refused}", in_limio.unwrap_or("Not signed in"));
         let failure = Failure::new(FailureClass::Transient, Reason::AuthenticationFailed, message);
         return Outcome::Outage { failure, retry_after: probes.unavailable };
     }

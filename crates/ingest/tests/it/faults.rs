@@ -1,25 +1,28 @@
 //! When something is away or full: intake waits, and nothing is lost.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use causeway_ingest::handler::OrderIntake;
 use causeway_ingest::metrics::Metrics;
 use domain::envelope::DecodeSettings;
 use domain::order::id::TenantId;
+use domain::story::{Recorder, What};
+use futures::StreamExt as _;
 use ledger::MemoryLedger;
 use queue::handler::Unobserved;
 use queue::lanes::{BatchSettings, InFlight};
 use queue::memory::Memory;
-use queue::message::ORDER_ID;
-use queue::session::Broker as _;
+use queue::message::{ORDER_ID, SEQUENCE_KEY};
+use queue::session::Broker;
 use queue::topology::{Namespace, Queue, Target, Topology};
 use queue::work::{Letters, Stop, WorkSettings};
 use service::Lifecycle;
 use testkit::eventually::PATIENCE;
 use testkit::orders::{TENANT, new_order, order_id};
-use testkit::{TcpProxy, eventually};
+use testkit::{Fleet, TcpProxy, eventually};
 
 use crate::stage::{Partition, Stage, bare};
 
@@ -85,23 +88,42 @@ async fn when_the_broker_cuts_the_line_everything_comes_again_and_is_handed_on_i
     ingest.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
-    let namespace = Namespace::parse("full").expect("a name");
-    let topology = Topology { inboxes: 1, partitions: 1, partition_bytes: 10_000, ..Topology::new(namespace) };
-    let broker = Arc::new(Memory::new(topology.clone()));
-    let session = broker.connect().await.expect("a session");
-    for number in 1..=6 {
-        let message = bare(&format!("m{number}"), &new_order("ann", number));
-        session.publish(&Target::Orders, &message).await.expect("confirmed");
+/// Orders that found their partition full.
+#[derive(Default)]
+struct FoundFull(Mutex<BTreeSet<String>>);
+
+impl FoundFull {
+    fn count(&self) -> usize {
+        self.0.lock().expect("no panic").len()
+    }
+}
+
+impl Recorder for FoundFull {
+    fn record(&self, order: &str, what: What) {
+        if what == What::PartitionFull {
+            self.0.lock().expect("no panic").insert(order.to_owned());
+        }
+    }
+}
+
+/// Hands on so many orders of each customer over a partition that has room for a few.
+async fn is_waited_for_in_order(broker: Arc<dyn Broker>, customers: &[&str], orders: u32) {
+    let (topology, session) = (broker.topology().clone(), broker.connect().await.expect("a session"));
+    for number in 1..=orders {
+        for customer in customers {
+            let message = bare(&format!("{customer}{number}"), &new_order(customer, number));
+            session.publish(&Target::Orders, &message).await.expect("confirmed");
+        }
     }
     let lifecycle = Lifecycle::new();
     let metrics = Metrics::register(lifecycle.registry(), lifecycle.health().clone()).expect("registered once");
     let decode = DecodeSettings { tenant: TenantId::parse(TENANT).expect("a tenant"), max_body_bytes: 1 << 20 };
-    let intake = OrderIntake::new(decode, topology.clone(), Arc::new(MemoryLedger::default()), Arc::new(metrics));
+    let found_full = Arc::new(FoundFull::default());
+    let intake = OrderIntake::new(decode, topology.clone(), Arc::new(MemoryLedger::default()), Arc::new(metrics))
+        .recorded_by(Arc::clone(&found_full) as Arc<dyn Recorder>);
     let work = WorkSettings {
         queues: topology.inbox_queues(),
-        prefetch: 10,
+        prefetch: 256,
         batches: BatchSettings { orders: 64, in_flight: InFlight::Fixed(2), linger: Duration::ZERO },
         letters: Letters::Forward,
         by: "ingest/test".into(),
@@ -109,25 +131,47 @@ async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
         patience: PATIENCE,
     };
     let stop = Stop { draining: lifecycle.draining().clone(), aborting: lifecycle.aborting().clone() };
-    let running = tokio::spawn(queue::work::run(broker.clone(), Arc::new(intake), work, Arc::new(Unobserved), stop));
-    eventually("the partition to be full", async || {
-        session.ready(Queue::Partition(0)).await.is_ok_and(|ready| ready > 0)
-    })
-    .await;
+    let running = tokio::spawn(queue::work::run(broker, Arc::new(intake), work, Arc::new(Unobserved), stop));
+    // At the head of each lane one order waits, and nothing of its customer goes before it.
+    eventually("an order of each customer to be refused", async || found_full.count() == customers.len()).await;
 
     // Whoever takes from the partition makes room; the rest follows, in order.
-    let mut subscription = session.subscribe(Queue::Partition(0), 10).await.expect("a subscription");
-    let mut ids = Vec::new();
-    while ids.len() < 6 {
-        use futures::StreamExt as _;
+    let mut subscription = session.subscribe(Queue::Partition(0), 1).await.expect("a subscription");
+    let mut came: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for _ in 0..orders as usize * customers.len() {
         let delivery = tokio::time::timeout(PATIENCE, subscription.deliveries.next()).await;
         let delivery = delivery.expect("the rest follows").expect("the subscription stands");
-        ids.push(delivery.message.headers[ORDER_ID].clone());
+        let headers = &delivery.message.headers;
+        came.entry(headers[SEQUENCE_KEY].clone()).or_default().push(headers[ORDER_ID].clone());
         delivery.ack().await.map_err(|(error, _)| error).expect("acknowledged");
     }
-    assert_eq!(ids, (1..=6).map(|number| order_id("ann", number)).collect::<Vec<_>>());
+    let mut came: Vec<Vec<String>> = came.into_values().collect();
+    let of = |customer: &&str| (1..=orders).map(|number| order_id(customer, number)).collect::<Vec<_>>();
+    let mut expected: Vec<_> = customers.iter().map(of).collect();
+    came.sort();
+    expected.sort();
+    assert_eq!(came, expected);
     lifecycle.drain();
     running.await.expect("no panic").expect("no failure");
+    assert_eq!(session.ready(Queue::Partition(0)).await.expect("a depth"), 0, "and nothing twice");
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_full_is_waited_for_and_nothing_is_lost() {
+    let namespace = Namespace::parse("full").expect("a name");
+    let topology = Topology { inboxes: 1, partitions: 1, partition_bytes: 10_000, ..Topology::new(namespace) };
+    is_waited_for_in_order(Arc::new(Memory::new(topology)), &["ann"], 12).await;
+}
+
+/// The broker refuses publishes of several customers that are on their way at once, and takes them one by one as room is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn publishes_that_rabbitmq_refuses_while_others_are_on_their_way_reverse_no_customers_orders() {
+    let fleet = Fleet::with("full", |topology| {
+        topology.partitions = 1;
+        topology.partition_bytes = 10_000;
+    });
+    is_waited_for_in_order(Arc::new(fleet.broker()), &["ann", "bob", "cleo", "dora", "emil"], 6).await;
 }
 
 async fn exit_code(settings: impl IntoIterator<Item = (&str, &str)>, flags: &[&str]) -> (Option<i32>, String) {

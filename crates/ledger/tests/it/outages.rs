@@ -76,6 +76,26 @@ async fn a_redis_that_is_away_is_told_soon_and_found_again_with_what_it_kept() {
 }
 
 #[tokio::test]
+async fn a_redis_that_loads_its_file_is_away_until_it_has_and_then_has_what_it_kept() {
+    let mut own = Own::start().await;
+    let ledger = connect(&own.redis.url(), Settings::RECOMMENDED).await.expect("Redis answers");
+    ledger.own(&owner("a")).await.expect("Redis answers");
+    let (ticket, _) = take(&ledger, claim("a", "o", LONG)).await;
+    own.command(&["EVAL", "for i = 1, 20000 do redis.call('SET', 'ballast' .. i, i) end", "0"]).await;
+    own.redis.restart_loading(Duration::from_micros(100)).await.expect("it loads");
+    eventually("it to say that it loads", async || {
+        let error = ledger.close(&[(ticket.clone(), Closing::Settle("done".into()))]).await.expect_err("it loads");
+        assert!(matches!(error, Error::Unavailable { .. }), "an outage, which is waited out: {error}");
+        error.to_string().to_lowercase().contains("loading")
+    })
+    .await;
+    let error = connect(&own.redis.url(), Settings::RECOMMENDED).await.expect_err("it loads");
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    eventually("it to have loaded", async || ledger.ping().await.is_ok()).await;
+    assert_eq!(ledger.close(&[(ticket, Closing::Settle("done".into()))]).await.expect("Redis answers"), [Closed::Done]);
+}
+
+#[tokio::test]
 async fn a_redis_that_is_back_answers_the_first_question() {
     let mut own = Own::start().await;
     let ledger = connect(&own.redis.url(), Settings::RECOMMENDED).await.expect("Redis answers");

@@ -14,7 +14,7 @@ use crate::terminal::Terminal;
 /// Explain a reason or a Salesforce code, as the error atlas has it; without one, list them all. Needs no broker.
 ///
 /// Case does not matter, and a blank or a hyphen stands for an underscore. A bare HTTP status, such as 503, is explained as
-/// an answer without a code.
+/// an answer without a code. What Limio tells its users is found by its words.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     causeway-replayer explain answer_lost\n  \

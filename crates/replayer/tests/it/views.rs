@@ -249,6 +249,18 @@ fn case_and_spacing_of_a_code_are_forgiven() {
 }
 
 #[test]
+fn what_limio_tells_its_users_while_the_org_is_not_connected_is_explained() {
+    for read in [
+        "No default instance, please select a default external key for this service",
+        "Error: no default instance,\n please select a default external key for this service.",
+    ] {
+        let found = causeway_replayer::explain::explain(read).expect("a reason");
+        assert_eq!(found.code, "authentication_failed", "{read:?}");
+    }
+    assert!(causeway_replayer::explain::explain("No default instance").is_err(), "half of it may be anything");
+}
+
+#[test]
 fn an_error_of_the_token_endpoint_is_explained_with_every_description_that_changes_it() {
     let explanation = causeway_replayer::explain::explain("invalid_client").expect("an error");
     assert_snapshot!(explain::render(&explanation, &terminal(80)));

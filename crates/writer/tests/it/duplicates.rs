@@ -199,10 +199,10 @@ fn word(number: u32) -> String {
 }
 
 /// API calls for 1,000 orders of 1,000 customers that wait when the writer starts. Every tenth customer has this many
-/// Accounts that match.
-async fn calls_per_thousand(matches: usize) -> u64 {
+/// Accounts that match, of which a refused graph tells or does not.
+async fn calls_per_thousand(matches: usize, body: GraphDuplicateBody) -> u64 {
     let settings = "includeDuplicateCheck = true\n[duplicates]\nseveral_matches = \"oldest\"\n";
-    let stage = stage_by_email(settings, GraphDuplicateBody::Full).await;
+    let stage = stage_by_email(settings, body).await;
     // One request at a time: the next one is full when it goes.
     let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "1").set("CAUSEWAY_PREFETCH", "2000");
     let customers: Vec<String> = (0..1_000).map(word).collect();
@@ -223,20 +223,27 @@ async fn calls_per_thousand(matches: usize) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_orders_at_saturation_take_at_most_15_api_calls() {
-    let calls = calls_per_thousand(0).await;
+    let calls = calls_per_thousand(0, GraphDuplicateBody::Full).await;
     assert!(calls <= 15, "{calls} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_orders_of_which_a_tenth_are_duplicates_take_at_most_17_api_calls() {
-    let calls = calls_per_thousand(1).await;
+    let calls = calls_per_thousand(1, GraphDuplicateBody::Full).await;
     assert!(calls <= 17, "{calls} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn also_where_each_duplicate_matches_several_accounts_they_take_at_most_17_api_calls() {
-    let calls = calls_per_thousand(3).await;
+    let calls = calls_per_thousand(3, GraphDuplicateBody::Full).await;
     assert!(calls <= 17, "{calls} calls");
+}
+
+/// The Accounts of duplicates are asked for their matches once more, several in one call.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_graph_does_not_tell_the_match_of_a_tenth_they_take_at_most_30_api_calls() {
+    let calls = calls_per_thousand(1, GraphDuplicateBody::Short).await;
+    assert!(calls <= 30, "{calls} calls");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,14 @@
 //! The sign-in of a fleet: one for all writers, rotation, lost answers, and a grant that is gone.
 
+use domain::failure::Reason;
+use domain::story::{Place, Standing, What, tell};
 use nix::sys::signal::Signal;
 use simulator::{Fault, FaultKind, OauthAction};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::stage::{ONE_ATTEMPT, Process, QUICK, Stage, fault_strikes, id_of, orders_of};
+use crate::stories::recorded;
 
 const TOKEN: &str = "/services/oauth2/token";
 const KEY: &str = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=";
@@ -189,6 +192,32 @@ async fn a_lost_answer_that_spent_the_grant_stops_the_fleet_until_an_operator_gi
     let said = "No default instance, please select a default external key for this service";
     testkit::eventually("the reason", async || [&first, &second].iter().any(|writer| writer.said().contains(said)))
         .await;
+    let paused = "causeway_intake_paused{reason=\"authentication_failed\"} 1";
+    testkit::eventually("it to be told where one looks for what a process lacks", async || {
+        for writer in [&first, &second] {
+            let (ready, metrics) = (writer.answers("/ready").await, writer.answers("/metrics").await);
+            if ready.contains(" 200 ") && ready.contains(said) && metrics.contains(paused) {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    let waiting = testkit::eventually_some("an order whose story says what it waits for", async || {
+        for order in &orders {
+            let steps = recorded(&stage, &id_of(order)).await;
+            let last = steps.last().map(|step| &step.what);
+            if let Some(What::Paused { until, reason: Reason::AuthenticationFailed }) = last {
+                let now = *until;
+                return Some(Standing::of(&tell(steps, Vec::new()), &Place::Unknown, now, |_| "then".to_owned()));
+            }
+        }
+        None
+    })
+    .await;
+    assert_eq!(waiting.state, "paused");
+    assert!(waiting.sentence.contains(said), "{}", waiting.sentence);
+    assert!(waiting.todo.contains("authorise the connected app again"), "{}", waiting.todo);
     machines[1].give(&authorise(&stage).await);
     stage.told.until("order.written", orders.iter().map(id_of)).await;
     stage.assert_each_once_and_in_order(&[("ann", 3), ("bob", 3), ("cleo", 2)]);

@@ -406,21 +406,27 @@ impl Process {
 
     /// Waits until it owns a partition. It knows so by the first order that comes from there.
     pub(crate) async fn owns_some(&self) {
+        testkit::eventually("a partition of its own", async || {
+            let answer = self.answers("/metrics").await;
+            let owned = answer.lines().find_map(|line| line.strip_prefix("causeway_partitions_owned ")?.parse().ok());
+            owned.is_some_and(|owned: f64| owned > 0.5)
+        })
+        .await;
+    }
+
+    /// What its admin port answers, once it has said where that is.
+    pub(crate) async fn answers(&self, path: &str) -> String {
         let said = self.said();
         let started = said.lines().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["admin"].as_str().map(str::to_owned)
         });
-        let admin = started.expect("it has said where its metrics are");
-        testkit::eventually("a partition of its own", async || {
-            let mut stream = tokio::net::TcpStream::connect(&admin).await.expect("it serves its metrics");
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.expect("asked");
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.expect("answered");
-            let owned = answer.lines().find_map(|line| line.strip_prefix("causeway_partitions_owned ")?.parse().ok());
-            owned.is_some_and(|owned: f64| owned > 0.5)
-        })
-        .await;
+        let admin = started.expect("it has said where its admin port is");
+        let mut stream = tokio::net::TcpStream::connect(&admin).await.expect("it listens");
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.expect("asked");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        answer
     }
 
     /// Waits until it has written this.

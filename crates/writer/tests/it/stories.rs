@@ -16,7 +16,7 @@ const PATIENT: ledger::Settings =
     ledger::Settings { response_timeout: Duration::from_secs(10), connect_timeout: Duration::from_secs(10) };
 
 /// What Redis holds of an order.
-async fn recorded(stage: &Stage, order: &str) -> Vec<Step> {
+pub(crate) async fn recorded(stage: &Stage, order: &str) -> Vec<Step> {
     let namespace = format!("{}:{}", stage.fleet.namespace(), stage.tenant());
     let ledger = RedisLedger::connect(stage.fleet.redis_url(), &namespace, PATIENT).await.expect("Redis answers");
     let order = OrderId::parse(order).expect("an id");
