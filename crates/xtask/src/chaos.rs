@@ -1,5 +1,6 @@
 //! `cargo xtask chaos`: the fleet under load while everything around it fails at random, and a count at the end.
 
+mod answers;
 mod charges;
 mod copies;
 mod doubles;

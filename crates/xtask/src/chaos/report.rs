@@ -60,7 +60,8 @@ pub(crate) struct Report {
     pub(crate) events_duplicated: usize,
     /// Of those, events that a consumer folds by their key.
     pub(crate) events_duplicated_foldable: usize,
-    /// Of those, events whose first publish was carried out, whose answer was lost, and which Redis could not tell of.
+    /// Of those, events whose first publish was carried out, whose answer was lost, and of which neither Redis nor the order's
+    /// record could tell.
     pub(crate) events_duplicated_excused: usize,
     /// Events without a key.
     pub(crate) events_without_key: usize,
