@@ -225,7 +225,7 @@ async fn start_org(programs: &Programs, dir: &Path, how: Publish, script: &Scrip
 /// charged for what passes is soon given up. The others' are quick and many.
 fn order_processing_of(how: Publish, sign_in: SignIn) -> String {
     let retry = match sign_in {
-        SignIn::Fleet => "",
+        SignIn::Fleet | SignIn::FleetWithGrace => "",
         SignIn::Own => "[retry]\nmax_attempts = 50\ninitial_seconds = 0.1\nmax_seconds = 1.0\n\n",
     };
     format!(
