@@ -184,8 +184,10 @@ pub(crate) async fn serve(
         describes: 0,
         latency_ms,
         rows: Vec::new(),
+        asked: Vec::new(),
         fault: fault.map(|fault| fault.name().to_owned()),
         traceparent: None,
+        from: cut.peer(),
     };
     let mut log = org.log();
     if org.epoch() == epoch {

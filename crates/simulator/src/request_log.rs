@@ -1,6 +1,7 @@
 //! The last requests, for people and tests.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -35,10 +36,14 @@ pub struct LoggedRequest {
     /// `Account/LimioId__c/id-1` or with a record id in place of the last two, and of those it makes each external id in the
     /// body, and each field of the setting `logged_fields`, in the same form.
     pub rows: Vec<String>,
+    /// The texts in quotes of the statement that a request for a query brings.
+    pub asked: Vec<String>,
     /// Name of the fault that was applied, if any.
     pub fault: Option<String>,
     /// The W3C trace context that the request carried.
     pub traceparent: Option<String>,
+    /// The caller's address.
+    pub from: IpAddr,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +59,7 @@ impl RequestLog {
         for text in [&mut request.path, &mut request.method]
             .into_iter()
             .chain(&mut request.rows)
+            .chain(&mut request.asked)
             .chain(&mut request.traceparent)
         {
             text.truncate(text.floor_char_boundary(LONGEST));
@@ -72,6 +78,8 @@ impl RequestLog {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::{CAPACITY, LONGEST, LoggedRequest, RequestLog};
 
     #[test]
@@ -90,8 +98,10 @@ mod tests {
                 describes: 0,
                 latency_ms: 0,
                 rows: vec!["Account/LimioId__c/é".repeat(LONGEST)],
+                asked: Vec::new(),
                 fault: None,
                 traceparent: None,
+                from: IpAddr::from([127, 0, 0, 1]),
             });
         }
         assert_eq!(log.entries().len(), CAPACITY);

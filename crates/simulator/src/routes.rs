@@ -89,6 +89,8 @@ pub(crate) struct Size {
     pub(crate) latency_ms: u64,
     /// The rows that it names.
     pub(crate) rows: Vec<String>,
+    /// The texts in quotes of its statement.
+    pub(crate) asked: Vec<String>,
 }
 
 /// Everything one org answers.
@@ -199,8 +201,10 @@ async fn answer(org: Arc<Org>, incoming: Incoming, cut: Cut, running: Running) -
         describes: size.describes,
         latency_ms: size.latency_ms,
         rows: size.rows,
+        asked: size.asked,
         fault: fault.map(|fault| fault.name().to_owned()),
         traceparent,
+        from: cut.peer(),
     };
     let mut log = org.log();
     if org.epoch() == arrival.epoch {

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -65,11 +67,43 @@ impl Line {
     }
 }
 
+/// How the line behaves, and how often its connections were ended for once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    line: Line,
+    hang_ups: u64,
+}
+
+/// The connections of a line.
+#[derive(Debug, Default)]
+struct Connections {
+    open: AtomicUsize,
+    /// Those that clients made, refused ones too.
+    made: AtomicU64,
+}
+
+/// Where a line leads, and from which address.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    target: SocketAddr,
+    source: Option<Ipv4Addr>,
+}
+
+impl Lead {
+    async fn connect(self) -> io::Result<TcpStream> {
+        let Some(source) = self.source else { return TcpStream::connect(self.target).await };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        socket.connect(self.target).await
+    }
+}
+
 /// Stands between a client and a service and misbehaves on request. Ends when dropped, with all its connections.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
-    line: watch::Sender<Line>,
+    state: watch::Sender<State>,
+    connections: Arc<Connections>,
     task: JoinHandle<()>,
 }
 
@@ -79,11 +113,16 @@ impl TcpProxy {
     /// # Errors
     /// When no port can be bound.
     pub async fn start(target: SocketAddr) -> io::Result<Self> {
+        Self::leading(Lead { target, source: None }).await
+    }
+
+    async fn leading(lead: Lead) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (line, state) = watch::channel(Line::CLEAR);
-        let task = tokio::spawn(accept(listener, target, state));
-        Ok(Self { address, line, task })
+        let (state, states) = watch::channel(State { line: Line::CLEAR, hang_ups: 0 });
+        let connections = Arc::<Connections>::default();
+        let task = tokio::spawn(accept(listener, lead, states, Arc::clone(&connections)));
+        Ok(Self { address, state, connections, task })
     }
 
     /// Listens before a service on 127.0.0.1.
@@ -92,6 +131,24 @@ impl TcpProxy {
     /// When no port can be bound.
     pub async fn before(port: u16) -> io::Result<Self> {
         Self::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
+    }
+
+    /// As [`TcpProxy::before`]; the service sees its connections come from `source`, an address of this machine's loopback.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn before_as(port: u16, source: Ipv4Addr) -> io::Result<Self> {
+        Self::leading(Lead { target: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), source: Some(source) }).await
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.connections.open.load(Ordering::Relaxed)
+    }
+
+    /// How many connections clients have made so far, those included that were closed at once.
+    pub fn made(&self) -> u64 {
+        self.connections.made.load(Ordering::Relaxed)
     }
 
     /// Where clients connect to.
@@ -106,12 +163,17 @@ impl TcpProxy {
 
     /// Closes every connection, and each new one as soon as it is made.
     pub fn cut(&self) {
-        self.line.send_replace(Line::Cut { reset: false });
+        self.behave(Line::Cut { reset: false });
     }
 
     /// As [`TcpProxy::cut`], by resets: what was under way is thrown away, and each side gets an error instead of an end.
     pub fn reset(&self) {
-        self.line.send_replace(Line::Cut { reset: true });
+        self.behave(Line::Cut { reset: true });
+    }
+
+    /// Closes the connections that are open. New ones fare as the line does.
+    pub fn hang_up(&self) {
+        self.state.send_modify(|state| state.hang_ups += 1);
     }
 
     /// Keeps connections open and passes nothing on, in either direction. What is sent meanwhile arrives after
@@ -142,13 +204,17 @@ impl TcpProxy {
 
     /// Passes everything on at once again.
     pub fn restore(&self) {
-        self.line.send_replace(Line::CLEAR);
+        self.behave(Line::CLEAR);
+    }
+
+    fn behave(&self, line: Line) {
+        self.state.send_modify(|state| state.line = line);
     }
 
     /// The other direction passes everything at once.
     fn set(&self, way: Way, flow: Flow) {
         let of = |direction| if way.covers(direction) { flow } else { Flow::default() };
-        self.line.send_replace(Line::Open { to_service: of(Way::ToService), to_client: of(Way::ToClient) });
+        self.behave(Line::Open { to_service: of(Way::ToService), to_client: of(Way::ToClient) });
     }
 }
 
@@ -159,35 +225,38 @@ impl Drop for TcpProxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, line: watch::Receiver<Line>) {
+async fn accept(listener: TcpListener, lead: Lead, states: watch::Receiver<State>, connections: Arc<Connections>) {
     while let Ok((client, _)) = listener.accept().await {
-        let line = line.clone();
+        let (states, connections) = (states.clone(), Arc::clone(&connections));
+        connections.made.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            let state = *line.borrow();
-            if let Line::Cut { reset } = state {
+            let state = *states.borrow();
+            if let Line::Cut { reset } = state.line {
                 if reset {
                     let _ = client.set_zero_linger();
                 }
                 return;
             }
-            let Ok(service) = TcpStream::connect(target).await else { return };
+            let Ok(service) = lead.connect().await else { return };
             let _ = client.set_nodelay(true);
             let _ = service.set_nodelay(true);
-            carry(client, service, line).await;
+            connections.open.fetch_add(1, Ordering::Relaxed);
+            carry(client, service, states, state.hang_ups).await;
+            connections.open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
 
 /// Carries a connection to its end.
-async fn carry(mut client: TcpStream, mut service: TcpStream, mut line: watch::Receiver<Line>) {
+async fn carry(mut client: TcpStream, mut service: TcpStream, mut states: watch::Receiver<State>, hang_ups: u64) {
     let reset = {
         let (from_client, to_client) = client.split();
         let (from_service, to_service) = service.split();
         // Either side's end ends both, so that a client sees at once what happened.
         tokio::select! {
-            () = pass(from_client, to_service, Way::ToService, line.clone()) => false,
-            () = pass(from_service, to_client, Way::ToClient, line.clone()) => false,
-            reset = until_cut(&mut line) => reset,
+            () = pass(from_client, to_service, Way::ToService, states.clone()) => false,
+            () = pass(from_service, to_client, Way::ToClient, states.clone()) => false,
+            reset = until_cut(&mut states, hang_ups) => reset,
         }
     };
     if reset {
@@ -200,7 +269,7 @@ async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     way: Way,
-    mut line: watch::Receiver<Line>,
+    mut states: watch::Receiver<State>,
 ) {
     let mut piece = vec![0; 16 * 1024];
     loop {
@@ -208,7 +277,8 @@ async fn pass(
         if read == 0 {
             return;
         }
-        let Ok(flow) = line.wait_for(|line| !line.flow(way).frozen).await.map(|line| line.flow(way)) else { return };
+        let passes = states.wait_for(|state| !state.line.flow(way).frozen).await.map(|state| state.line.flow(way));
+        let Ok(flow) = passes else { return };
         let width = flow.bytes_per_second.map_or(Duration::ZERO, |bytes| {
             Duration::from_secs(1).saturating_mul(u32::try_from(read).unwrap_or(u32::MAX)) / bytes
         });
@@ -222,10 +292,10 @@ async fn pass(
     }
 }
 
-/// Until the line is cut or the proxy is gone; says whether by a reset.
-async fn until_cut(line: &mut watch::Receiver<Line>) -> bool {
-    let cut = line.wait_for(|line| matches!(line, Line::Cut { .. })).await;
-    cut.is_ok_and(|line| *line == Line::Cut { reset: true })
+/// Until the line is cut, hung up more often than so many times, or the proxy is gone; says whether by a reset.
+async fn until_cut(states: &mut watch::Receiver<State>, hang_ups: u64) -> bool {
+    let over = |state: &State| matches!(state.line, Line::Cut { .. }) || state.hang_ups > hang_ups;
+    states.wait_for(over).await.is_ok_and(|state| state.line == Line::Cut { reset: true })
 }
 
 #[cfg(test)]
@@ -263,6 +333,31 @@ mod tests {
         proxy.restore();
         let mut second = TcpStream::connect(proxy.address()).await.expect("connected");
         assert!(says(&mut second, b"pong").await);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_hung_up_closes_what_is_open_takes_new_connections_and_counts_them() {
+        let proxy = TcpProxy::start(echo().await).await.expect("a proxy");
+        assert_eq!((proxy.open(), proxy.made()), (0, 0));
+        let mut first = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert!(says(&mut first, b"ping").await);
+        assert_eq!((proxy.open(), proxy.made()), (1, 1));
+        proxy.hang_up();
+        assert_eq!(first.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        let mut second = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert!(says(&mut second, b"pong").await);
+        assert_eq!((proxy.open(), proxy.made()), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_service_sees_the_address_that_a_line_was_given() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let source = Ipv4Addr::new(127, 0, 1, 7);
+        let proxy = TcpProxy::before_as(port, source).await.expect("a proxy");
+        let _client = TcpStream::connect(proxy.address()).await.expect("connected");
+        let (_, from) = listener.accept().await.expect("a connection");
+        assert_eq!(from.ip(), source);
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use crate::demo::report::table;
 /// only when all tests passed and every chaos run kept its promises.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    cargo xtask brokers                            4.0 and 4.3, 30 s of faults each\n  \
+    cargo xtask brokers                            4.0 and 4.3, 45 s of faults each\n  \
     cargo xtask brokers --versions 4.3 --seed 7    one version, other faults\n\n\
     By hand, with a system that is made:\n  \
     CAUSEWAY_RABBITMQ_ROOT=target/brokers/forky cargo xtask chaos --seconds 300")]
@@ -38,7 +38,7 @@ pub(crate) struct Brokers {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "4.0,4.3", value_name = "LIST")]
     versions: Vec<Version>,
     /// How many seconds of faults, 5 to 3,600.
-    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=3_600))]
+    #[arg(long, default_value_t = 45, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=3_600))]
     seconds: u32,
     /// The seed of the chaos runs.
     #[arg(long, default_value_t = 1, value_name = "S")]

@@ -25,6 +25,8 @@ pub enum OauthAction {
     Issued,
     /// A refresh token gave a session.
     Refreshed,
+    /// A retired refresh token gave one, within its grace.
+    Forgiven,
     /// A request was refused.
     Refused,
     /// A used code or a retired refresh token came back, and what it gave was revoked.

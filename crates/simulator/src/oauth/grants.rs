@@ -36,6 +36,8 @@ pub(crate) struct Issued {
     pub(crate) at_ms: i64,
     /// Its family, if it has one.
     pub(crate) grant: Option<u64>,
+    /// For a retired refresh token, within its grace.
+    pub(crate) forgiven: bool,
 }
 
 /// A refresh token as introspection tells it.
@@ -75,7 +77,7 @@ impl Store {
     pub(crate) fn issue_session(&mut self, opening: Opening<'_>, settings: &Settings) -> Issued {
         let access_token = self.open(opening, None, settings);
         let (user, scope, at_ms) = (opening.user, opening.scope.to_owned(), opening.now_ms);
-        Issued { access_token, refresh_token: None, user, scope, at_ms, grant: None }
+        Issued { access_token, refresh_token: None, user, scope, at_ms, grant: None, forgiven: false }
     }
 
     /// A session of a new family, with a refresh token if the scope brings one.
@@ -99,7 +101,7 @@ impl Store {
         }
         let access_token = self.open(opening, Some(id), settings);
         let (user, scope, at_ms) = (opening.user, opening.scope.to_owned(), opening.now_ms);
-        Issued { access_token, refresh_token, user, scope, at_ms, grant: Some(id) }
+        Issued { access_token, refresh_token, user, scope, at_ms, grant: Some(id), forgiven: false }
     }
 
     /// A user has few refresh tokens per app; the oldest ends in silence.
@@ -132,7 +134,18 @@ impl Store {
         let id = *self.refresh.get(token).ok_or_else(|| (unknown(), false))?;
         let grant = self.grants.get_mut(&id).ok_or_else(|| (unknown(), false))?;
         let mut successor = None;
-        if grant.current.as_deref() == Some(token) {
+        let forgiven = grant.current.as_deref() != Some(token);
+        if forgiven {
+            let retired_ms = grant.retired.iter().find(|(old, _)| old == token).map(|(_, at)| *at);
+            let grace = i64::try_from(settings.refresh_grace_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+            if retired_ms.is_none_or(|at| at.saturating_add(grace) <= now_ms) {
+                if settings.refresh_reuse_detection {
+                    self.revoke_family(id);
+                }
+                return Err((unknown(), settings.refresh_reuse_detection));
+            }
+            successor.clone_from(&grant.current);
+        } else {
             if grant.over(now_ms, settings) {
                 return Err((expired(settings), false));
             }
@@ -148,23 +161,13 @@ impl Store {
                 self.refresh.insert(fresh.clone(), id);
                 successor = Some(fresh);
             }
-        } else {
-            let retired_ms = grant.retired.iter().find(|(old, _)| old == token).map(|(_, at)| *at);
-            let grace = i64::try_from(settings.refresh_grace_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-            if retired_ms.is_none_or(|at| at.saturating_add(grace) <= now_ms) {
-                if settings.refresh_reuse_detection {
-                    self.revoke_family(id);
-                }
-                return Err((unknown(), settings.refresh_reuse_detection));
-            }
-            successor.clone_from(&grant.current);
         }
         let grant = self.grants.get_mut(&id).ok_or_else(|| (unknown(), false))?;
         grant.used_ms = now_ms;
         let (user, scope) = (grant.user, grant.scope.clone());
         let opening = Opening { client_id, user, scope: &scope, organization, now_ms };
         let access_token = self.open(opening, Some(id), settings);
-        Ok(Issued { access_token, refresh_token: successor, user, scope, at_ms: now_ms, grant: Some(id) })
+        Ok(Issued { access_token, refresh_token: successor, user, scope, at_ms: now_ms, grant: Some(id), forgiven })
     }
 
     /// Ends a family: its refresh tokens and its sessions.

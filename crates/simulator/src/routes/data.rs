@@ -204,7 +204,7 @@ async fn route(org: &Arc<Org>, incoming: &Incoming, mut call: Call, size: &mut S
         ["composite", "tree", _] => tree::run(org, resource, &call, size).await,
         ["composite", "batch"] => batch::run(org, resource, &call, size).await,
         ["ui-api", ..] => ui::handle(org, &resource, &call).into(),
-        ["query" | "queryAll", ..] => query::handle(org, None, &resource, &call).await.into(),
+        ["query" | "queryAll", ..] => queried(org, &resource, &call, size).await,
         ["sobjects", ..] => {
             let reply = alone(org, &resource, &call, size).await.unwrap_or_else(|| ApiError::not_found().into());
             match version {
@@ -221,7 +221,7 @@ pub(crate) async fn alone(org: &Arc<Org>, resource: &Resource, call: &Call, size
     let parts: Vec<&str> = resource.segments.iter().map(String::as_str).collect();
     Some(match parts.as_slice() {
         ["limits"] => only(resource, &["GET"], || Reply::json(200, limits(org, call))),
-        ["query" | "queryAll", ..] => query::handle(org, None, resource, call).await.into(),
+        ["query" | "queryAll", ..] => queried(org, resource, call, size).await,
         ["sobjects", ..] => {
             size.nodes = 1;
             if !matches!(parts.get(2), Some(&("describe" | "deleted" | "updated"))) {
@@ -238,6 +238,11 @@ pub(crate) async fn alone(org: &Arc<Org>, resource: &Resource, call: &Call, size
         }
         _ => return None,
     })
+}
+
+async fn queried(org: &Arc<Org>, resource: &Resource, call: &Call, size: &mut Size) -> Reply {
+    size.asked = rows::of_statement(resource.query.filled("q").unwrap_or_default());
+    query::handle(org, None, resource, call).await.into()
 }
 
 fn only(resource: &Resource, methods: &[&str], reply: impl FnOnce() -> Reply) -> Reply {

@@ -46,6 +46,22 @@ pub(super) fn of_records(org: &Org, body: &Value, settings: &Settings) -> Vec<St
         .collect()
 }
 
+/// The texts in quotes of a statement, as they are meant.
+pub(super) fn of_statement(statement: &str) -> Vec<String> {
+    let (mut texts, mut text) = (Vec::new(), None::<String>);
+    let mut rest = statement.chars();
+    while let Some(next) = rest.next() {
+        match (next, &mut text) {
+            ('\'', Some(_)) => texts.extend(text.take()),
+            ('\'', None) => text = Some(String::new()),
+            ('\\', Some(text)) => text.extend(rest.next()),
+            (other, Some(text)) => text.push(other),
+            (_, None) => {}
+        }
+    }
+    texts
+}
+
 fn of_fields(org: &Org, object: &str, fields: &Map<String, Value>, settings: &Settings) -> Vec<String> {
     let Some(object) = org.schema.find(object).map(|ix| org.schema.object(ix)) else { return Vec::new() };
     let told = fields.iter().filter_map(|(name, value)| {
@@ -54,4 +70,14 @@ fn of_fields(org: &Org, object: &str, fields: &Map<String, Value>, settings: &Se
         Some(format!("{}/{}/{}", object.name, field.name, value.as_str().filter(|_| told)?))
     });
     told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_statement_asks_for_the_texts_between_its_quotes() {
+        let asked = super::of_statement(r"SELECT Id FROM A WHERE B IN ('order-1','O\'Neil') AND C = 'x");
+        assert_eq!(asked, ["order-1", "O'Neil"]);
+        assert!(super::of_statement("SELECT Id FROM A").is_empty());
+    }
 }

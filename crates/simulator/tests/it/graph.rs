@@ -39,6 +39,7 @@ async fn the_request_log_tells_which_rows_the_graphs_of_a_request_address() {
     let addressed: Vec<&str> = rows.into_iter().filter(|row| row.contains('/')).collect();
     assert!(!addressed.is_empty());
     assert_eq!(last.rows, addressed);
+    assert!(last.from.is_loopback());
     assert!(org.control().requests_after(last.number).is_empty());
 }
 

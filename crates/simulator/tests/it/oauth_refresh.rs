@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use causeway_simulator::{Fault, FaultKind, RefreshPolicy};
+use causeway_simulator::{Fault, FaultKind, OauthAction, RefreshPolicy};
 use serde_json::{Value, json};
 
 use crate::browser::{APP, connected, refresh, text};
@@ -93,6 +93,7 @@ async fn within_the_grace_the_old_token_gives_the_current_one_again() {
     let (status, again) = refresh(&org, first).await;
     assert_eq!((status, &again["refresh_token"]), (200, &rotated["refresh_token"]));
     assert_ne!(again["access_token"], rotated["access_token"]);
+    assert_eq!(org.control().oauth_audit().last().map(|entry| entry.action), Some(OauthAction::Forgiven));
     org.control().advance_clock(Duration::from_secs(31));
     assert_eq!(refresh(&org, first).await, (400, dead()));
     assert_eq!(refresh(&org, text(&rotated, "refresh_token")).await, (400, dead()));

@@ -379,3 +379,12 @@ async fn values_of_a_multi_select_picklist_are_included_or_excluded() {
         assert!(body[0]["message"].as_str().unwrap().ends_with(message), "{body}");
     }
 }
+
+#[tokio::test]
+async fn the_request_log_tells_which_texts_a_query_asks_for() {
+    let org = seeded().await;
+    assert_eq!(names(&org, "WHERE Name IN ('Acme','O\\'Neil')").await.len(), 2);
+    let logged = org.control().requests();
+    let last = logged.last().expect("the query's");
+    assert_eq!((&last.asked[..], last.rows.len()), (&["Acme".to_owned(), "O'Neil".to_owned()][..], 0));
+}

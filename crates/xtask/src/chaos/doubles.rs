@@ -1,13 +1,15 @@
 //! Events that the org published more than once, by the key that each carries, and whether anybody is to blame for it.
 //!
 //! Who does not know whether an event was published asks Redis and then the order's record, which notes it. A double is
-//! excused only where both could not tell: the org carried out a publish of this very event whose publisher never had the
-//! answer, and Redis was disturbed between that publish and the next.
+//! excused only where neither could tell: the org carried out a publish of this very event whose publisher never had the
+//! answer; Redis lost its memory before the next one, or could not be told by that publisher; and whoever published it again
+//! had looked the order up before the first publish was over.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
+use super::answers::may_be_lost;
 use super::journal::Span;
 use super::requests::Request;
 use super::schedule::{Kind, Service, Subject};
@@ -15,6 +17,8 @@ use crate::demo::reconcile::Event;
 
 /// Where events are published.
 const PUBLISHES: [&str; 2] = ["/composite/sobjects", "/composite/graph"];
+/// Where orders are looked up.
+const QUERIES: &str = "/query";
 
 /// An event as the org's bus has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,15 +76,17 @@ pub(crate) fn doubles(events: &[BusEvent], requests: &[Request], spans: &[Span],
             publishes.entry(key).or_default().push(request);
         }
     }
+    let court = Court { requests, spans, deadline_ms };
     for (key, copies) in copies {
         let mut of_key = publishes.remove(key).unwrap_or_default();
         of_key.sort_by_key(|request| request.span());
         for copy in 1..copies {
             found.count += 1;
             let (before, again) = (of_key.get(copy - 1), of_key.get(copy));
-            match before.zip(again).map_or(Some("no publish of it is in the org's log"), |(before, again)| {
-                blame(before, again, spans, deadline_ms)
-            }) {
+            match before
+                .zip(again)
+                .map_or(Some("no publish of it is in the org's log"), |(before, again)| court.blame(key, before, again))
+            {
                 None => found.excused += 1,
                 Some(why) => {
                     let publishes: Vec<String> = before.iter().chain(&again).map(ToString::to_string).collect();
@@ -92,43 +98,64 @@ pub(crate) fn doubles(events: &[BusEvent], requests: &[Request], spans: &[Span],
     found
 }
 
-/// Why the second publish should not have been made.
-fn blame(before: &Request, again: &Request, spans: &[Span], deadline_ms: i64) -> Option<&'static str> {
-    let Some(((begin, end), (next, _))) = before.span().zip(again.span()) else { return Some("the log has no times") };
-    let lost = before.unanswered()
-        || before.duration_ms >= deadline_ms
-        || spans.iter().any(|span| takes_answers(span) && span.touches(begin, end.max(begin + deadline_ms)));
-    if !lost {
-        return Some("the answer of the first publish was not lost");
-    }
-    let disturbed = spans.iter().any(|span| disturbs_redis(span) && span.touches(begin, next));
-    (!disturbed).then_some("Redis was well from the first publish to the next")
+/// What a double is judged by.
+struct Court<'a> {
+    requests: &'a [Request],
+    spans: &'a [Span],
+    deadline_ms: i64,
 }
 
-/// Whether a writer may not have had an answer that the org gave. The log does not say whose a request was, so any writer's
-/// trouble counts.
-fn takes_answers(span: &Span) -> bool {
+impl Court<'_> {
+    /// Why the second publish of a key should not have been made.
+    fn blame(&self, key: &str, before: &Request, again: &Request) -> Option<&'static str> {
+        let Some(((begin, end), (next, _))) = before.span().zip(again.span()) else {
+            return Some("the log has no times");
+        };
+        if !may_be_lost(before, self.spans, self.deadline_ms) {
+            return Some("the answer of the first publish was not lost");
+        }
+        // The key begins with the order's identity.
+        let order = key.split('/').next().unwrap_or(key);
+        match self.looked_up(order, again, next) {
+            None => return Some("who published it again had not looked the order up"),
+            Some(looked) if looked > end => return Some("the order's record told of it when it was looked up"),
+            Some(_) => {}
+        }
+        let disturbed = self.spans.iter().any(|span| takes_memory_of(before, span) && span.touches(begin, next));
+        (!disturbed).then_some("Redis was well from the first publish to the next")
+    }
+
+    /// When the org began to answer the last question about an order that the maker of a request asked before it.
+    fn looked_up(&self, order: &str, again: &Request, next: i64) -> Option<i64> {
+        let asked = self.requests.iter().filter(|request| {
+            let about = request.path.ends_with(QUERIES) && request.asked.iter().any(|name| name == order);
+            about && request.carried_out() && !request.unanswered() && request.writer() == again.writer()
+        });
+        asked.filter_map(|request| Some(request.span()?.0)).filter(|begin| *begin < next).max()
+    }
+}
+
+/// Whether what a publisher put into Redis may be lost, or was never put there. What is only late arrives.
+fn takes_memory_of(publisher: &Request, span: &Span) -> bool {
     match span.subject {
-        Subject::Writer(_) => matches!(span.kind, Kind::KillWriter | Kind::StopWriter),
-        Subject::WriterLine(_, Service::Org) => true,
-        Subject::WriterLine(_, Service::RabbitMq | Service::Redis)
+        Subject::Redis => true,
+        Subject::WriterLine(place, Service::Redis) => {
+            publisher.writer() == Some(place) && matches!(span.kind, Kind::Cut | Kind::Blackhole)
+        }
+        Subject::WriterLine(_, Service::RabbitMq | Service::Org)
+        | Subject::Writer(_)
         | Subject::Ingest(_)
         | Subject::IngestLine(..)
         | Subject::PublisherLine
         | Subject::RabbitMq
-        | Subject::Redis
         | Subject::Org => false,
     }
-}
-
-/// Whether what a writer put into Redis may be lost, or was never put there.
-fn disturbs_redis(span: &Span) -> bool {
-    matches!(span.subject, Subject::Redis | Subject::WriterLine(_, Service::Redis))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chaos::requests::made_by;
 
     const KEY: &str = "order-1/NEW_ORDER";
 
@@ -138,17 +165,31 @@ mod tests {
         std::iter::repeat_n(event, copies).chain([other]).collect()
     }
 
-    /// A publish of the event, so many milliseconds after the first.
+    fn at(at_ms: i64) -> String {
+        format!("2026-02-03T16:00:{:02}.{:03}+0000", at_ms / 1_000, at_ms % 1_000)
+    }
+
+    /// A publish of the event by the first writer, so many milliseconds after the first.
     fn publish(number: u64, at_ms: i64, fault: Option<&str>) -> Request {
         Request {
-            number,
-            at: format!("2026-02-03T16:00:{:02}.{:03}+0000", at_ms / 1_000, at_ms % 1_000),
+            at: at(at_ms),
             duration_ms: 100,
-            rows: vec![format!("Event__e/EventKey__c/{KEY}")],
-            status: 200,
             path: "/services/data/v62.0/composite/sobjects".to_owned(),
             fault: fault.map(str::to_owned),
+            ..made_by(0, number, &[&format!("Event__e/EventKey__c/{KEY}")])
         }
+    }
+
+    /// A look-up of the order by a writer.
+    fn look_up(writer: u8, at_ms: i64) -> Request {
+        let asked = vec!["order-0".to_owned(), "order-1".to_owned()];
+        let path = "/services/data/v62.0/query".to_owned();
+        Request { at: at(at_ms), duration_ms: 50, asked, path, ..made_by(writer, 9, &[]) }
+    }
+
+    /// A publish that was carried out and not answered, a look-up that was too early to see it, and the next publish.
+    fn in_need() -> [Request; 3] {
+        [publish(1, 0, Some("commit_then_drop")), look_up(0, 90), publish(2, 5_000, None)]
     }
 
     fn flush(at_ms: i64) -> Span {
@@ -167,44 +208,51 @@ mod tests {
     }
 
     #[test]
-    fn a_double_is_excused_where_an_answer_of_this_event_was_lost_and_redis_was_disturbed_before_the_next_publish() {
-        let requests = [publish(1, 0, Some("commit_then_drop")), publish(2, 5_000, None)];
-        assert_eq!(counted(1, &requests[..1], &[flush(200)]), (0, 0));
-        assert_eq!(counted(2, &requests, &[flush(200)]), (1, 1));
+    fn a_double_is_excused_where_neither_an_answer_nor_redis_nor_the_orders_record_could_tell() {
+        assert_eq!(counted(1, &in_need()[..1], &[flush(200)]), (0, 0));
+        assert_eq!(counted(2, &in_need(), &[flush(200)]), (1, 1));
         let away = [fell(Kind::KillRedis, Subject::Redis, -1_000, 50)];
-        assert_eq!(counted(2, &requests, &away), (1, 1));
+        assert_eq!(counted(2, &in_need(), &away), (1, 1));
+        for kind in [Kind::Cut, Kind::Blackhole] {
+            let own_line = [fell(kind, Subject::WriterLine(0, Service::Redis), 50, 60)];
+            assert_eq!(counted(2, &in_need(), &own_line), (1, 1), "{kind:?}");
+        }
     }
 
     #[test]
-    fn a_double_is_not_excused_by_a_redis_that_was_disturbed_at_another_time() {
-        let requests = [publish(1, 1_000, Some("commit_then_drop")), publish(2, 5_000, None)];
-        assert_eq!(counted(2, &requests, &[]), (1, 0));
-        assert_eq!(counted(2, &requests, &[flush(900), flush(5_001)]), (1, 0));
+    fn a_double_is_not_excused_where_the_orders_record_would_have_told_or_was_not_asked() {
+        let [first, _, again] = in_need();
+        let flushed = [flush(200)];
+        let late = [first.clone(), look_up(0, 90), look_up(0, 101), again.clone()];
+        assert_eq!(counted(2, &late, &flushed), (1, 0), "the last look-up came after the first publish");
+        assert_eq!(counted(2, &[first.clone(), again.clone()], &flushed), (1, 0), "nobody looked");
+        for other in [look_up(1, 90), look_up(0, 5_001), Request { asked: vec!["order-2".into()], ..look_up(0, 90) }] {
+            assert_eq!(counted(2, &[first.clone(), other, again.clone()], &flushed), (1, 0));
+        }
+        let unanswered = Request { fault: Some("truncated_body".into()), ..look_up(0, 90) };
+        assert_eq!(counted(2, &[first, unanswered, again], &flushed), (1, 0));
+    }
+
+    #[test]
+    fn a_double_is_not_excused_by_a_redis_that_was_disturbed_at_another_time_or_for_another_writer_or_only_slow() {
+        assert_eq!(counted(2, &in_need(), &[]), (1, 0));
+        assert_eq!(counted(2, &in_need(), &[flush(-1), flush(5_001)]), (1, 0));
+        for (kind, place) in [(Kind::Slow, 0), (Kind::Narrow, 0), (Kind::Cut, 1), (Kind::Blackhole, 1)] {
+            let line = [fell(kind, Subject::WriterLine(place, Service::Redis), 50, 60)];
+            assert_eq!(counted(2, &in_need(), &line), (1, 0), "{kind:?} of writer-{}", place + 1);
+        }
     }
 
     #[test]
     fn a_double_is_not_excused_where_the_publisher_had_its_answer() {
-        let requests = [publish(1, 0, None), publish(2, 5_000, None)];
-        assert_eq!(counted(2, &requests, &[flush(200)]), (1, 0));
-        let of_another = Request { rows: vec!["Event__e/EventKey__c/order-2/NEW_ORDER".into()], ..requests[0].clone() };
-        let of_another = Request { fault: Some("commit_then_drop".into()), ..of_another };
-        assert_eq!(counted(2, &[of_another, requests[1].clone()], &[flush(200)]), (1, 0));
-    }
-
-    #[test]
-    fn an_answer_is_also_lost_on_the_writers_line_with_the_writer_and_by_its_deadline() {
-        let requests = [publish(1, 0, None), publish(2, 5_000, None)];
-        let lines = [
-            fell(Kind::Cut, Subject::WriterLine(0, Service::Org), 50, 60),
-            fell(Kind::KillWriter, Subject::Writer(0), 50, 60),
-        ];
-        for line in lines {
-            assert_eq!(counted(2, &requests, &[line, flush(200)]), (1, 1));
-        }
-        let elsewhere = fell(Kind::Cut, Subject::WriterLine(0, Service::RabbitMq), 50, 60);
-        assert_eq!(counted(2, &requests, &[elsewhere, flush(200)]), (1, 0));
-        let slow = Request { duration_ms: 3_500, ..requests[0].clone() };
-        assert_eq!(counted(2, &[slow, requests[1].clone()], &[flush(200)]), (1, 1));
+        let [_, looked, again] = in_need();
+        let answered = [publish(1, 0, None), looked, again.clone()];
+        assert_eq!(counted(2, &answered, &[flush(200)]), (1, 0));
+        let of_another_writer = fell(Kind::Cut, Subject::WriterLine(1, Service::Org), 50, 60);
+        assert_eq!(counted(2, &answered, &[of_another_writer, flush(200)]), (1, 0));
+        let rows = vec!["Event__e/EventKey__c/order-2/NEW_ORDER".to_owned()];
+        let of_another_event = Request { rows, ..publish(1, 0, Some("commit_then_drop")) };
+        assert_eq!(counted(2, &[of_another_event, look_up(0, 90), again], &[flush(200)]), (1, 0));
     }
 
     #[test]
@@ -219,7 +267,8 @@ mod tests {
 
     #[test]
     fn each_copy_needs_an_excuse_of_its_own_and_an_event_without_a_key_is_told() {
-        let requests = [publish(1, 0, Some("truncated_body")), publish(2, 5_000, None), publish(3, 9_000, None)];
+        let third = publish(3, 9_000, None);
+        let requests: Vec<Request> = in_need().into_iter().chain([third]).collect();
         assert_eq!(counted(3, &requests, &[flush(200), flush(6_000)]), (2, 1));
         let keyless = [BusEvent { payload: Payload { key: None } }];
         assert_eq!(doubles(&keyless, &[], &[], 3_000).keyless, 1);

@@ -43,6 +43,7 @@ impl Stage {
             let places = self.ingests.iter_mut().chain(&mut self.writers);
             try_join_all(places.map(|place| place.keep_filled(next, journal))).await?;
             letters.refresh().await?;
+            self.connection.mend(&self.org).await?;
             log.read(&self.org).await?;
             let waiting = ready(session.as_ref(), &self.topology).await?;
             let places = self.ingests.iter().chain(&self.writers);

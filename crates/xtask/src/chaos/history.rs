@@ -38,7 +38,7 @@ pub(crate) fn histories(findings: &[String], evidence: &Evidence, script: &Scrip
                 events.join(" "),
                 letters.join(" ")
             );
-            for request in requests.iter().filter(|request| request.names(&order.id)) {
+            for request in requests.iter().filter(|request| request.concerns(&order.id)) {
                 let _ = writeln!(told, "      {request}");
             }
         }

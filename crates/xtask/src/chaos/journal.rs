@@ -11,6 +11,8 @@ use super::schedule::{Fault, Kind, Subject};
 
 /// A fault that cannot begin within this of its time does not fall.
 const LATEST: Duration = Duration::from_secs(5);
+/// The same of one of whose kind none has fallen yet.
+const LATEST_FIRST: Duration = Duration::from_mins(1);
 
 /// Filled from everywhere while faults fall.
 #[derive(Debug, Default)]
@@ -36,6 +38,10 @@ impl Span {
         Self { kind, subject, from, to: Some(to), at: Duration::ZERO }
     }
 
+    fn is(&self, fault: &Fault) -> bool {
+        (self.at, self.kind, self.subject) == (fault.at, fault.kind, fault.subject)
+    }
+
     /// Whether it lasted at any time between these two.
     pub(crate) fn touches(&self, from: i64, to: i64) -> bool {
         self.from <= to && self.to.is_none_or(|end| end >= from)
@@ -47,6 +53,8 @@ impl Span {
 pub(crate) struct Entries {
     /// How many faults of each kind fell.
     pub(crate) fallen: BTreeMap<Kind, usize>,
+    /// How many of each kind met nothing on which they could fall: no request, no connection, no program.
+    pub(crate) missed: BTreeMap<Kind, usize>,
     /// How many requests or rows the org's faults went off on, by kind.
     pub(crate) hits: BTreeMap<Kind, u64>,
     /// What a program should not have done.
@@ -69,7 +77,8 @@ impl Journal {
     pub(crate) async fn begins(&self, fault: &Fault, began: Instant) -> bool {
         let due = began + fault.at;
         sleep_until(due).await;
-        let late = due.elapsed() > LATEST;
+        let is_first = !self.entries().fallen.contains_key(&fault.kind);
+        let late = due.elapsed() > if is_first { LATEST_FIRST } else { LATEST };
         if late {
             self.entries().left_out += 1;
         } else {
@@ -87,11 +96,27 @@ impl Journal {
         entries.spans.push(Span { kind, subject, from: Timestamp::now().as_millisecond(), to: None, at });
     }
 
-    /// A fault is over, and its subject at work again.
-    pub(crate) fn over(&self, fault: &Fault) {
-        let same = |span: &&mut Span| (span.at, span.kind, span.subject) == (fault.at, fault.kind, fault.subject);
-        if let Some(span) = self.entries().spans.iter_mut().rev().find(same) {
+    /// A fault is over, and its subject at work again. One that `met` nothing did not fall.
+    pub(crate) fn over(&self, fault: &Fault, met: bool) {
+        if !met {
+            *self.entries().missed.entry(fault.kind).or_default() += 1;
+            return self.take_back(fault);
+        }
+        if let Some(span) = self.entries().spans.iter_mut().rev().find(|span| span.is(fault)) {
             span.to = Some(Timestamp::now().as_millisecond());
+        }
+    }
+
+    /// What was not made counts for nothing, and excuses nothing.
+    fn take_back(&self, fault: &Fault) {
+        let mut entries = self.entries();
+        if let Some(place) = entries.spans.iter().rposition(|span| span.is(fault)) {
+            entries.spans.remove(place);
+            let fallen = entries.fallen.entry(fault.kind).or_default();
+            *fallen -= 1;
+            if *fallen == 0 {
+                entries.fallen.remove(&fault.kind);
+            }
         }
     }
 
@@ -110,9 +135,10 @@ impl Journal {
         self.entries().notes.push(what);
     }
 
-    /// A fault could not be carried out.
+    /// A fault could not be carried out, and did not fall.
     pub(crate) fn spoil(&self, fault: &Fault, error: &anyhow::Error) {
         self.entries().spoilt.push(format!("{fault}: {error:#}"));
+        self.take_back(fault);
     }
 
     /// All so far.
@@ -122,5 +148,34 @@ impl Journal {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(at: u64, kind: Kind, subject: Subject) -> Fault {
+        Fault { at: Duration::from_millis(at), lasting: Duration::ZERO, kind, subject, trouble: None }
+    }
+
+    #[tokio::test]
+    async fn a_fault_that_could_not_be_made_or_met_nothing_did_not_fall_and_leaves_no_span() {
+        let (journal, began) = (Journal::default(), Instant::now());
+        let flushes = [0, 1].map(|at| fault(at, Kind::Flush, Subject::Redis));
+        let locks = fault(2, Kind::Locks, Subject::Org);
+        for fault in flushes.iter().chain([&locks]) {
+            assert!(journal.begins(fault, began).await);
+        }
+        assert_eq!(journal.so_far().spans.len(), 3);
+        journal.spoil(&flushes[0], &anyhow::anyhow!("it does not answer"));
+        journal.over(&flushes[1], true);
+        journal.over(&locks, false);
+        let entries = journal.so_far();
+        assert_eq!(entries.fallen, BTreeMap::from([(Kind::Flush, 1)]));
+        assert_eq!(entries.missed, BTreeMap::from([(Kind::Locks, 1)]));
+        assert_eq!(entries.spoilt.len(), 1);
+        let [span] = &entries.spans[..] else { panic!("{entries:?}") };
+        assert!(span.is(&flushes[1]) && span.to.is_some());
     }
 }

@@ -56,6 +56,8 @@ mod tests {
             status: 200,
             path: "/services/data/v62.0/composite/graph".to_owned(),
             fault: None,
+            asked: Vec::new(),
+            from: String::new(),
         }
     }
 

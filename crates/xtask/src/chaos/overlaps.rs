@@ -87,6 +87,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::chaos::requests::made_by;
     use crate::demo::generator::{Script, script};
     use crate::demo::org::Org;
     use crate::demo::reconcile::Account;
@@ -98,7 +99,7 @@ mod tests {
 
     fn request(number: u64, at_ms: i64, duration_ms: i64, row: &str) -> Request {
         let at = format!("2026-02-03T16:00:{:02}.{:03}+0000", at_ms / 1_000, at_ms % 1_000);
-        Request { number, at, duration_ms, rows: vec![row.to_owned()], status: 200, path: String::new(), fault: None }
+        Request { at, duration_ms, ..made_by(0, number, &[row]) }
     }
 
     #[test]

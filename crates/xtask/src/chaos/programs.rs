@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use testkit::port;
+use testkit::{TcpProxy, port};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::journal::Journal;
@@ -75,19 +75,20 @@ impl Place {
         Some(metric(client, admin, "orders_waiting").await? + metric(client, admin, "orders_in_flight").await?)
     }
 
-    /// Lets the faults befall it at their times, and keeps it filled until `until`.
+    /// Lets the faults befall it at their times, and keeps it filled until `until`. `line` leads to RabbitMQ.
     pub(crate) async fn endure(
         &mut self,
         faults: &[Fault],
         began: Instant,
         until: Instant,
         journal: &Journal,
+        line: &TcpProxy,
     ) -> Result<()> {
         for fault in faults {
             self.keep_filled(began + fault.at, journal).await?;
             if journal.begins(fault, began).await {
-                self.befall(fault, journal).await?;
-                journal.over(fault);
+                let met = self.befall(fault, journal, line).await?;
+                journal.over(fault, met);
             }
         }
         self.keep_filled(until, journal).await
@@ -113,25 +114,32 @@ impl Place {
         }
     }
 
-    async fn befall(&mut self, fault: &Fault, journal: &Journal) -> Result<()> {
-        let Some(member) = &mut self.member else { return Ok(()) };
+    /// Says whether its program was there to be befallen.
+    async fn befall(&mut self, fault: &Fault, journal: &Journal, line: &TcpProxy) -> Result<bool> {
+        // One that has just ended by itself is told of, and started again, by whoever keeps the place filled.
+        let Some(member) = self.member.as_mut().filter(|member| member.is_alive()) else { return Ok(false) };
         if fault.kind == Kind::Reload {
             member.signal(Signal::SIGHUP);
-            return Ok(());
+            return Ok(true);
         }
         if matches!(fault.kind, Kind::StopIngest | Kind::StopWriter) {
             member.signal(Signal::SIGSTOP);
+            if fault.trouble.is_some() {
+                // RabbitMQ gives its partitions to others at once: by heartbeats it would notice only after the thaw.
+                line.hang_up();
+            }
             sleep(fault.lasting).await;
             member.signal(Signal::SIGCONT);
-            return Ok(());
+            return Ok(true);
         }
         if matches!(fault.kind, Kind::EndIngest | Kind::EndWriter) {
             self.end(journal).await;
-        } else if let Some(member) = &mut self.member {
+        } else {
             member.kill();
         }
         sleep(fault.lasting).await;
-        self.start()
+        self.start()?;
+        Ok(true)
     }
 
     /// Ends its program in good order, and notes when it does not end so.

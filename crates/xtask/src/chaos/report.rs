@@ -60,7 +60,8 @@ pub(crate) struct Report {
     pub(crate) events_duplicated: usize,
     /// Of those, events that a consumer folds by their key.
     pub(crate) events_duplicated_foldable: usize,
-    /// Of those, events whose first publish was carried out, whose answer was lost, and which Redis could not tell of.
+    /// Of those, events whose first publish was carried out, whose answer was lost, and of which neither Redis nor the order's
+    /// record could tell.
     pub(crate) events_duplicated_excused: usize,
     /// Events without a key.
     pub(crate) events_without_key: usize,
@@ -82,6 +83,10 @@ pub(crate) struct Report {
     pub(crate) sign_in: &'static str,
     /// Tokens that the org gave, renewals included.
     pub(crate) tokens_given: usize,
+    /// Spent refresh tokens that came back to the org.
+    pub(crate) spent_tokens_back: usize,
+    /// Of those, the ones for which it ended the connection.
+    pub(crate) connections_ended: usize,
     /// API calls that the org counted.
     pub(crate) salesforce_api_calls: u64,
     /// API calls per thousand published orders.
@@ -92,6 +97,8 @@ pub(crate) struct Report {
     pub(crate) seconds_to_drain: f64,
     /// How many faults of each kind fell.
     pub(crate) faults: BTreeMap<Kind, usize>,
+    /// How many more of each kind were made and met nothing: no request, no connection, no program.
+    pub(crate) faults_missed: BTreeMap<Kind, usize>,
     /// How many more were planned and did not fall, because their subject had not recovered from another.
     pub(crate) faults_left_out: usize,
     /// How many requests, graphs or rows the org's faults went off on.
@@ -153,11 +160,14 @@ impl Report {
             stories_read: run.charges.stories,
             sign_in: chaos.sign_in().name(),
             tokens_given: run.renewals.given,
+            spent_tokens_back: run.renewals.spent,
+            connections_ended: run.renewals.ended,
             salesforce_api_calls: run.api_calls,
             api_calls_per_1000_orders: rounded(per_1000),
             seconds: rounded(run.took.as_secs_f64()),
             seconds_to_drain: rounded(run.drained_in.as_secs_f64()),
             faults: run.journal.fallen.clone(),
+            faults_missed: run.journal.missed.clone(),
             faults_left_out: run.journal.left_out,
             fault_hits: run.journal.hits.clone(),
             program_starts: run.lives.clone(),
@@ -266,6 +276,9 @@ impl Report {
             let hits = self.fault_hits.get(kind).map_or_else(String::new, |hits| format!(" ({hits} hits)"));
             row(plain.clone(), &format!("  {}{hits}", kind.name()), number(*count), None);
         }
+        for (kind, count) in &self.faults_missed {
+            row(plain.clone(), &format!("  {}, which met nothing", kind.name()), number(*count), None);
+        }
         if self.faults_left_out > 0 {
             row(plain.clone(), "  left out, their subject being busy", number(self.faults_left_out), None);
         }
@@ -283,6 +296,10 @@ impl Report {
         }
         row(plain.clone(), "stories read", number(self.stories_read), None);
         row(plain.clone(), "tokens given", number(self.tokens_given), None);
+        if self.spent_tokens_back > 0 {
+            row(plain.clone(), "  spent ones that came back", number(self.spent_tokens_back), None);
+            row(plain.clone(), "  for which the org ended the connection", number(self.connections_ended), None);
+        }
         row(plain.clone(), "Salesforce API calls", HumanCount(self.salesforce_api_calls).to_string(), None);
         row(plain.clone(), "API calls per 1,000 orders", format!("{:.1}", self.api_calls_per_1000_orders), None);
         for (program, starts) in &self.program_starts {

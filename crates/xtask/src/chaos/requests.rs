@@ -1,6 +1,7 @@
 //! The org's own log of requests, put together from what it still has each time: it forgets.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -17,9 +18,20 @@ pub(crate) struct Request {
     /// The rows that it names: object and record id, or object, field and value.
     #[serde(default)]
     pub(crate) rows: Vec<String>,
+    /// The names that a query asks for.
+    #[serde(default)]
+    pub(crate) asked: Vec<String>,
     pub(crate) status: u16,
     pub(crate) path: String,
     pub(crate) fault: Option<String>,
+    /// The caller's address.
+    #[serde(default)]
+    pub(crate) from: String,
+}
+
+/// The address from which the org sees a writer, counted from 0, come.
+pub(crate) fn address_of(writer: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, writer.saturating_add(1))
 }
 
 /// Faults whose request was carried out all the same; with any other, nothing was.
@@ -28,9 +40,9 @@ const CARRIED_OUT: [&str; 4] = ["commit_then_drop", "commit_then_503", "truncate
 const UNANSWERED: [&str; 3] = ["commit_then_drop", "commit_then_503", "truncated_body"];
 
 impl Request {
-    /// Whether a row of it has this in its name.
-    pub(crate) fn names(&self, what: &str) -> bool {
-        self.rows.iter().any(|row| row.contains(what))
+    /// Whether a row of it has this in its name, or it asks for that.
+    pub(crate) fn concerns(&self, what: &str) -> bool {
+        self.rows.iter().chain(&self.asked).any(|name| name.contains(what))
     }
 
     /// What follows the object, and the field where there is one, in the name of each row. A value may hold slashes.
@@ -40,6 +52,12 @@ impl Request {
             let (second, third) = (parts.next()?, parts.next());
             Some(third.unwrap_or(second))
         })
+    }
+
+    /// Which writer made it, counted from 0; `None` for anybody else.
+    pub(crate) fn writer(&self) -> Option<usize> {
+        let [127, 0, 1, place] = self.from.parse::<Ipv4Addr>().ok()?.octets() else { return None };
+        usize::from(place).checked_sub(1)
     }
 
     /// When it began and ended, in milliseconds since 1970.
@@ -60,9 +78,14 @@ impl Request {
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, at, duration_ms, rows, status, path, fault } = self;
+        let Self { number, at, duration_ms, rows, asked, status, path, fault, .. } = self;
         let fault = fault.as_deref().unwrap_or("no fault");
-        write!(f, "request {number} at {at}, {duration_ms} ms, {path}, {} rows, status {status}, {fault}", rows.len())
+        let named = rows.len() + asked.len();
+        let who = self.writer().map_or_else(|| "somebody".to_owned(), |writer| format!("writer-{}", writer + 1));
+        write!(
+            f,
+            "request {number} of {who} at {at}, {duration_ms} ms, {path}, {named} names, status {status}, {fault}"
+        )
     }
 }
 
@@ -94,19 +117,35 @@ impl RequestLog {
     }
 }
 
+/// A request of 10 ms for a test, at 2026-02-03T16:00:00Z.
+#[cfg(test)]
+pub(super) fn made_by(writer: u8, number: u64, rows: &[&str]) -> Request {
+    Request {
+        number,
+        at: "2026-02-03T16:00:00.000+0000".to_owned(),
+        duration_ms: 10,
+        rows: rows.iter().map(|row| (*row).to_owned()).collect(),
+        asked: Vec::new(),
+        status: 200,
+        path: String::new(),
+        fault: None,
+        from: address_of(writer).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    pub(crate) fn request(number: u64, rows: &[&str]) -> Request {
-        Request {
-            number,
-            at: "2026-02-03T16:00:00.000+0000".to_owned(),
-            duration_ms: 10,
-            rows: rows.iter().map(|row| (*row).to_owned()).collect(),
-            status: 200,
-            path: String::new(),
-            fault: None,
+    fn request(number: u64, rows: &[&str]) -> Request {
+        made_by(0, number, rows)
+    }
+
+    #[test]
+    fn a_request_is_told_to_be_a_writers_by_the_address_from_which_it_came() {
+        assert_eq!(made_by(2, 1, &[]).writer(), Some(2));
+        for other in ["127.0.0.1", "127.0.1.0", "", "::1"] {
+            assert_eq!(Request { from: other.to_owned(), ..request(1, &[]) }.writer(), None, "{other}");
         }
     }
 

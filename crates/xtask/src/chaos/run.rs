@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
-use super::charges::Charges;
+use super::charges::{Charges, Losses};
 use super::copies;
 use super::doubles::{BusEvent, Doubles, doubles, folded, keys};
 use super::history::histories;
@@ -18,8 +18,8 @@ use super::overlaps::{overlaps, unseen};
 use super::programs::Place;
 use super::publish::{Progress, publish};
 use super::requests::RequestLog;
-use super::schedule::{Fault, Subject};
-use super::sign_in::Renewals;
+use super::schedule::{Fault, Service, Subject};
+use super::sign_in::{Renewals, lost_renewals};
 use super::stage::{DEADLINE, Stage};
 use super::surroundings::{disturb_line, disturb_org, disturb_rabbitmq, disturb_redis};
 use crate::demo::console::{Bars, Console};
@@ -29,6 +29,9 @@ use crate::demo::reconcile::{Reconciliation, reconcile};
 const SHOW: Duration = Duration::from_millis(250);
 /// How often the org's request log is read, which forgets.
 const READ_LOG: Duration = Duration::from_secs(20);
+
+/// How often the operator looks whether the org has ended the writers' connection.
+const MEND: Duration = Duration::from_secs(1);
 
 /// What a run came to.
 pub(crate) struct Run {
@@ -95,17 +98,18 @@ impl Stage {
         let entries = journal.so_far();
         let deadline_ms = i64::try_from(DEADLINE.as_millis()).unwrap_or(i64::MAX);
         let doubles = doubles(&bus, &log.requests, &entries.spans, deadline_ms);
-        let charges = Charges::read(self.services.redis_url(), &self.script).await?;
+        let losses = Losses { requests: &log.requests, spans: &entries.spans, deadline_ms };
+        let charges = Charges::read(self.services.redis_url(), &self.script, losses).await?;
         let renewals = self.connection.renewals(&self.org).await?;
-        let copies_parked = copies::set_aside(&mut evidence, &progress.first_sent(&self.script), &entries.spans);
+        let first_sent = progress.first_sent(&self.script);
+        failures.extend(charges.silent(&self.script, &first_sent, &entries.spans));
+        let lost = lost_renewals(&log.requests, &entries.spans, deadline_ms);
+        failures.extend(renewals.failure(self.connection.how(), lost));
+        let copies_parked = copies::set_aside(&mut evidence, &first_sent, &entries.spans);
         let orders_nameless = nameless::set_aside(&mut evidence, &log.requests, &entries.spans);
         let reconciliation = reconcile(&evidence);
         let overlaps = overlaps(&log.requests, &evidence);
         failures.extend(blind(&log, &unseen(&log.requests, &evidence, &keys(&bus))));
-        if renewals.revoked > 0 {
-            let times = renewals.revoked;
-            failures.push(format!("the org ended the connection {times} times: a spent refresh token came back"));
-        }
         let findings =
             reconciliation.findings.iter().chain(&overlaps).chain(&doubles.findings).chain(&charges.findings);
         let findings: Vec<String> = findings.cloned().collect();
@@ -159,14 +163,24 @@ impl Stage {
         }
         let of = |subject: Subject| by_subject.get(&subject).map_or(&[][..], Vec::as_slice);
         let (rabbitmq, redis) = self.services.nodes().context("the services were started here")?;
-        let ingests = self.ingests.iter_mut().enumerate().map(|(index, place)| (Subject::Ingest(index), place));
-        let writers = self.writers.iter_mut().enumerate().map(|(index, place)| (Subject::Writer(index), place));
-        let programs = ingests.chain(writers).map(|(subject, place)| place.endure(of(subject), began, until, journal));
+        let ingests = self
+            .ingests
+            .iter_mut()
+            .enumerate()
+            .map(|(index, place)| (Subject::Ingest(index), Subject::IngestLine(index, Service::RabbitMq), place));
+        let writers = self
+            .writers
+            .iter_mut()
+            .enumerate()
+            .map(|(index, place)| (Subject::Writer(index), Subject::WriterLine(index, Service::RabbitMq), place));
+        let programs = ingests
+            .chain(writers)
+            .map(|(subject, line, place)| place.endure(of(subject), began, until, journal, &self.lines[&line]));
         let lines = self.lines.iter().map(|(subject, line)| disturb_line(line, of(*subject), began, journal));
         let befalling = async {
             tokio::try_join!(
                 try_join_all(programs),
-                async { Ok(join_all(lines).await) },
+                try_join_all(lines),
                 disturb_rabbitmq(rabbitmq, of(Subject::RabbitMq), began, journal),
                 disturb_redis(redis, of(Subject::Redis), began, journal),
                 disturb_org(&self.org, &self.connection, of(Subject::Org), began, journal),
@@ -192,10 +206,19 @@ impl Stage {
                 }
             }
         };
+        let mending = async {
+            loop {
+                sleep(MEND).await;
+                if let Err(error) = self.connection.mend(&self.org).await {
+                    break error;
+                }
+            }
+        };
         tokio::select! {
             ended = befalling => ended.map(drop),
             () = showing => Ok(()),
             error = reading => Err(error),
+            error = mending => Err(error),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Which fault falls when, on whom, and for how long: a pure function of the seed.
 //!
-//! Kinds are dealt like cards: every kind falls once before any falls twice, so that a run that is long enough shows all.
+//! Kinds are dealt like cards: every kind falls once before any falls twice, and where the time is short they follow each
+//! other faster, so that every run shows all.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,9 +22,10 @@ pub(crate) enum Kind {
     KillIngest,
     /// SIGKILL of a writer; another takes its place.
     KillWriter,
-    /// SIGSTOP of an ingest, and SIGCONT later.
+    /// SIGSTOP of an ingest, and SIGCONT later; of every other one the connections to RabbitMQ are closed meanwhile.
     StopIngest,
-    /// SIGSTOP of a writer, and SIGCONT later: up to twice as long as its claims last.
+    /// SIGSTOP of a writer, and SIGCONT later: up to twice as long as its claims last; of every other one the connections to
+    /// RabbitMQ are closed meanwhile, so that others take its orders up.
     StopWriter,
     /// SIGTERM of an ingest, which drains; another takes its place.
     EndIngest,
@@ -139,10 +142,14 @@ impl Service {
 /// How a line misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    Cut { reset: bool },
+    Cut {
+        reset: bool,
+    },
     Blocked(Way),
     Slow(Way, Duration),
     Narrow(Way, u32),
+    /// A program that is stopped: RabbitMQ sees its connections closed, and gives its partitions to others.
+    Unplugged,
 }
 
 /// One fault.
@@ -154,7 +161,7 @@ pub(crate) struct Fault {
     pub(crate) lasting: Duration,
     pub(crate) kind: Kind,
     pub(crate) subject: Subject,
-    /// For a line.
+    /// For a line, and for half of the programs that are stopped.
     pub(crate) trouble: Option<Trouble>,
 }
 
@@ -167,6 +174,7 @@ impl fmt::Display for Fault {
             Some(Trouble::Blocked(way)) => write!(f, ", {}", direction(way))?,
             Some(Trouble::Slow(way, delay)) => write!(f, ", {} ms {}", delay.as_millis(), direction(way))?,
             Some(Trouble::Narrow(way, bytes)) => write!(f, ", {bytes} bytes/s {}", direction(way))?,
+            Some(Trouble::Unplugged) => f.write_str(", its connections to RabbitMQ closed")?,
         }
         if self.lasting.is_zero() { Ok(()) } else { write!(f, ", for {:.1} s", self.lasting.as_secs_f64()) }
     }
@@ -196,26 +204,90 @@ const QUIET: Duration = Duration::from_millis(1_500);
 /// Milliseconds between two faults.
 const BETWEEN: std::ops::Range<u64> = 500..2_500;
 
+/// All kinds have fallen once when so much of the time is over.
+const ONCE: f64 = 0.9;
+/// Of the kinds that are left, so many are tried before one falls on a subject that has not recovered.
+const TRIES: usize = 8;
+
 /// The faults of a seed, in the order of their times.
 pub(crate) fn schedule(seed: u64, extent: &Extent) -> Vec<Fault> {
+    let latest = extent.time.mul_f64(ONCE);
+    let once = dealt(seed, extent, 1.0, extent.kinds.len());
+    let pace = once.last().map_or(1.0, |last| latest.div_duration_f64(last.at).min(1.0));
+    dealt(seed, extent, pace, usize::MAX)
+}
+
+/// The first `most` faults of a seed, or, where there are no more, all that begin within the time. Its gaps, and how long each
+/// fault lasts, are `pace` times as long as by themselves.
+fn dealt(seed: u64, extent: &Extent, pace: f64, most: usize) -> Vec<Fault> {
     // Not the orders' own sequence.
     let mut rng = StdRng::seed_from_u64(seed ^ 0x000C_4A05);
     let mut faults = Vec::new();
     let mut cards: Vec<Kind> = Vec::new();
-    let mut at = QUIET;
-    while at < extent.time && !extent.kinds.is_empty() {
+    let mut busy: HashMap<Subject, Duration> = HashMap::new();
+    let mut at = QUIET.mul_f64(pace);
+    while (at < extent.time || most < usize::MAX) && faults.len() < most && !extent.kinds.is_empty() {
         if cards.is_empty() {
             cards.clone_from(&extent.kinds);
             cards.shuffle(&mut rng);
         }
-        let Some(kind) = cards.pop() else { break };
-        let fault = fault(kind, at, extent.programs, &mut rng);
+        let Some(fault) = free(&mut cards, at, pace, extent, &busy, &mut rng) else { break };
+        busy.insert(fault.subject, at + fault.lasting + recovery(fault.kind).mul_f64(pace));
         // Whatever begins ends within the time, so that draining begins with a sound fleet.
         let lasting = fault.lasting.min(extent.time.saturating_sub(at));
         faults.push(Fault { lasting, ..fault });
-        at += Duration::from_millis(rng.random_range(BETWEEN));
+        at += Duration::from_millis(rng.random_range(BETWEEN)).mul_f64(pace);
     }
     faults
+}
+
+/// Takes a card whose subject is not busy; the last one that was tried where all are.
+fn free(
+    cards: &mut Vec<Kind>,
+    at: Duration,
+    pace: f64,
+    extent: &Extent,
+    busy: &HashMap<Subject, Duration>,
+    rng: &mut StdRng,
+) -> Option<Fault> {
+    let mut tries = TRIES.min(cards.len());
+    loop {
+        let kind = cards.pop()?;
+        let fault = fault(kind, at, extent.programs, rng);
+        tries = tries.saturating_sub(1);
+        if tries == 0 || busy.get(&fault.subject).is_none_or(|until| *until <= at) {
+            return Some(Fault { lasting: fault.lasting.mul_f64(pace), ..fault });
+        }
+        cards.insert(0, kind);
+    }
+}
+
+/// How long a subject takes, beyond the fault, until the next can befall it: a guess.
+fn recovery(kind: Kind) -> Duration {
+    Duration::from_secs(match kind {
+        Kind::KillRabbitmq => 8,
+        Kind::EndIngest | Kind::EndWriter => 3,
+        Kind::KillIngest | Kind::KillWriter | Kind::StopIngest | Kind::StopWriter | Kind::KillRedis => 1,
+        Kind::Reload
+        | Kind::Alarm
+        | Kind::Flush
+        | Kind::Cut
+        | Kind::Blackhole
+        | Kind::Slow
+        | Kind::Narrow
+        | Kind::CommitThenDrop
+        | Kind::DropBefore
+        | Kind::CommitThen503
+        | Kind::Truncated
+        | Kind::Locks
+        | Kind::Halted
+        | Kind::Expired
+        | Kind::DailyLimit
+        | Kind::ConcurrentLimit
+        | Kind::Unavailable
+        | Kind::TokenLost
+        | Kind::Revoked => 0,
+    })
 }
 
 fn fault(kind: Kind, at: Duration, programs: usize, rng: &mut StdRng) -> Fault {
@@ -265,8 +337,11 @@ fn trouble(kind: Kind, subject: Subject, rng: &mut StdRng) -> Option<Trouble> {
     } else {
         600
     };
-    let (reset, delay) = (rng.random(), Duration::from_millis(rng.random_range(50..latest)));
+    let (reset, delay): (bool, _) = (rng.random(), Duration::from_millis(rng.random_range(50..latest)));
     let bytes = rng.random_range(20_000..200_000);
+    if matches!(kind, Kind::StopIngest | Kind::StopWriter) {
+        return reset.then_some(Trouble::Unplugged);
+    }
     [
         (Kind::Cut, Trouble::Cut { reset }),
         (Kind::Blackhole, Trouble::Blocked(way)),
@@ -279,7 +354,7 @@ fn trouble(kind: Kind, subject: Subject, rng: &mut StdRng) -> Option<Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::HashSet;
 
     use super::*;
 
@@ -333,11 +408,42 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_a_trouble_and_nothing_else_has() {
-        for fault in schedule(5, &extent(600)) {
+    fn every_kind_falls_in_a_run_that_is_too_short_for_the_usual_gaps() {
+        for (seed, seconds) in [(1, 5), (2, 12), (3, 30), (4, 45)] {
+            let faults = schedule(seed, &extent(seconds));
+            let kinds: HashSet<Kind> = faults.iter().map(|fault| fault.kind).collect();
+            assert_eq!(kinds.len(), Kind::value_variants().len(), "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn a_kind_whose_subject_is_busy_lets_others_go_first() {
+        let mut on_a_busy_one = 0;
+        let mut all = 0;
+        for seed in 0..20 {
+            let mut busy: HashMap<Subject, Duration> = HashMap::new();
+            for fault in schedule(seed, &extent(60)) {
+                let until = busy.insert(fault.subject, fault.at + fault.lasting).unwrap_or_default();
+                on_a_busy_one += usize::from(until > fault.at);
+                all += 1;
+            }
+        }
+        assert!(on_a_busy_one * 6 < all, "{on_a_busy_one} of {all}");
+    }
+
+    #[test]
+    fn lines_have_a_trouble_and_half_of_the_stopped_programs_are_unplugged_and_nothing_else_has_any() {
+        let mut stopped = [0, 0];
+        for fault in schedule(5, &extent(1_200)) {
             let is_line =
                 matches!(fault.subject, Subject::WriterLine(..) | Subject::IngestLine(..) | Subject::PublisherLine);
-            assert_eq!(fault.trouble.is_some(), is_line, "{fault}");
+            if matches!(fault.kind, Kind::StopIngest | Kind::StopWriter) {
+                assert!(matches!(fault.trouble, None | Some(Trouble::Unplugged)), "{fault}");
+                stopped[usize::from(fault.trouble.is_some())] += 1;
+            } else {
+                assert_eq!(fault.trouble.is_some(), is_line, "{fault}");
+            }
         }
+        assert!(stopped.iter().all(|count| *count * 4 >= stopped.iter().sum()), "{stopped:?}");
     }
 }

@@ -17,6 +17,7 @@ use testkit::{Services, TcpProxy, port};
 
 use super::listener::Listener;
 use super::programs::Place;
+use super::requests::address_of;
 use super::schedule::{Service, Subject};
 use super::sign_in::{Connection, SignIn};
 use super::{Chaos, Publish};
@@ -113,11 +114,12 @@ impl Stage {
             for (service, port) in [(Service::RabbitMq, amqp_port), (Service::Redis, redis_port)] {
                 lines.insert(Subject::IngestLine(place, service), TcpProxy::before(port).await?);
             }
-            for (service, port) in
-                [(Service::RabbitMq, amqp_port), (Service::Redis, redis_port), (Service::Org, org_port)]
-            {
+            for (service, port) in [(Service::RabbitMq, amqp_port), (Service::Redis, redis_port)] {
                 lines.insert(Subject::WriterLine(place, service), TcpProxy::before(port).await?);
             }
+            // Its address tells in the org's log whose a request was.
+            let to_org = TcpProxy::before_as(org_port, address_of(u8::try_from(place)?)).await?;
+            lines.insert(Subject::WriterLine(place, Service::Org), to_org);
         }
         let publisher = RabbitMq::new(
             &lines[&Subject::PublisherLine].url(&amqp_url, amqp_port),
@@ -223,7 +225,7 @@ async fn start_org(programs: &Programs, dir: &Path, how: Publish, script: &Scrip
 /// charged for what passes is soon given up. The others' are quick and many.
 fn order_processing_of(how: Publish, sign_in: SignIn) -> String {
     let retry = match sign_in {
-        SignIn::Fleet => "",
+        SignIn::Fleet | SignIn::FleetWithGrace => "",
         SignIn::Own => "[retry]\nmax_attempts = 50\ninitial_seconds = 0.1\nmax_seconds = 1.0\n\n",
     };
     format!(

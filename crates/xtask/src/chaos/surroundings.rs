@@ -34,13 +34,14 @@ pub(crate) async fn disturb_rabbitmq(
             node.alarm(false).await?;
             if let Err(error) = raised {
                 journal.spoil(fault, &error);
+                continue;
             }
         } else {
             node.kill();
             sleep(fault.lasting).await;
             again(async || node.restart().await).await?;
         }
-        journal.over(fault);
+        journal.over(fault, true);
     }
     Ok(())
 }
@@ -54,13 +55,14 @@ pub(crate) async fn disturb_redis(node: &mut Redis, faults: &[Fault], began: Ins
         if fault.kind == Kind::Flush {
             if let Err(error) = node.flush().await {
                 journal.spoil(fault, &error);
+                continue;
             }
         } else {
             node.kill();
             sleep(fault.lasting).await;
             again(async || node.restart().await).await?;
         }
-        journal.over(fault);
+        journal.over(fault, true);
     }
     Ok(())
 }
@@ -77,7 +79,8 @@ async fn again(mut start: impl AsyncFnMut() -> Result<()>) -> Result<()> {
     }
 }
 
-/// Arms the org's faults at their times, and lifts them.
+/// Makes the org's faults at their times, and lifts them. One that waits for a request waits a little longer where none has
+/// come.
 pub(crate) async fn disturb_org(
     org: &Org,
     connection: &Connection,
@@ -89,29 +92,61 @@ pub(crate) async fn disturb_org(
         if !journal.begins(fault, began).await {
             continue;
         }
+        let mut ended = None;
         if matches!(fault.kind, Kind::Expired | Kind::TokenLost) {
-            org.post("sessions/expire", &Value::Null).await?;
+            let Expired { expired } = org.ask("sessions/expire", &Value::Null).await?;
+            ended = Some(expired > 0);
         }
         if fault.kind == Kind::Revoked {
-            org.post("oauth/revoke", &json!({})).await?;
+            let Revoked { revoked } = org.ask("oauth/revoke", &json!({})).await?;
+            ended = Some(revoked > 0);
             sleep(fault.lasting).await;
             connection.give_anew(org).await?;
-            journal.over(fault);
-            continue;
         }
         let armed = org_fault(fault.kind);
         if armed.is_null() {
-            journal.over(fault);
+            journal.over(fault, ended.unwrap_or_default());
             continue;
         }
         org.post("faults", &armed).await?;
-        sleep(fault.lasting).await;
-        let applied: Vec<Applied> = org.get("faults").await?;
+        let hits = lasts(fault, async || {
+            let applied: Vec<Applied> = org.get("faults").await?;
+            anyhow::Ok(applied.iter().map(|fault| fault.applied).sum::<u64>())
+        });
+        let hits = hits.await?;
         org.delete("faults").await?;
-        journal.hit(fault.kind, applied.iter().map(|fault| fault.applied).sum());
-        journal.over(fault);
+        journal.hit(fault.kind, hits);
+        journal.over(fault, hits > 0);
     }
     Ok(())
+}
+
+/// A fault that has met nothing within its time goes on for so much longer.
+const UNMET: Duration = Duration::from_secs(20);
+/// How often it is asked then.
+const ASK: Duration = Duration::from_millis(50);
+
+/// Lets a fault last, and until it has met something; gives what it met.
+async fn lasts(fault: &Fault, mut met: impl AsyncFnMut() -> Result<u64>) -> Result<u64> {
+    sleep(fault.lasting).await;
+    let until = Instant::now() + UNMET;
+    loop {
+        let so_far = met().await?;
+        if so_far > 0 || Instant::now() >= until {
+            return Ok(so_far);
+        }
+        sleep(ASK).await;
+    }
+}
+
+#[derive(Deserialize)]
+struct Expired {
+    expired: u64,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    revoked: u64,
 }
 
 #[derive(Deserialize)]
@@ -153,27 +188,29 @@ fn org_fault(kind: Kind) -> Value {
     json!({ "kind": name, "probability": probability })
 }
 
-/// Troubles a line at the times of the faults, and mends it.
-pub(crate) async fn disturb_line(line: &TcpProxy, faults: &[Fault], began: Instant, journal: &Journal) {
+/// Troubles a line at the times of the faults, and mends it. A line that nobody uses is troubled a little longer.
+pub(crate) async fn disturb_line(line: &TcpProxy, faults: &[Fault], began: Instant, journal: &Journal) -> Result<()> {
     for fault in faults {
         if !journal.begins(fault, began).await {
             continue;
         }
+        let (open, made) = (line.open() as u64, line.made());
         match fault.trouble {
-            None => {}
+            None | Some(Trouble::Unplugged) => {}
             Some(Trouble::Cut { reset: true }) => line.reset(),
             Some(Trouble::Cut { reset: false }) => line.cut(),
             Some(Trouble::Blocked(way)) => line.block(way),
             Some(Trouble::Slow(way, delay)) => line.slow(way, delay),
             Some(Trouble::Narrow(way, bytes)) => line.narrow(way, bytes),
         }
-        sleep(fault.lasting).await;
+        let met = lasts(fault, async || anyhow::Ok(open + line.made() - made)).await?;
         if matches!(fault.trouble, Some(Trouble::Blocked(_))) {
             // What lay in a hole does not come out of it later.
             line.reset();
             sleep(Duration::from_millis(20)).await;
         }
         line.restore();
-        journal.over(fault);
+        journal.over(fault, met > 0);
     }
+    Ok(())
 }

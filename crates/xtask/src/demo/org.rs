@@ -134,10 +134,20 @@ impl Org {
 
     /// Tells the control plane something.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<()> {
+        self.posted(path, body).await.map(drop)
+    }
+
+    /// Tells the control plane something, and reads what came of it.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
+        let telling = || format!("telling the org: {path}");
+        let answer = self.posted(path, body).await?.bytes().await.with_context(telling)?;
+        serde_json::from_slice(&answer).with_context(telling)
+    }
+
+    async fn posted(&self, path: &str, body: &Value) -> Result<Response> {
         let telling = || format!("telling the org: {path}");
         let response = self.client.post(self.url(path)).json(body).send().await.with_context(telling)?;
-        succeeded(response).await.with_context(telling)?;
-        Ok(())
+        succeeded(response).await.with_context(telling)
     }
 
     /// Removes something by the control plane.

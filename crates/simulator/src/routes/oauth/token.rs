@@ -228,7 +228,8 @@ fn refresh(asked: &Asked<'_>) -> Outcome {
             return Err(error);
         }
     };
-    asked.audit(&mut store, OauthAction::Refreshed, &app, &issued);
+    let action = if issued.forgiven { OauthAction::Forgiven } else { OauthAction::Refreshed };
+    asked.audit(&mut store, action, &app, &issued);
     drop(store);
     Ok(fields(asked, &app, &issued, &Extras { secret: Some(&app.client_secret), ..Extras::default() }))
 }
