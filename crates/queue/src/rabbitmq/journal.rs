@@ -3,6 +3,8 @@
 //! Reading disturbs nobody: entries stay. An acknowledgement only asks for more, a negative one would close the
 //! connection, and a prefetch is mandatory (RabbitMQ documentation, Streams, "Consuming").
 
+use std::time::Duration;
+
 use futures::stream::BoxStream;
 use lapin::options::BasicAckOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -19,6 +21,10 @@ pub(super) const PREFETCH: u16 = 256;
 
 /// Entries are asked for again when so many were taken.
 const ACKNOWLEDGE_EVERY: u16 = PREFETCH / 4;
+
+/// What was taken is acknowledged when nothing came for so long: before 4.3 RabbitMQ ends a reader of streams, too, who holds
+/// something for longer than `consumer_timeout`.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Entries that wait for the reader.
 const BUFFER: usize = 64;
@@ -51,21 +57,31 @@ pub(super) async fn read(
 }
 
 async fn hand_on(mut tap: Tap, first: u64, sender: &mpsc::Sender<JournalItem>) {
-    let mut taken = 0;
-    while let Some(delivery) = tap.next_for(sender).await {
-        let (message, offset) = properties::decode(&delivery.properties, delivery.data);
-        // An offset stands in every entry of a stream; one without is no entry. A broker may begin at the chunk that
-        // holds the wanted offset.
-        if let Some(offset) = offset
-            && offset >= first
-            && !tap.hand_on(sender, (offset, message)).await
-        {
-            break;
+    // How many were taken and not acknowledged, and the last of them.
+    let (mut taken, mut last) = (0, 0);
+    loop {
+        let quiet = if taken > 0 { QUIET } else { Duration::MAX };
+        let came = tokio::time::timeout(quiet, tap.next_for(sender)).await;
+        let is_quiet = came.is_err();
+        match came {
+            Ok(None) => break,
+            Ok(Some(delivery)) => {
+                let (message, offset) = properties::decode(&delivery.properties, delivery.data);
+                // An offset stands in every entry of a stream; one without is no entry. A broker may begin at the chunk
+                // that holds the wanted offset.
+                if let Some(offset) = offset
+                    && offset >= first
+                    && !tap.hand_on(sender, (offset, message)).await
+                {
+                    break;
+                }
+                (taken, last) = (taken + 1, delivery.delivery_tag);
+            }
+            Err(_) => {}
         }
-        taken += 1;
-        if taken >= ACKNOWLEDGE_EVERY {
+        if is_quiet || taken >= ACKNOWLEDGE_EVERY {
             taken = 0;
-            let acknowledged = tap.channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true });
+            let acknowledged = tap.channel.basic_ack(last, BasicAckOptions { multiple: true });
             if tap.guard("asking for more of", acknowledged).await.is_err() {
                 break;
             }

@@ -127,8 +127,8 @@ impl<H: Handler> Generation<H> {
                         ready,
                         "the queue is stalled: RabbitMQ has messages and consumers, and delivers nothing. Look at its \
                          consumers (rabbitmqctl list_consumers): close the connection of an active one that is no writer \
-                         of this fleet, or is dead; if there is none, restart the queue's leader node. Do not delete the \
-                         queue: its messages would be lost"
+                         of this fleet, or is dead; if there is none, deploy/README.md says how to have RabbitMQ forget it \
+                         (\"A partition that is stalled\"). Do not delete the queue: its messages would be lost"
                     );
                     self.observer.stalled(queue, true);
                 }

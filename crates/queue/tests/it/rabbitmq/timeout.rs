@@ -1,9 +1,11 @@
 //! A broker that ends a consumer which held a delivery for too long: before 4.3 by closing its channel, from then on by ending
 //! the consumer alone. With a standby 4.3 does not keep the order then, which is why the guide asks for a timeout of a day.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use queue::journal::tail::JournalTail;
 use queue::session::Broker;
 
 use super::OwnNode;
@@ -40,4 +42,25 @@ async fn deliveries_held_for_longer_than_the_broker_allows_end_the_session_and_c
         ack(delivery).await;
     }
     within(again.close()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_a_quiet_journal_holds_nothing_for_so_long() {
+    let own = OwnNode::start().await;
+    // Time enough for the reader on a busy machine.
+    own.node().end_consumers_after(3 * ALLOWED).await.expect("it is told");
+    let broker = own.broker();
+    let reads = within(broker.connect()).await.expect("a session");
+    let tail = within(JournalTail::start(Arc::clone(&reads), "test")).await.expect("read");
+    // Who holds a message that came later is ended.
+    let holds = within(broker.connect()).await.expect("a session");
+    publish(&holds, &TO_PARTITION, 1..=1).await;
+    let mut subscription = subscribe(&holds, PARTITION, 1).await;
+    let held = take(&mut subscription, 1).await;
+    within(holds.ended().cancelled()).await;
+    assert!(!reads.ended().is_cancelled(), "the reader goes on");
+    within(tail.barrier()).await.expect("it reads what comes");
+    drop(held);
+    within(holds.close()).await;
+    within(reads.close()).await;
 }
