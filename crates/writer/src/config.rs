@@ -190,6 +190,7 @@ impl Config {
             handler: HandlerSettings {
                 decode: DecodeSettings::inside_fleet(tenant?),
                 lease: lease?,
+                deadline: deadline?,
                 outage_probe: outage_probe?,
                 quota_probe: quota_probe?,
                 reserve: reserve?,

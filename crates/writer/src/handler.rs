@@ -63,6 +63,8 @@ pub struct HandlerSettings {
     pub decode: DecodeSettings,
     /// How long an effect may take to happen once it was sent: longer than the slowest call.
     pub lease: Duration,
+    /// How long a call may take.
+    pub deadline: Duration,
     /// How long an outage of Salesforce or Redis lasts at most before the next probe.
     pub outage_probe: Duration,
     /// How long to wait before a probe when the org's allocation is spent.

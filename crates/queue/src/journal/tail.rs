@@ -1,6 +1,6 @@
 //! Follows the journal: keeps the fold up to date, and proves how far it has read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use crate::message::Message;
 use crate::session::{JournalStart, Session};
 use crate::topology::Target;
 
+/// The header by which whoever appends an entry knows it again.
+const APPENDED: &str = "appended";
+
 /// How long the journal may stay silent while something is expected of it. Reading much of it takes longer, and is no fault.
 const SILENCE: Duration = Duration::from_mins(1);
 
@@ -33,6 +36,8 @@ pub struct JournalTail {
 #[derive(Default)]
 struct Shared {
     fold: Mutex<Fold>,
+    /// What is being appended here and was not read back. Locked after the fold.
+    appending: Mutex<HashSet<String>>,
     barriers: Mutex<HashMap<String, oneshot::Sender<()>>>,
     /// How many entries were read.
     read: watch::Sender<u64>,
@@ -66,7 +71,12 @@ impl JournalTail {
                         let _ = waiting.send(());
                     }
                 } else {
-                    lock(&shared.fold).apply(Some(offset), &entry);
+                    let mut fold = lock(&shared.fold);
+                    if let Some(mark) = message.header(APPENDED) {
+                        lock(&shared.appending).remove(mark);
+                    }
+                    fold.apply(Some(offset), &entry);
+                    drop(fold);
                     shared.changed.send_modify(|changed| *changed += 1);
                 }
             }
@@ -114,10 +124,21 @@ impl JournalTail {
         lock(&self.shared.fold)
     }
 
-    /// Appends an entry, confirmed, and takes it into the fold at once.
+    /// Appends an entry, confirmed, and takes it into the fold at once, unless it was read back before the confirmation was
+    /// seen: then others may have come after it, and what it says is over.
     pub async fn append(&self, entry: Entry) -> Result<(), PublishError> {
-        self.session.publish(&Target::Journal, &entry.to_message()).await?;
-        self.fold().apply(None, &entry);
+        let mark = Uuid::new_v4().to_string();
+        let mut message = entry.to_message();
+        message.headers.insert(APPENDED.to_owned(), mark.clone());
+        lock(&self.shared.appending).insert(mark.clone());
+        let published = self.session.publish(&Target::Journal, &message).await;
+        let mut fold = self.fold();
+        let is_unread = lock(&self.shared.appending).remove(&mark);
+        published?;
+        if is_unread {
+            fold.apply(None, &entry);
+        }
+        drop(fold);
         self.shared.changed.send_modify(|changed| *changed += 1);
         Ok(())
     }

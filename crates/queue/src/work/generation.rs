@@ -418,6 +418,8 @@ impl<H: Handler> Generation<H> {
             if job.letter.as_ref().is_some_and(|letter| !settler.is_open(letter)) {
                 // It was discarded while its customer's letters were being drained.
                 self.tasks.spawn(async move { Done::Answers(vec![(id, Answer::Settled)]) });
+            } else if job.control && self.is_moved_instead(&job) {
+                self.move_away(job.key.as_deref().unwrap_or_default());
             } else if job.control {
                 self.release(id, job);
             } else if let Some(behind) = settler.behind(&job) {

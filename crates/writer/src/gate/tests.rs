@@ -102,6 +102,7 @@ impl Process {
         let settings = HandlerSettings {
             decode: DecodeSettings::inside_fleet(TenantId::parse("acme").expect("a name")),
             lease: Duration::from_secs(20),
+            deadline: Duration::from_secs(10),
             outage_probe: self.gate.settings.outage_probe,
             quota_probe: self.gate.settings.quota_probe,
             reserve: self.gate.settings.reserve,

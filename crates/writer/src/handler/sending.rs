@@ -19,17 +19,18 @@ use crate::attempt::Attempt;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     since: Instant,
-    lease: Duration,
+    /// How long a claim lasts beyond the longest call.
+    spare: Duration,
 }
 
 impl Held {
-    fn from(since: Instant, lease: Duration) -> Self {
-        Self { since, lease }
+    fn from(since: Instant, spare: Duration) -> Self {
+        Self { since, spare }
     }
 
-    /// Whether what is sent now has half of a lease to happen: not where the process stood still since.
+    /// Whether what is sent now is answered or given up before the claims end: not where the process stood still since.
     pub(super) fn is_fresh(self) -> bool {
-        self.since.elapsed() < self.lease / 2
+        self.since.elapsed() < self.spare
     }
 }
 
@@ -50,7 +51,7 @@ impl OrderWriter {
             tracing::info!(order = %ticket.order, "the event is left to whoever has claimed the order since");
             attempts[*index].end(Outcome::Halted);
         }
-        Ok(Held::from(since, self.settings.lease))
+        Ok(Held::from(since, self.settings.lease.saturating_sub(self.settings.deadline)))
     }
 
     /// Of these attempts it is known what became of the event, or that it was not sent: whoever claims them need not wait.
@@ -72,10 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_that_was_lengthened_half_a_lease_ago_proves_nothing_any_more() {
-        let lease = Duration::from_mins(1);
-        let ago = |seconds| Held::from(Instant::now() - Duration::from_secs(seconds), lease);
-        assert!(ago(0).is_fresh() && ago(29).is_fresh());
-        assert!(!ago(30).is_fresh() && !ago(90).is_fresh());
+    fn a_claim_proves_nothing_once_a_call_could_outlast_it() {
+        // A lease of 35 seconds, and calls of 30.
+        let spare = Duration::from_secs(5);
+        let ago = |seconds| Held::from(Instant::now() - Duration::from_secs(seconds), spare);
+        assert!(ago(0).is_fresh() && ago(4).is_fresh());
+        assert!(!ago(5).is_fresh() && !ago(17).is_fresh());
     }
 }

@@ -157,7 +157,7 @@ impl<H: Handler> Generation<H> {
     /// until the lane is moved, instead of going there before it.
     fn is_after_what_stays(&self, key: &str) -> bool {
         let last = self.lanes.last_of(key).and_then(|id| self.jobs.get(&id));
-        last.is_some_and(|last| !last.control && self.settler.follows_overflow(last))
+        last.is_some_and(|last| !last.control && self.settler.follows_overflow(last)) && self.may_be_moved(key)
     }
 
     /// Whether so many orders of a queue wait in the journal that the rest has to wait in the queue.
@@ -183,6 +183,12 @@ impl<H: Handler> Generation<H> {
             && self.may_be_moved(key)
             && !self.stop_reading.is_cancelled()
             && !self.is_full(job.queue)
+    }
+
+    /// The same of a control message that lets orders in: what is behind it would take the window until all of them are written.
+    pub(super) fn is_moved_instead(&self, control: &Job<H::Item>) -> bool {
+        let lets_in = control.key.as_deref().filter(|_| control.message.id == LANE_OVERFLOW);
+        lets_in.is_some_and(|key| self.settler.waits_for_room(key) && self.goes_with_its_lane(key, control))
     }
 
     /// Whether a lane may go into the journal as a whole. An order of nobody has no lane to come back to. What an operator

@@ -26,6 +26,7 @@ on_both_backends!(
     a_standby_that_comes_and_one_that_takes_over_repeat_nothing,
     what_finds_no_room_in_the_journal_either_waits_in_its_queue_and_goes_in_order,
     a_customer_that_filled_the_journal_gives_the_window_back_once_there_is_room_in_it_again,
+    a_customer_that_filled_the_journal_while_its_orders_are_let_in_gives_the_window_back_too,
     a_copy_that_waits_for_room_hides_no_death_of_its_order_in_the_lane,
     orders_that_all_come_twice_keep_their_order,
 );
@@ -204,6 +205,29 @@ async fn a_customer_that_filled_the_journal_gives_the_window_back_once_there_is_
     settled(&stage, worker).await;
 }
 
+async fn a_customer_that_filled_the_journal_while_its_orders_are_let_in_gives_the_window_back_too(stage: Stage) {
+    const MOST: usize = WINDOW as usize * 20;
+    let script = Script::new();
+    let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
+    let mut stops = ["ok"; 101];
+    (stops[0], stops[4], stops[100]) = ("gate", "gate", "gate");
+    let hot = orders(&customer(&stage, "hot"), MOST + 72, &stops);
+    publish(&stage, &hot[..12]).await;
+    eventually("eight in the journal", async || letters(&stage).await.1 == 8).await;
+    script.gate.add_permits(1);
+    eventually("they are let in", async || script.tries(&hot[4].0) == 1).await;
+    publish(&stage, &hot[12..]).await;
+    eventually("the journal is full", async || letters(&stage).await.1 >= MOST).await;
+    let cool = orders(&customer(&stage, "cool"), 1, &[]);
+    publish(&stage, &cool).await;
+    script.gate.add_permits(1);
+    until_in_order(&script, &cool).await;
+    assert!(script.done(&hot[0].1).len() <= 100, "most of the others are not written");
+    script.gate.add_permits(1);
+    until_in_order(&script, &hot).await;
+    settled(&stage, worker).await;
+}
+
 async fn a_copy_that_waits_for_room_hides_no_death_of_its_order_in_the_lane(stage: Stage) {
     let script = Script::new();
     let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
@@ -225,14 +249,15 @@ async fn a_copy_that_waits_for_room_hides_no_death_of_its_order_in_the_lane(stag
 async fn orders_that_all_come_twice_keep_their_order(stage: Stage) {
     let script = Script::new();
     let worker = Worker::with_window(&stage, Arc::clone(&script), WINDOW);
-    let hot = orders(&customer(&stage, "hot"), 24, &["gate", "retry:1", "ok", "ok", "ok", "retry:1", "gate"]);
+    let hot = orders(&customer(&stage, "hot"), 25, &["gate", "retry:1", "ok", "ok", "ok", "retry:1", "gate"]);
     publish(&stage, &hot[..16]).await;
     eventually("twelve in the journal", async || letters(&stage).await.1 == 12).await;
     // As by whoever published them, had no answer, and goes on.
-    publish(&stage, &hot[2..]).await;
+    publish(&stage, &hot[2..24]).await;
     script.gate.add_permits(1);
     eventually("some are done", async || once(&script, &hot[0].1).len() >= 6).await;
     publish(&stage, &hot[4..20]).await;
+    publish(&stage, &hot[24..]).await;
     script.gate.add_permits(10);
     until_in_order_in_runs(&script, &hot, usize::MAX).await;
     settled(&stage, worker).await;

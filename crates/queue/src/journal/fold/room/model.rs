@@ -166,7 +166,9 @@ impl World {
         let Message { number, what, .. } = *message;
         if let What::Order(order) = what {
             let last = self.lane.back().copied();
-            let stays = matches!(last, Some(Item::Delivery(_, What::Order(last))) if self.follows(last));
+            let by_operator = |item: &Item| matches!(item, Item::Delivery(_, What::Control { by_operator: true }));
+            let stays = matches!(last, Some(Item::Delivery(_, What::Order(last))) if self.follows(last))
+                && !self.lane.iter().any(by_operator);
             let no_room = if self.follows(order) { !stays } else { self.lane.len() >= LANE };
             if !self.line.is_empty() || no_room && !self.full {
                 self.line.push_back((number, order));
