@@ -58,6 +58,7 @@ mod tests {
             key: "ann".into(),
             id: name.into(),
             reference: name.into(),
+            subscription: Vec::new(),
             order_type: "renew",
             event: None,
             expected,
@@ -71,7 +72,8 @@ mod tests {
     }
 
     fn evidence() -> Evidence {
-        let records = ["copied", "dead", "shared"].map(|name| Record { order: name.into(), account: None });
+        let records =
+            ["copied", "dead", "shared"].map(|name| Record { order: name.into(), account: None, subscription: None });
         Evidence {
             published: vec![
                 order("copied", Fate::Written),

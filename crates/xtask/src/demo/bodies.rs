@@ -191,6 +191,14 @@ fn change_frame(of: &Occasion<'_>, rng: &mut StdRng) -> Map<String, Value> {
     frame
 }
 
+/// What a body calls its subscription.
+pub(crate) fn subscription_names(body: &Map<String, Value>) -> Vec<String> {
+    let inner = body.get("forSubscription");
+    let inner = ["id", "name"].map(|field| inner.and_then(|subscription| subscription.get(field)));
+    let outer = ["subscriptionId", "subscriptionRef", "sub_reference"].map(|field| body.get(field));
+    inner.into_iter().chain(outer).flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 fn new(of: &Occasion<'_>, rng: &mut StdRng) -> Value {
     let plan = plan(rng);
     let basket = uuid_text(rng);

@@ -68,6 +68,8 @@ pub(crate) struct Order {
     pub(crate) id: String,
     /// The human reference, which the platform event carries as its order number.
     pub(crate) reference: String,
+    /// What it calls its subscription: by its id, its reference, or both.
+    pub(crate) subscription: Vec<String>,
     /// What was ordered, whatever the message says.
     pub(crate) order_type: OrderType,
     /// The type of the event that announces it.
@@ -331,6 +333,7 @@ impl Author<'_> {
             is_gift,
         };
         let mut body = bodies::body(slot.order_type, &occasion, self.rng);
+        let subscription = bodies::subscription_names(&body);
         if let Some(flaw) = slot.flaw {
             flaw.spoil(&mut body);
         }
@@ -347,7 +350,7 @@ impl Author<'_> {
         let message = wire::message(body.clone(), frame, slot.flaw, envelope, self.rng);
         let (key, order_type) = (customer.owner.clone(), slot.order_type);
         let event = bodies::announced_as(order_type, is_gift);
-        (Order { key, id, reference, order_type, event, flaw: slot.flaw, message }, body)
+        (Order { key, id, reference, subscription, order_type, event, flaw: slot.flaw, message }, body)
     }
 
     /// Another order under the identity of this one.

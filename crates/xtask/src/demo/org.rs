@@ -34,6 +34,8 @@ struct OrderRecord {
     limio_id: String,
     #[serde(rename = "Account__c")]
     account: Option<String>,
+    #[serde(rename = "SubscriptionId__c")]
+    subscription: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +105,8 @@ impl Org {
     /// All order records in the sequence of their creation.
     pub(crate) async fn order_records(&self) -> Result<Vec<Record>> {
         let records: Vec<OrderRecord> = self.get("records/LimioOrder__c").await?;
-        Ok(records.into_iter().map(|record| Record { order: record.limio_id, account: record.account }).collect())
+        let of = |OrderRecord { limio_id, account, subscription }| Record { order: limio_id, account, subscription };
+        Ok(records.into_iter().map(of).collect())
     }
 
     /// All Accounts.

@@ -120,6 +120,7 @@ pub(crate) fn published(script: &Script) -> Vec<Published> {
         key: order.key.clone(),
         id: order.id.clone(),
         reference: order.reference.clone(),
+        subscription: order.subscription.clone(),
         order_type: order.order_type.as_str(),
         event: order.event,
         expected,

@@ -43,6 +43,8 @@ pub(crate) struct Published {
     pub(crate) id: String,
     /// The human reference, which its event carries.
     pub(crate) reference: String,
+    /// What it calls its subscription: by its id, its reference, or both.
+    pub(crate) subscription: Vec<String>,
     /// The order's type, for the table.
     pub(crate) order_type: &'static str,
     /// The type of the event by which Limio announces such an order; `None` where there is none.
@@ -73,6 +75,8 @@ pub(crate) struct Record {
     pub(crate) order: String,
     /// The id of the Account that it names.
     pub(crate) account: Option<String>,
+    /// The id or the reference of its subscription.
+    pub(crate) subscription: Option<String>,
 }
 
 /// An Account.

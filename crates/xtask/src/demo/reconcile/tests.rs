@@ -5,6 +5,7 @@ fn published(key: &str, name: &str, order_type: &'static str) -> Published {
         key: key.into(),
         id: format!("order-{name}"),
         reference: format!("REF-{name}"),
+        subscription: vec![format!("sub-{key}")],
         order_type,
         event: Some("REQUEST_RENEWAL"),
         expected: Fate::Written,
@@ -22,7 +23,8 @@ fn event(name: &str) -> Event {
 }
 
 fn record(name: &str) -> Record {
-    Record { order: format!("order-{name}"), account: Some(account_of(name)) }
+    let subscription = Some(format!("sub-{}", &name[..1]));
+    Record { order: format!("order-{name}"), account: Some(account_of(name)), subscription }
 }
 
 fn letter(name: &str, held: bool) -> Letter {
