@@ -240,6 +240,16 @@ pub trait Observer: Send + Sync + 'static {
     fn lanes(&self, items: usize, waiting: usize, in_flight: usize) {
         let _ = (items, waiting, in_flight);
     }
+    /// When the oldest order in hand was handed on to its queue, in seconds since 1970, whatever it waits for; `None` without
+    /// one. Told at most once a second, and within five. Released letters are left out, as in [`Observer::settled`], and
+    /// messages that do not say.
+    fn oldest(&self, at: Option<u64>) {
+        let _ = at;
+    }
+    /// The broker takes no messages for the moment, as under a memory or disk alarm; or it does. Told whenever the loop turns.
+    fn blocked(&self, blocked: bool) {
+        let _ = blocked;
+    }
     /// How much may go at once, at the start of a session and whenever a batch came back: orders in a batch, batches in flight.
     fn pace(&self, pace: &Pace) {
         let _ = pace;

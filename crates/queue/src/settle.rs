@@ -385,7 +385,12 @@ pub(crate) fn milliseconds(time: Duration) -> u64 {
 
 /// How long ago it was handed on to its partition. A replay waited for an operator: its age says nothing about the fleet.
 fn age<I>(job: &Job<I>) -> Option<Duration> {
-    if job.is_replay() || job.control { None } else { job.message.age() }
+    handed_on(job).and_then(|_| job.message.age())
+}
+
+/// When it was handed on to its queue, in seconds since 1970, under the same conditions.
+pub(crate) fn handed_on<I>(job: &Job<I>) -> Option<u64> {
+    if job.is_replay() || job.control { None } else { job.message.timestamp }
 }
 
 fn unpublished(error: &PublishError) -> Answer {

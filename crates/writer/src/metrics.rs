@@ -45,6 +45,8 @@ pub struct Metrics {
     waiting: IntGauge,
     in_flight: IntGauge,
     lanes_waiting: IntGauge,
+    oldest_order: IntGauge,
+    blocked: IntGauge,
     batch_limit: IntGauge,
     in_flight_limit: IntGauge,
     letters_open: IntGauge,
@@ -114,6 +116,15 @@ impl Metrics {
                 "lanes_waiting",
                 "Customers whose next order is tried again at a later time; their others wait behind it.",
             )?,
+            oldest_order: IntGauge::new(
+                "oldest_order_timestamp_seconds",
+                "When the oldest order that this process has in hand was handed on to its partition, in seconds since 1970, \
+                 whatever it waits for; 0 without one. Released letters do not count. Its age: time() - min(this > 0).",
+            )?,
+            blocked: IntGauge::new(
+                "connection_blocked",
+                "1 while RabbitMQ takes no messages from this process, for want of memory or disk (an alarm).",
+            )?,
             batch_limit: IntGauge::new(
                 "batch_orders_limit",
                 "Most orders that one request may carry now: fewer while Salesforce refuses many, or is slow.",
@@ -165,6 +176,8 @@ impl Metrics {
             waiting,
             in_flight,
             lanes_waiting,
+            oldest_order,
+            blocked,
             batch_limit,
             in_flight_limit,
             letters_open,
@@ -189,6 +202,8 @@ impl Metrics {
             Box::new(waiting.clone()),
             Box::new(in_flight.clone()),
             Box::new(lanes_waiting.clone()),
+            Box::new(oldest_order.clone()),
+            Box::new(blocked.clone()),
             Box::new(batch_limit.clone()),
             Box::new(in_flight_limit.clone()),
             Box::new(letters_open.clone()),
@@ -293,6 +308,14 @@ impl Observer for Metrics {
         self.waiting.set(gauge(items.saturating_sub(in_flight)));
         self.in_flight.set(gauge(in_flight));
         self.lanes_waiting.set(gauge(waiting));
+    }
+
+    fn oldest(&self, at: Option<u64>) {
+        self.oldest_order.set(at.map_or(0, |at| i64::try_from(at).unwrap_or(i64::MAX)));
+    }
+
+    fn blocked(&self, blocked: bool) {
+        self.blocked.set(i64::from(blocked));
     }
 
     fn pace(&self, pace: &Pace) {
@@ -430,6 +453,18 @@ mod tests {
         let (lifecycle, metrics) = registered();
         metrics.lanes(10, 2, 4);
         says(&lifecycle, &["causeway_orders_waiting 6", "causeway_orders_in_flight 4", "causeway_lanes_waiting 2"]);
+    }
+
+    #[test]
+    fn the_oldest_order_in_hand_is_told_and_zero_without_one_and_an_alarm_while_it_lasts() {
+        let (lifecycle, metrics) = registered();
+        metrics.oldest(Some(1_790_000_123));
+        metrics.blocked(true);
+        let told = ["causeway_oldest_order_timestamp_seconds 1790000123", "causeway_connection_blocked 1"];
+        says(&lifecycle, &told);
+        metrics.oldest(None);
+        metrics.blocked(false);
+        says(&lifecycle, &["causeway_oldest_order_timestamp_seconds 0", "causeway_connection_blocked 0"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod taking_over;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use domain::dead_letter::LetterId;
 use domain::failure::Failure;
@@ -26,7 +27,7 @@ use crate::journal::tail::JournalTail;
 use crate::lanes::{Command, ItemId, Lanes, Time};
 use crate::message::{Message, REFUSAL, RELEASE, SEQUENCE_KEY};
 use crate::session::{Broker, Delivery, Session, Subscription};
-use crate::settle::{Answer, Settler, milliseconds};
+use crate::settle::{Answer, Settler, handed_on, milliseconds};
 use crate::topology::Queue;
 use crate::work::company::Company;
 use crate::work::generation::chains::CHAIN_READERS;
@@ -65,6 +66,9 @@ enum Done {
     LetIn(String, Result<bool, Error>),
 }
 
+/// At most so often it is told how old the oldest order is.
+const OLDEST_TOLD: Duration = Duration::from_secs(1);
+
 /// One session's worth of work.
 pub(super) struct Generation<H: Handler> {
     handler: Arc<H>,
@@ -101,6 +105,8 @@ pub(super) struct Generation<H: Handler> {
     batches: HashMap<u64, Instant>,
     /// One of them takes longer than any should.
     hangs: bool,
+    /// When it was last told how old the oldest order is.
+    oldest_told: Option<Instant>,
 }
 
 impl<H: Handler> Generation<H> {
@@ -167,6 +173,7 @@ impl<H: Handler> Generation<H> {
             overflow: Overflow::new(),
             batches: HashMap::new(),
             hangs: false,
+            oldest_told: None,
         };
         generation.read_from(subscriptions, false);
         generation.observer.pace(generation.lanes.pace());
@@ -218,6 +225,7 @@ impl<H: Handler> Generation<H> {
             let wake = self.send_what_may_go();
             let taken = self.lanes.len() + self.overflow.len() + self.held_back();
             self.observer.lanes(taken, self.lanes.waiting(), self.lanes.in_flight());
+            self.tell_oldest();
             self.turned();
             let second_wave = self.second_wave.as_ref().map(|(at, _)| *at);
             let wakes = [
@@ -280,6 +288,8 @@ impl<H: Handler> Generation<H> {
         // What is not closed by then is closed with the session.
         closing(self.let_go_of_all(in_order), observer.as_ref(), stop).await;
         self.observer.owned(0);
+        self.observer.oldest(None);
+        self.observer.blocked(false);
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
         lasting.pace.clone_from(self.lanes.pace());
@@ -292,7 +302,9 @@ impl<H: Handler> Generation<H> {
     /// Tells that the loop turns, unless a batch has hung in the handler for too long. What waits for the broker does not
     /// hang: a restart would not help it.
     fn turned(&mut self) {
-        if self.settler.session.is_blocked() {
+        let blocked = self.settler.session.is_blocked();
+        self.observer.blocked(blocked);
+        if blocked {
             self.batches.values_mut().for_each(|began| *began = Instant::now());
         }
         let hangs = self.batches.values().any(|began| began.elapsed() > HUNG);
@@ -305,6 +317,14 @@ impl<H: Handler> Generation<H> {
         self.hangs = hangs;
         if !hangs {
             self.observer.turned();
+        }
+    }
+
+    /// Tells how old the oldest order is. For that it looks at all of them, so not at every turn.
+    fn tell_oldest(&mut self) {
+        if self.oldest_told.is_none_or(|at| at.elapsed() >= OLDEST_TOLD) {
+            self.oldest_told = Some(Instant::now());
+            self.observer.oldest(self.jobs.values().filter_map(|job| handed_on(job)).min());
         }
     }
 

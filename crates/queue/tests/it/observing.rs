@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::conformance::on_both_backends;
-use crate::stage::{PARTITION, Stage, TO_PARTITION, publish, topology, within};
+use crate::stage::{PARTITION, Stage, TO_PARTITION, message, publish, topology, within};
 
 on_both_backends!(
     whoever_works_on_nothing_tells_the_letters_that_others_open_and_operators_close,
@@ -39,6 +39,8 @@ struct Told {
     connected: Mutex<Vec<Option<String>>>,
     paused: Mutex<Vec<Option<Reason>>>,
     settled: Mutex<Vec<(&'static str, Option<Duration>)>>,
+    oldest: Mutex<Vec<Option<u64>>>,
+    blocked: Mutex<Option<bool>>,
 }
 
 impl Told {
@@ -49,6 +51,14 @@ impl Told {
     fn turned(&self) -> usize {
         self.turned.load(Ordering::SeqCst)
     }
+
+    fn oldest_is(&self, at: Option<u64>) -> bool {
+        self.oldest.lock().expect("no panic").last() == Some(&at)
+    }
+
+    fn blocked(&self) -> Option<bool> {
+        *self.blocked.lock().expect("no panic")
+    }
 }
 
 impl Observer for Told {
@@ -58,6 +68,14 @@ impl Observer for Told {
 
     fn settled(&self, settlement: &'static str, age: Option<Duration>) {
         self.settled.lock().expect("no panic").push((settlement, age));
+    }
+
+    fn oldest(&self, at: Option<u64>) {
+        self.oldest.lock().expect("no panic").push(at);
+    }
+
+    fn blocked(&self, blocked: bool) {
+        *self.blocked.lock().expect("no panic") = Some(blocked);
     }
 
     fn letters(&self, open: OpenLetters) {
@@ -275,6 +293,37 @@ async fn a_batch_does_not_count_as_hung_while_the_broker_takes_no_messages() {
     memory.block(false);
     tokio::time::sleep(HUNG).await;
     assert!(!turns().await, "it had its time");
+    worker.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_orders_are_in_hand_it_is_told_when_the_oldest_was_handed_on() {
+    let broker: Arc<dyn Broker> = Arc::new(Memory::new(topology(|_| {})));
+    let worker = Worker::start(&broker, PARTITION, Answer::Pause, 1);
+    eventually("the first telling", async || worker.told.oldest_is(None)).await;
+    let session = broker.connect().await.expect("a session");
+    // The second one is the older, and waits behind the first.
+    for (number, at) in [(1, 1_790_000_060), (2, 1_790_000_000)] {
+        let message = Message { timestamp: Some(at), ..message(number, "one customer") };
+        session.publish(&TO_PARTITION, &message).await.expect("published");
+    }
+    eventually("the oldest", async || worker.told.oldest_is(Some(1_790_000_000))).await;
+    eventually("none to be left", async || worker.told.oldest_is(None)).await;
+    worker.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_told_while_the_broker_takes_no_messages() {
+    let memory = Arc::new(Memory::new(topology(|_| {})));
+    let broker: Arc<dyn Broker> = Arc::clone(&memory) as _;
+    let worker = Worker::start(&broker, PARTITION, Answer::Dead, 0);
+    eventually("the first telling", async || worker.told.blocked() == Some(false)).await;
+    memory.block(true);
+    eventually("the alarm", async || worker.told.blocked() == Some(true)).await;
+    memory.lose_sessions();
+    eventually("a session for which it is as before", async || worker.told.blocked() == Some(true)).await;
+    memory.block(false);
+    eventually("its end", async || worker.told.blocked() == Some(false)).await;
     worker.end().await;
 }
 
