@@ -66,10 +66,15 @@ pub struct RabbitMqSettings {
     pub confirm_deadline: Duration,
     /// Publishes that may wait for their confirm at a time, 1 to 1000. Each has a channel of its own while it waits.
     pub in_flight: u16,
+    /// How long a delivery may be held unacknowledged, whatever the broker's own `consumer_timeout` says: the consumer's
+    /// argument `x-consumer-timeout`. RabbitMQ 3.11 and older look past it. (RabbitMQ's guide "Consumers", delivery
+    /// acknowledgement timeout.)
+    pub hold: Duration,
 }
 
 impl RabbitMqSettings {
-    /// The settings a program normally uses: heartbeat 10 s, connect timeout 10 s, confirm deadline 30 s, 256 in flight.
+    /// The settings a program normally uses: heartbeat 10 s, connect timeout 10 s, confirm deadline 30 s, 256 in flight, and
+    /// a delivery is held for up to a day.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -77,6 +82,7 @@ impl RabbitMqSettings {
             connect_timeout: Duration::from_secs(10),
             confirm_deadline: Duration::from_secs(30),
             in_flight: 256,
+            hold: Duration::from_hours(24),
         }
     }
 }
@@ -158,6 +164,7 @@ struct RabbitSession {
     settings: RabbitMqSettings,
     topology: Topology,
     deadline: Duration,
+    hold: Duration,
     consuming: Arc<Connection>,
     publisher: Arc<Publisher>,
     ending: Ending,
@@ -184,6 +191,7 @@ impl RabbitSession {
             settings: broker.settings.clone(),
             topology: broker.topology.clone(),
             deadline: broker.settings.confirm_deadline,
+            hold: broker.settings.hold,
             consuming: Arc::clone(&consuming.connection),
             publisher: Arc::new(publisher),
             ending: ending.clone(),
@@ -218,7 +226,7 @@ impl Session for RabbitSession {
             deadline: self.deadline,
             ending: self.ending.clone(),
         };
-        deliver::subscribe(line, queue, &self.tasks).await
+        deliver::subscribe(line, queue, self.hold, &self.tasks).await
     }
 
     async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, Consumer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -143,13 +143,21 @@ impl Drop for Held {
     }
 }
 
-/// Subscribes to a queue.
-pub(super) async fn subscribe(line: Line, queue: Queue, tasks: &TaskTracker) -> Result<Subscription, Error> {
+/// Subscribes to a queue. Who holds a delivery for longer than `hold` is ended by the broker, if it knows the argument.
+pub(super) async fn subscribe(
+    line: Line,
+    queue: Queue,
+    hold: Duration,
+    tasks: &TaskTracker,
+) -> Result<Subscription, Error> {
+    let mut arguments = FieldTable::default();
+    let milliseconds = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+    arguments.insert(short("x-consumer-timeout"), AMQPValue::LongLongInt(milliseconds));
     let (opened, subscription) = oneshot::channel();
     let (prefetch, ending) = (line.prefetch, line.ending.clone());
     // A task of its own from the first frame on: the caller may be aborted at any time.
     tasks.spawn(async move {
-        let tap = match line.open(FieldTable::default()).await {
+        let tap = match line.open(arguments).await {
             Ok(tap) => tap,
             Err(error) => {
                 let _ = opened.send(Err(error));

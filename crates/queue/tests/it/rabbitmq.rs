@@ -8,7 +8,7 @@ mod wire;
 
 use std::path::PathBuf;
 
-use queue::rabbitmq::RabbitMq;
+use queue::rabbitmq::{RabbitMq, RabbitMqSettings};
 
 use crate::stage;
 
@@ -31,7 +31,12 @@ impl OwnNode {
 
     /// A small fleet's broker.
     fn broker(&self) -> RabbitMq {
-        RabbitMq::new(&self.node().amqp_url(), stage::topology(|_| {}), stage::settings()).expect("an address")
+        self.broker_with(stage::settings())
+    }
+
+    /// The same with these settings.
+    fn broker_with(&self, settings: RabbitMqSettings) -> RabbitMq {
+        RabbitMq::new(&self.node().amqp_url(), stage::topology(|_| {}), settings).expect("an address")
     }
 
     /// What `rabbitmqctl` says to these arguments.
