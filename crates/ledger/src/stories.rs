@@ -89,6 +89,7 @@ fn is_settled(what: &What) -> Option<bool> {
         | What::Paused { .. }
         | What::PartitionFull
         | What::Busy { .. }
+        | What::AccountInUse { .. }
         | What::Claimed { .. }
         | What::Sent { .. }
         | What::Answered { .. }

@@ -3,8 +3,11 @@
 //! Who is found is remembered by the ledger with the next order that is written. What is kept here spares the org the same
 //! question meanwhile: of a customer whom nobody knows, of an order that was asked for while it still waited, of two
 //! batches at once. So it may be forgotten at any time.
+//!
+//! And to which Accounts orders are being written just now, so that no two requests write to one.
 
 mod ahead;
+mod in_flight;
 mod question;
 mod told;
 
@@ -18,6 +21,7 @@ use domain::order::id::RecordId;
 use tokio::time::Instant;
 
 pub(crate) use self::ahead::{Ahead, Waiting};
+pub(crate) use self::in_flight::{AGAIN, InFlight, Taken};
 pub(crate) use self::question::{Holder, Question, Request, Row, questions};
 pub(crate) use self::told::Since;
 use self::told::Told;
@@ -76,6 +80,8 @@ pub(crate) struct Failed {
 pub(crate) struct Accounts {
     told: Mutex<Told>,
     ahead: Mutex<Ahead>,
+    /// To which of them orders are being written.
+    pub(crate) in_flight: InFlight,
     /// Held while the org is asked for a batch, so that no other asks the same at once; and how the last time failed.
     pub(crate) turn: tokio::sync::Mutex<Option<Failed>>,
 }

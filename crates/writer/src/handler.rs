@@ -379,6 +379,7 @@ impl OrderWriter {
         Self::give_poison_up(&mut attempts);
         self.name_accounts_of_contacts(&mut attempts).await;
         self.find_accounts(&processing, &mut attempts).await;
+        let accounts = self.take_accounts(&mut attempts);
         self.find_transfers(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
         self.send_without_lost_accounts(&processing, &mut attempts).await;
@@ -393,6 +394,7 @@ impl OrderWriter {
                 )));
             }
         }
+        drop(accounts);
         self.publish(&processing, &mut attempts).await;
         self.clear_suspects(&attempts);
         let settlements: Vec<Settlement> =

@@ -197,6 +197,9 @@ impl Standing {
             What::Busy { until } => {
                 waits("waiting", *until, "Another claim may still take effect.".to_owned(), "Nothing.")
             }
+            What::AccountInUse { until } => {
+                waits("waiting", *until, "Another order is being written to its Account.".to_owned(), "Nothing.")
+            }
             What::Claimed { .. }
             | What::SettledBefore
             | What::Sent { .. }

@@ -234,6 +234,7 @@ const fn tone(what: &What) -> Tone {
         | What::Paused { .. }
         | What::PartitionFull
         | What::Busy { .. }
+        | What::AccountInUse { .. }
         | What::Parked { .. }
         | What::Overflowed { .. } => Tone::Waiting,
         What::Received { .. }

@@ -15,11 +15,12 @@ use domain::outcome::{Outcome, Written};
 use domain::plan::Reference;
 use domain::settlement::Settlement;
 use ledger::{Holding, Whose};
+use tokio::time::Instant;
 
 use self::asking::{Asking, NoAnswer};
 use super::OrderWriter;
-use crate::accounts::{self, Found, Question, Waiting};
-use crate::attempt::{Attempt, Remembered, holding};
+use crate::accounts::{self, AGAIN, Found, Question, Taken, Waiting};
+use crate::attempt::{Attempt, Remembered, Stage, holding};
 
 impl OrderWriter {
     /// What the ledger remembers of each of these customers. An Account to which only a subscription led counts for nothing
@@ -135,6 +136,23 @@ impl OrderWriter {
                 self.asked_in_vain(&failed.error, failed.asked, &about, shared, attempts).await;
             }
         }
+    }
+
+    /// Takes the Accounts of the orders that are to be sent, for as long as the result lives. An order whose Account another
+    /// request is writing to waits, without an attempt: the org would lock one of them out.
+    pub(super) fn take_accounts(&self, attempts: &mut [Attempt<'_>]) -> Taken {
+        let sends = |attempt: &Attempt<'_>| matches!(attempt.stage, Stage::Send) && attempt.known.crm_id.is_some();
+        let places: Vec<usize> = (0..attempts.len()).filter(|place| sends(&attempts[*place])).collect();
+        let orders = places.iter().filter_map(|place| {
+            let Attempt { event, known, .. } = &attempts[*place];
+            Some((event.order_id(), known.crm_id.as_ref()?))
+        });
+        let (taken, has) = self.accounts.in_flight.take(&orders.collect::<Vec<_>>(), Instant::now());
+        for (place, _) in places.into_iter().zip(has).filter(|(_, has)| !has) {
+            self.note_account_in_use(&attempts[place], AGAIN);
+            attempts[place].end(Outcome::Busy { left: AGAIN });
+        }
+        taken
     }
 
     /// Gives each of these orders the best of the Accounts to which its subscription led, leaving out what somebody else

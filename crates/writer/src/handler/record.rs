@@ -1,6 +1,7 @@
 //! What a writer tells of its orders, for their stories. Names, ids and codes only: nothing that a customer typed.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use domain::event::OrderEvent;
 use domain::outcome::{MatchExplanation, Result as Ending};
@@ -37,6 +38,12 @@ impl OrderWriter {
             ClaimAnswer::NotOwner => return,
         };
         self.stories.record(event.order_id().as_str(), what);
+    }
+
+    /// Another order is being written to its Account.
+    pub(super) fn note_account_in_use(&self, attempt: &Attempt<'_>, wait: Duration) {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.tell(attempt, What::AccountInUse { until: now_ms().saturating_add(wait) });
     }
 
     /// What a look-up found.

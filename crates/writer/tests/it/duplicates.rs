@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use domain::story::{Step, What};
 use serde_json::{Value, json};
 use simulator::{DuplicateRule, Fault, FaultKind, GraphDuplicateBody, RuleResponse, Settings};
 use testkit::fleet::Told;
 use testkit::orders;
 
-use crate::stage::{QUICK, Stage, orders_of};
+use crate::accounts::change;
+use crate::stage::{QUICK, Stage, id_of, orders_of};
+use crate::stories::recorded;
 
 const ON: &str = "includeDuplicateCheck = true\n";
 
@@ -140,6 +143,42 @@ async fn customers_who_match_one_account_are_written_to_it_one_after_the_other()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn customers_of_whom_only_redis_knows_that_they_share_an_account_are_written_to_it_one_after_the_other() {
+    let rule = DuplicateRule::exact_email("Account", "FirstName", RuleResponse::ALERT);
+    let stage = stage_with(rule, ON, GraphDuplicateBody::Full).await;
+    let mut stage = stage.set("CAUSEWAY_IN_FLIGHT", "2").set("CAUSEWAY_BATCH_ORDERS", "1");
+    let nora = json!({ "FirstName": "Nora", "LastName": "Anybody" });
+    let nora = stage.org().seed("Account", &[nora.as_object().expect("an object").clone()]).await.expect("seeded");
+    let writer = stage.writer();
+    for customer in ["ann", "bob"] {
+        stage.written(&orders_of(customer, 1)).await;
+    }
+    stage.end(writer).await;
+
+    let writer = stage.writer();
+    let (of_ann, of_bob) = (change("ann", 2), change("bob", 2));
+    stage.org().arm(Fault::once(FaultKind::Hold).on_path("/composite/graph").containing(&nora[0]));
+    stage.hand_on(std::slice::from_ref(&of_ann)).await;
+    stage.org().until_held(1).await;
+    stage.hand_on(std::slice::from_ref(&of_bob)).await;
+    let is_in_use = |step: &Step| matches!(step.what, What::AccountInUse { .. });
+    let waits = async || recorded(&stage, &id_of(&of_bob)).await.iter().any(is_in_use);
+    testkit::eventually("Bob's to find it in use", waits).await;
+    // Who shares nothing with them goes beside hers.
+    let mut other = orders_of("cas", 1);
+    other[0]["customerDetails"]["firstName"] = json!("Cas");
+    stage.written(&other).await;
+    assert_eq!(stage.order_records().len(), 3, "Bob's waits for hers");
+    stage.org().release_held();
+    let told = stage.told.until("order.written", [id_of(&of_ann), id_of(&of_bob)]).await;
+    assert!(told.iter().all(|told| told.data()["crm_id"] == nora[0].as_str()), "{told:?}");
+    let steps = recorded(&stage, &id_of(&of_bob)).await;
+    let again = |step: &&Step| matches!(step.what, What::Claimed { attempt: 2.., .. });
+    assert_eq!(steps.iter().find(again), None, "waiting costs no attempt");
+    stage.end(writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_matches_are_ambiguous_unless_the_settings_choose() {
     let (stage, ids) = stage(RuleResponse::ALERT, 3, ON, GraphDuplicateBody::Full).await;
     let told = rejected(stage, 3, "duplicate_ambiguous").await;
@@ -212,7 +251,7 @@ async fn calls_per_thousand(matches: usize, body: GraphDuplicateBody) -> u64 {
     let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
     stage.hand_on(&orders).await;
     let writer = stage.writer();
-    let told = stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    let told = stage.told.until("order.written", orders.iter().map(id_of)).await;
     let attached = told.iter().filter(|told| told.data()["explanation"]["decision"] == "attached").count();
     assert_eq!(attached, if matches == 0 { 0 } else { twins.len() });
     assert_eq!(stage.records("Account").len(), 1_000 + twins.len() * matches.saturating_sub(1));
@@ -258,7 +297,7 @@ async fn ages_that_a_graph_does_not_tell_are_looked_up_for_the_batch_at_once() {
     let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
     stage.hand_on(&orders).await;
     let writer = stage.writer();
-    let told = stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    let told = stage.told.until("order.written", orders.iter().map(id_of)).await;
     for told in told {
         let at = accounts.iter().position(|account| account["Id"] == told.data()["crm_id"]);
         assert!(at.is_some_and(|at| at >= customers.len()), "the newer of the two");
@@ -279,7 +318,7 @@ async fn records_that_have_to_be_tried_alone_share_a_request() {
     let orders: Vec<Value> = customers.iter().map(|customer| orders::new_order(customer, 1)).collect();
     stage.hand_on(&orders).await;
     let writer = stage.writer();
-    stage.told.until("order.written", orders.iter().map(crate::stage::id_of)).await;
+    stage.told.until("order.written", orders.iter().map(id_of)).await;
     let tried: Vec<usize> = stage
         .org()
         .requests()
