@@ -17,7 +17,7 @@ pub struct Metrics {
     settled: IntCounterVec,
     waiting: IntGauge,
     in_flight: IntGauge,
-    oldest_order: IntGauge,
+    oldest_message: IntGauge,
     blocked: IntGauge,
     paused: IntGaugeVec,
     owned: IntGauge,
@@ -44,14 +44,15 @@ impl Metrics {
             )?,
             waiting: IntGauge::new("orders_waiting", "Messages that were taken and wait for their turn.")?,
             in_flight: IntGauge::new("orders_in_flight", "Messages that are worked on.")?,
-            oldest_order: IntGauge::new(
-                "oldest_order_timestamp_seconds",
-                "When the oldest message that this process has in hand was sent, in seconds since 1970, whatever it waits for; \
+            oldest_message: IntGauge::new(
+                "oldest_message_timestamp_seconds",
+                "When the oldest message that this process has in hand was sent, as its sender says, in seconds since 1970; \
                  0 without one. Messages that do not say do not count. Its age: time() - min(this > 0).",
             )?,
             blocked: IntGauge::new(
                 "connection_blocked",
-                "1 while RabbitMQ takes no messages from this process, for want of memory or disk (an alarm).",
+                "1 while RabbitMQ takes no messages from this process, for want of memory or disk (an alarm). It says so only to \
+                 who has tried since.",
             )?,
             paused: IntGaugeVec::new(Opts::new("intake_paused", "1 while intake is paused."), &["reason"])?,
             owned: IntGauge::new("inboxes_owned", "Inboxes that this process is active on, as far as it knows.")?,
@@ -77,7 +78,7 @@ impl Metrics {
         registry.register(Box::new(metrics.settled.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
-        registry.register(Box::new(metrics.oldest_order.clone()))?;
+        registry.register(Box::new(metrics.oldest_message.clone()))?;
         registry.register(Box::new(metrics.blocked.clone()))?;
         registry.register(Box::new(metrics.paused.clone()))?;
         registry.register(Box::new(metrics.owned.clone()))?;
@@ -131,7 +132,7 @@ impl Observer for Metrics {
     }
 
     fn oldest(&self, at: Option<u64>) {
-        self.oldest_order.set(at.map_or(0, |at| i64::try_from(at).unwrap_or(i64::MAX)));
+        self.oldest_message.set(at.map_or(0, |at| i64::try_from(at).unwrap_or(i64::MAX)));
     }
 
     fn blocked(&self, blocked: bool) {
@@ -184,7 +185,7 @@ mod tests {
         metrics.oldest(Some(1_790_000_123));
         metrics.blocked(true);
         for line in [
-            "causeway_oldest_order_timestamp_seconds 1790000123",
+            "causeway_oldest_message_timestamp_seconds 1790000123",
             "causeway_connection_blocked 1",
             "causeway_orders_waiting 3",
             "causeway_orders_in_flight 2",

@@ -241,12 +241,13 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (items, waiting, in_flight);
     }
     /// When the oldest order in hand was handed on to its queue, in seconds since 1970, whatever it waits for; `None` without
-    /// one. Told at most once a second, and within five. Released letters are left out, as in [`Observer::settled`], and
-    /// messages that do not say.
+    /// one. Told at most once a second, and within five. Released letters are left out, as in [`Observer::settled`], messages
+    /// that do not say, and what came of a queue that is still being taken over.
     fn oldest(&self, at: Option<u64>) {
         let _ = at;
     }
     /// The broker takes no messages for the moment, as under a memory or disk alarm; or it does. Told whenever the loop turns.
+    /// RabbitMQ says so only to who has tried to publish since.
     fn blocked(&self, blocked: bool) {
         let _ = blocked;
     }

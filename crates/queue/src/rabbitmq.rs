@@ -67,8 +67,8 @@ pub struct RabbitMqSettings {
     /// Publishes that may wait for their confirm at a time, 1 to 1000. Each has a channel of its own while it waits.
     pub in_flight: u16,
     /// How long a delivery may be held unacknowledged, whatever the broker's own `consumer_timeout` says: the consumer's
-    /// argument `x-consumer-timeout`. RabbitMQ 3.11 and older look past it. (RabbitMQ's guide "Consumers", delivery
-    /// acknowledgement timeout.)
+    /// argument `x-consumer-timeout`. RabbitMQ before 4.3 looks past it. (RabbitMQ's guide "Consumers", delivery
+    /// acknowledgement timeout; release notes of 4.3.0.)
     pub hold: Duration,
 }
 

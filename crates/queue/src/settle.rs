@@ -390,7 +390,11 @@ fn age<I>(job: &Job<I>) -> Option<Duration> {
 
 /// When it was handed on to its queue, in seconds since 1970, under the same conditions.
 pub(crate) fn handed_on<I>(job: &Job<I>) -> Option<u64> {
-    if job.is_replay() || job.control { None } else { job.message.timestamp }
+    if job.is_replay() || job.control {
+        return None;
+    }
+    // None of 1970: who sets no time may set 0.
+    job.message.timestamp.filter(|at| *at > 0)
 }
 
 fn unpublished(error: &PublishError) -> Answer {

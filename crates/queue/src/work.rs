@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::handler::{Handler, Observer};
 use crate::lanes::{BatchSettings, Pace};
 use crate::reconnect;
-use crate::session::Broker;
+use crate::session::{Broker, Session};
 use crate::settle::jittered;
 use crate::topology::Queue;
 use crate::watch::{Watch, WatchSettings};
@@ -114,7 +114,7 @@ pub async fn run<H: Handler>(
     loop {
         let away = |error: &Error| observer.connected(Err(error));
         let connecting = reconnect::connect(broker.as_ref(), patience, &stop.draining, away);
-        let session = match turning(observer.as_ref(), connecting).await {
+        let session = match turning(observer.as_ref(), None, connecting).await {
             Ok(Some(session)) => session,
             Ok(None) => return Ok(()),
             Err(error) => {
@@ -133,7 +133,7 @@ pub async fn run<H: Handler>(
                 closing(session.close(), observer.as_ref(), &stop).await;
                 return Ok(());
             }
-            generation = turning(observer.as_ref(), starting) => generation,
+            generation = turning(observer.as_ref(), Some(&session), starting) => generation,
         };
         let lost = match generation {
             Ok(generation) => {
@@ -143,6 +143,7 @@ pub async fn run<H: Handler>(
             Err(error) => Err(error),
         };
         closing(session.close(), observer.as_ref(), &stop).await;
+        observer.blocked(false);
         match lost {
             Ok(()) => return Ok(()),
             Err(error @ Error::Topology { .. }) => {
@@ -169,17 +170,20 @@ async fn closing<T>(closed: impl Future<Output = T>, observer: &dyn Observer, st
         tokio::time::sleep(CLOSE_ABORTED).await;
     };
     tokio::select! {
-        _ = turning(observer, closed) => {}
+        _ = turning(observer, None, closed) => {}
         () = tokio::time::sleep(CLOSE) => {}
         () = aborted => tracing::warn!("RabbitMQ does not close in time; it takes everything back when the process ends"),
     }
 }
 
-/// Waits for something, and tells the observer meanwhile that the loop turns.
-async fn turning<T>(observer: &dyn Observer, waited: impl Future<Output = T>) -> T {
+/// Waits for something, and tells the observer meanwhile that the loop turns, and whether the session publishes.
+async fn turning<T>(observer: &dyn Observer, session: Option<&Arc<dyn Session>>, waited: impl Future<Output = T>) -> T {
     let mut waited = std::pin::pin!(waited);
     loop {
         observer.turned();
+        if let Some(session) = session {
+            observer.blocked(session.is_blocked());
+        }
         if let Ok(value) = tokio::time::timeout(TURN, waited.as_mut()).await {
             return value;
         }

@@ -123,7 +123,8 @@ impl Metrics {
             )?,
             blocked: IntGauge::new(
                 "connection_blocked",
-                "1 while RabbitMQ takes no messages from this process, for want of memory or disk (an alarm).",
+                "1 while RabbitMQ takes no messages from this process, for want of memory or disk (an alarm). It says so only to \
+                 who has tried since.",
             )?,
             batch_limit: IntGauge::new(
                 "batch_orders_limit",

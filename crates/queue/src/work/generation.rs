@@ -289,7 +289,6 @@ impl<H: Handler> Generation<H> {
         closing(self.let_go_of_all(in_order), observer.as_ref(), stop).await;
         self.observer.owned(0);
         self.observer.oldest(None);
-        self.observer.blocked(false);
         // Batches in flight may finish and settle their effects where they are remembered; their deliveries come again.
         self.tasks.detach_all();
         lasting.pace.clone_from(self.lanes.pace());

@@ -40,7 +40,8 @@ struct Told {
     paused: Mutex<Vec<Option<Reason>>>,
     settled: Mutex<Vec<(&'static str, Option<Duration>)>>,
     oldest: Mutex<Vec<Option<u64>>>,
-    blocked: Mutex<Option<bool>>,
+    /// Each value once, until it changes.
+    blocked: Mutex<Vec<bool>>,
 }
 
 impl Told {
@@ -56,8 +57,8 @@ impl Told {
         self.oldest.lock().expect("no panic").last() == Some(&at)
     }
 
-    fn blocked(&self) -> Option<bool> {
-        *self.blocked.lock().expect("no panic")
+    fn blocked(&self) -> Vec<bool> {
+        self.blocked.lock().expect("no panic").clone()
     }
 }
 
@@ -75,7 +76,9 @@ impl Observer for Told {
     }
 
     fn blocked(&self, blocked: bool) {
-        *self.blocked.lock().expect("no panic") = Some(blocked);
+        let mut told = self.blocked.lock().expect("no panic");
+        told.push(blocked);
+        told.dedup();
     }
 
     fn letters(&self, open: OpenLetters) {
@@ -317,13 +320,14 @@ async fn it_is_told_while_the_broker_takes_no_messages() {
     let memory = Arc::new(Memory::new(topology(|_| {})));
     let broker: Arc<dyn Broker> = Arc::clone(&memory) as _;
     let worker = Worker::start(&broker, PARTITION, Answer::Dead, 0);
-    eventually("the first telling", async || worker.told.blocked() == Some(false)).await;
+    eventually("the first telling", async || worker.told.blocked() == [false]).await;
     memory.block(true);
-    eventually("the alarm", async || worker.told.blocked() == Some(true)).await;
+    eventually("the alarm", async || worker.told.blocked() == [false, true]).await;
     memory.lose_sessions();
-    eventually("a session for which it is as before", async || worker.told.blocked() == Some(true)).await;
+    // It cannot begin before the broker takes messages again.
+    eventually("the next session", async || worker.told.blocked() == [false, true, false, true]).await;
     memory.block(false);
-    eventually("its end", async || worker.told.blocked() == Some(false)).await;
+    eventually("its end", async || worker.told.blocked() == [false, true, false, true, false]).await;
     worker.end().await;
 }
 

@@ -52,11 +52,11 @@ fn hasty() -> RabbitMqSettings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_3_12_on_a_delivery_is_held_for_longer_than_the_broker_allows_others() {
+async fn from_4_3_on_a_delivery_is_held_for_longer_than_the_broker_allows_others() {
     let own = OwnNode::start().await;
     let version = own.ctl(&["version"]).await;
     let mut numbers = version.trim().split('.').map(|number| number.parse::<u32>().expect("a number"));
-    let listens = (numbers.next(), numbers.next()) >= (Some(3), Some(12));
+    let listens = (numbers.next(), numbers.next()) >= (Some(4), Some(3));
     own.node().end_consumers_after(ALLOWED).await.expect("it is told");
     let session = within(own.broker().connect()).await.expect("a session");
     publish(&session, &TO_PARTITION, 1..=1).await;
