@@ -98,11 +98,8 @@ pub enum What {
         /// Until when, in milliseconds since 1970.
         until: u64,
     },
-    /// Another order is being written to its customer's Account; Salesforce would lock one of them out.
-    AccountInUse {
-        /// Until it is asked for again, in milliseconds since 1970.
-        until: u64,
-    },
+    /// Another order is being written to its customer's Account, or comes first: Salesforce would lock one of them out.
+    AccountInUse,
     /// It is claimed: nobody else works on it.
     Claimed {
         /// Which attempt this is, from 1.

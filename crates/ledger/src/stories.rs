@@ -89,7 +89,7 @@ fn is_settled(what: &What) -> Option<bool> {
         | What::Paused { .. }
         | What::PartitionFull
         | What::Busy { .. }
-        | What::AccountInUse { .. }
+        | What::AccountInUse
         | What::Claimed { .. }
         | What::Sent { .. }
         | What::Answered { .. }

@@ -308,6 +308,7 @@ impl Handler for OrderWriter {
         }
         self.decided.forget_all();
         self.accounts.forget_all();
+        self.accounts.in_flight.forget_all();
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.partition, owner.epoch);
         Ok(())
     }

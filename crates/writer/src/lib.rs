@@ -38,9 +38,10 @@
 //! * The org is asked for Accounts where neither the order nor the ledger names one: many questions in one API call, those of
 //!   orders that still wait among them. The answer holds for minutes; who is written is remembered by the ledger. No order
 //!   ends by a question that was asked with its own: what is refused is asked again with fewer, in the end by itself.
-//! * No two requests of a process write orders to one Account at once. Orders that name the same one, or were found to match
-//!   it, are kept apart in their lanes; whose is only remembered waits when it finds it in use, without an attempt and in
-//!   turn. Processes do not know of each other's: an order that meets another's lock is tried again.
+//! * No two requests of a process write orders to one Account at once, where it is known before they are sent. Orders that name
+//!   the same one, or were found to match it, are kept apart in their lanes; whose is only remembered waits when it finds it in
+//!   use, in turn, without an attempt and unclaimed. Processes do not know of each other's: an order that meets another's lock is
+//!   tried again, as is one that moves records away from an Account.
 //! * An Account that is gone from the org is forgotten with its order, and the customer's is looked for once more.
 //! * What the org refuses to tell this user, such as Contacts, concerns the orders that need it. Intake goes on.
 //! * One refresh token is presented by one process at a time, and a grant that came is durable before it is used.

@@ -197,9 +197,11 @@ impl Standing {
             What::Busy { until } => {
                 waits("waiting", *until, "Another claim may still take effect.".to_owned(), "Nothing.")
             }
-            What::AccountInUse { until } => {
-                waits("waiting", *until, "Another order is being written to its Account.".to_owned(), "Nothing.")
-            }
+            What::AccountInUse => Self::new(
+                "waiting",
+                "Another order is being written to its Account, or comes first.".to_owned(),
+                "Nothing: it goes on by itself.",
+            ),
             What::Claimed { .. }
             | What::SettledBefore
             | What::Sent { .. }

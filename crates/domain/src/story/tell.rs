@@ -128,7 +128,7 @@ fn progress(what: &What) -> Option<usize> {
         What::Waits { .. }
         | What::Paused { .. }
         | What::Busy { .. }
-        | What::AccountInUse { .. }
+        | What::AccountInUse
         | What::Dead { .. }
         | What::Released { .. }
         | What::Closed { .. }

@@ -12,7 +12,7 @@ impl What {
             Self::Conflicted => "conflict",
             Self::Refused { .. } => "refused",
             Self::TakenUp { .. } => "taken up",
-            Self::Waits { .. } | Self::PartitionFull | Self::Busy { .. } | Self::AccountInUse { .. } => "waits",
+            Self::Waits { .. } | Self::PartitionFull | Self::Busy { .. } | Self::AccountInUse => "waits",
             Self::Paused { .. } => "paused",
             Self::Claimed { .. } => "claimed",
             Self::SettledBefore => "known",
@@ -55,9 +55,7 @@ impl What {
             Self::Paused { until, reason } => format!("{reason} until the probe at {}", moment(*until)),
             Self::PartitionFull => "its customer's partition is full".to_owned(),
             Self::Busy { until } => format!("until {}: another claim may still take effect", moment(*until)),
-            Self::AccountInUse { until } => {
-                format!("until {}: another order is being written to its Account", moment(*until))
-            }
+            Self::AccountInUse => "another order is being written to its Account, or comes first".to_owned(),
             Self::Claimed { attempt, unknown: false } => format!("attempt {attempt}"),
             Self::Claimed { attempt, unknown: true } => {
                 format!("attempt {attempt}; the end of the one before is not known")

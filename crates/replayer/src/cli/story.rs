@@ -234,7 +234,7 @@ const fn tone(what: &What) -> Tone {
         | What::Paused { .. }
         | What::PartitionFull
         | What::Busy { .. }
-        | What::AccountInUse { .. }
+        | What::AccountInUse
         | What::Parked { .. }
         | What::Overflowed { .. } => Tone::Waiting,
         What::Received { .. }

@@ -7,19 +7,21 @@ mod asking;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use domain::config::OrderProcessing;
-use domain::order::id::RecordId;
+use domain::order::id::{OrderId, RecordId};
 use domain::order::{AccountNames, Order};
 use domain::outcome::{Outcome, Written};
 use domain::plan::Reference;
 use domain::settlement::Settlement;
 use ledger::{Holding, Whose};
+use queue::handler::Job;
 use tokio::time::Instant;
 
 use self::asking::{Asking, NoAnswer};
-use super::OrderWriter;
-use crate::accounts::{self, AGAIN, Found, Question, Taken, Waiting};
+use super::{OrderWriter, suspects};
+use crate::accounts::{self, AGAIN, Asked, Found, Question, Taken, Waiting};
 use crate::attempt::{Attempt, Remembered, Stage, holding};
 
 impl OrderWriter {
@@ -138,6 +140,12 @@ impl OrderWriter {
         }
     }
 
+    /// How long an order has to wait that found its Account in use. Nothing is claimed for it meanwhile, and nobody asked.
+    pub(super) fn waits_for_account<I>(&self, job: &Job<I>) -> Option<Duration> {
+        let order = job.order_id.as_deref().and_then(OrderId::parse)?;
+        self.accounts.in_flight.still_waits(&order, Instant::now()).then_some(AGAIN)
+    }
+
     /// Takes the Accounts of the orders that are to be sent, for as long as the result lives. An order whose Account another
     /// request is writing to waits, without an attempt: the org would lock one of them out.
     pub(super) fn take_accounts(&self, attempts: &mut [Attempt<'_>]) -> Taken {
@@ -147,10 +155,15 @@ impl OrderWriter {
             let Attempt { event, known, .. } = &attempts[*place];
             Some((event.order_id(), known.crm_id.as_ref()?))
         });
-        let (taken, has) = self.accounts.in_flight.take(&orders.collect::<Vec<_>>(), Instant::now());
-        for (place, _) in places.into_iter().zip(has).filter(|(_, has)| !has) {
-            self.note_account_in_use(&attempts[place], AGAIN);
-            attempts[place].end(Outcome::Busy { left: AGAIN });
+        let (taken, asked) = self.accounts.in_flight.take(&orders.collect::<Vec<_>>(), Instant::now());
+        for (place, asked) in places.into_iter().zip(asked).filter(|(_, asked)| *asked != Asked::Has) {
+            if asked == Asked::Waits {
+                self.note_account_in_use(&attempts[place]);
+            }
+            let attempt = &mut attempts[place];
+            attempt.end(Outcome::Busy { left: AGAIN });
+            // A suspect stays one.
+            attempt.alone |= attempt.attempts.crashes >= suspects::ALONE;
         }
         taken
     }

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::breaker::{Judgement, Time};
 use domain::event::OrderEvent;
@@ -20,8 +21,8 @@ use crate::outcome::of_error;
 impl OrderWriter {
     /// Works on what of a batch may go, and lets the rest wait without an attempt.
     pub(super) async fn admit(&self, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
-        let is_replay = |job: &Arc<Job<OrderEvent>>| job.is_replay();
-        let replays = jobs.iter().filter(|job| is_replay(job)).count();
+        let mut later: Vec<Option<Duration>> = jobs.iter().map(|job| self.waits_for_account(job)).collect();
+        let replays = jobs.iter().filter(|job| job.is_replay()).count();
         let pass = match self.gate.enter(replays < jobs.len(), replays > 0).await {
             Ok(pass) => pass,
             Err(outage) => {
@@ -29,18 +30,19 @@ impl OrderWriter {
                 return jobs.iter().map(|_| Verdict::of(pause.clone())).collect();
             }
         };
-        let wait = pass.replays_wait;
+        for (_, later) in jobs.iter().zip(&mut later).filter(|(job, _)| job.is_replay()) {
+            *later = later.or(pass.replays_wait);
+        }
         let admitted: Vec<&Arc<Job<OrderEvent>>> =
-            jobs.iter().filter(|job| wait.is_none() || !is_replay(job)).collect();
+            jobs.iter().zip(&later).filter(|(_, later)| later.is_none()).map(|(job, _)| job).collect();
         let verdicts = if admitted.is_empty() { Vec::new() } else { self.work_on(&admitted).await };
         self.gate.leave(pass, self.metrics.take_calls(), &verdicts).await;
         let mut verdicts = verdicts.into_iter();
-        jobs.iter()
-            .filter_map(|job| match wait {
-                Some(after) if is_replay(job) => Some(Verdict::of(Settlement::Again { after })),
-                Some(_) | None => verdicts.next(),
-            })
-            .collect()
+        let verdict = |(job, later): (&Arc<Job<OrderEvent>>, Option<Duration>)| match later {
+            Some(after) => Some(Verdict { alone: self.is_suspect(job), ..Verdict::of(Settlement::Again { after }) }),
+            None => verdicts.next(),
+        };
+        jobs.iter().zip(later).filter_map(verdict).collect()
     }
 
     /// What it means for every order of a request that the request failed as a whole. A lost answer is charged to the orders

@@ -1,7 +1,6 @@
 //! What a writer tells of its orders, for their stories. Names, ids and codes only: nothing that a customer typed.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use domain::event::OrderEvent;
 use domain::outcome::{MatchExplanation, Result as Ending};
@@ -40,10 +39,9 @@ impl OrderWriter {
         self.stories.record(event.order_id().as_str(), what);
     }
 
-    /// Another order is being written to its Account.
-    pub(super) fn note_account_in_use(&self, attempt: &Attempt<'_>, wait: Duration) {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.tell(attempt, What::AccountInUse { until: now_ms().saturating_add(wait) });
+    /// It begins to wait for its Account.
+    pub(super) fn note_account_in_use(&self, attempt: &Attempt<'_>) {
+        self.tell(attempt, What::AccountInUse);
     }
 
     /// What a look-up found.

@@ -189,7 +189,9 @@ impl OrderWriter {
                 attempt.end(outcome);
             }
         }
+        let accounts = self.take_accounts(attempts);
         self.send(processing, attempts).await;
+        drop(accounts);
     }
 
     /// Notes what a request came to, for the pace of the next ones. What never reached the org says nothing of it.

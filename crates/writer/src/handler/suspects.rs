@@ -17,7 +17,7 @@ use super::OrderWriter;
 use crate::attempt::{Attempt, Stage};
 
 /// After so many deaths an order goes alone: nothing else of its kind is in this process's hands then.
-const ALONE: u32 = 3;
+pub(super) const ALONE: u32 = 3;
 
 /// After so many it is not tried again.
 const POISON: u32 = 5;
@@ -50,12 +50,17 @@ impl OrderWriter {
     /// another order ends this process is not blamed.
     pub(super) fn turn<I>(&self, jobs: &[&Arc<Job<I>>]) -> Result<Option<Turn<'_>>, Vec<Verdict>> {
         let [job] = jobs else { return Ok(None) };
-        let id = job.order_id.as_deref().and_then(OrderId::parse);
-        if !id.is_some_and(|id| self.suspects.known().contains(&id)) {
+        if !self.is_suspect(job) {
             return Ok(None);
         }
         let again = || vec![Verdict { alone: true, ..Verdict::of(Settlement::Again { after: TURN }) }];
         self.suspects.turn.try_lock().map(Some).map_err(|_| again())
+    }
+
+    /// Whether this process knows it as a suspect.
+    pub(super) fn is_suspect<I>(&self, job: &Job<I>) -> bool {
+        let id = job.order_id.as_deref().and_then(OrderId::parse);
+        id.is_some_and(|id| self.suspects.known().contains(&id))
     }
 
     /// Sets suspects apart: whoever has no turn goes back unused, and goes alone the next time.
