@@ -21,7 +21,7 @@ use domain::order::id::RecordId;
 use tokio::time::Instant;
 
 pub(crate) use self::ahead::{Ahead, Waiting};
-pub(crate) use self::in_flight::{AGAIN, Asked, InFlight, Taken};
+pub(crate) use self::in_flight::{AGAIN, Asked, InBatch, InFlight, Taken};
 pub(crate) use self::question::{Holder, Question, Request, Row, questions};
 pub(crate) use self::told::Since;
 use self::told::Told;

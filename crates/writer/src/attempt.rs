@@ -156,6 +156,14 @@ impl<'a> Attempt<'a> {
         matches!(&self.stage, Stage::Over { outcome, .. } if matches!(outcome.as_ref(), Outcome::Settled(_)))
     }
 
+    /// Whether it ended because its Account is in use.
+    pub(crate) fn waits_for_account(&self) -> bool {
+        let busy =
+            matches!(&self.stage, Stage::Over { outcome, .. } if matches!(outcome.as_ref(), Outcome::Busy { .. }));
+        // Without a claim it is the order that is in other hands.
+        busy && self.ticket.is_some()
+    }
+
     /// Whether it ended without an answer: what was sent last may yet happen.
     pub(crate) fn is_in_doubt(&self) -> bool {
         let Stage::Over { outcome, .. } = &self.stage else { return false };

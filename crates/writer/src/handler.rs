@@ -380,10 +380,11 @@ impl OrderWriter {
         Self::give_poison_up(&mut attempts);
         self.name_accounts_of_contacts(&mut attempts).await;
         self.find_accounts(&processing, &mut attempts).await;
-        let accounts = self.take_accounts(&mut attempts);
+        let mut accounts = self.accounts.in_flight.none_taken();
+        self.take_accounts(&mut accounts, &mut attempts);
         self.find_transfers(&processing, &mut attempts).await;
         self.send(&processing, &mut attempts).await;
-        self.send_without_lost_accounts(&processing, &mut attempts).await;
+        self.send_without_lost_accounts(&processing, &mut accounts, &mut attempts).await;
         self.decide_duplicates(&processing, &mut attempts).await;
         // Orders whose own record was found to exist.
         self.look_up(&processing, &mut attempts).await;
@@ -398,6 +399,7 @@ impl OrderWriter {
         drop(accounts);
         self.publish(&processing, &mut attempts).await;
         self.clear_suspects(&attempts);
+        self.forget_turns(&attempts);
         let settlements: Vec<Settlement> =
             attempts.iter().map(|attempt| attempt.settlement(&processing.retry)).collect();
         self.forget_matches(&attempts, &settlements);

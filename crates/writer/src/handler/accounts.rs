@@ -5,9 +5,9 @@
 
 mod asking;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use domain::config::OrderProcessing;
 use domain::order::id::{OrderId, RecordId};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::asking::{Asking, NoAnswer};
 use super::{OrderWriter, suspects};
-use crate::accounts::{self, AGAIN, Asked, Found, Question, Taken, Waiting};
+use crate::accounts::{self, AGAIN, Asked, Found, InBatch, Question, Taken, Waiting};
 use crate::attempt::{Attempt, Remembered, Stage, holding};
 
 impl OrderWriter {
@@ -140,22 +140,33 @@ impl OrderWriter {
         }
     }
 
-    /// How long an order has to wait that found its Account in use. Nothing is claimed for it meanwhile, and nobody asked.
-    pub(super) fn waits_for_account<I>(&self, job: &Job<I>) -> Option<Duration> {
-        let order = job.order_id.as_deref().and_then(OrderId::parse)?;
-        self.accounts.in_flight.still_waits(&order, Instant::now()).then_some(AGAIN)
+    /// A batch of these orders begins. Returns with it those that found their Account in use and have to wait: none of them is
+    /// claimed meanwhile, and Salesforce not asked. What tells whether the ledger is back waits for nothing else.
+    pub(super) fn begin_batch<I>(
+        &self,
+        jobs: &[Arc<Job<I>>],
+        wait: impl Fn(&Job<I>) -> bool,
+    ) -> (InBatch, HashSet<OrderId>) {
+        let order = |job: &Job<I>| job.order_id.as_deref().and_then(OrderId::parse);
+        for order in jobs.iter().filter(|job| wait(job)).filter_map(|job| order(job)) {
+            self.accounts.in_flight.forget(&order);
+        }
+        let going = jobs.iter().filter(|job| !wait(job)).filter_map(|job| order(job)).collect();
+        let (batch, waiting) = self.accounts.in_flight.begin(going, Instant::now());
+        let away = self.outages.load(Ordering::Relaxed) > 0;
+        (batch, if away { HashSet::new() } else { waiting })
     }
 
-    /// Takes the Accounts of the orders that are to be sent, for as long as the result lives. An order whose Account another
-    /// request is writing to waits, without an attempt: the org would lock one of them out.
-    pub(super) fn take_accounts(&self, attempts: &mut [Attempt<'_>]) -> Taken {
+    /// Takes the Accounts of the orders that are to be sent. An order whose Account another request is writing to waits,
+    /// without an attempt: the org would lock one of them out.
+    pub(super) fn take_accounts(&self, taken: &mut Taken, attempts: &mut [Attempt<'_>]) {
         let sends = |attempt: &Attempt<'_>| matches!(attempt.stage, Stage::Send) && attempt.known.crm_id.is_some();
         let places: Vec<usize> = (0..attempts.len()).filter(|place| sends(&attempts[*place])).collect();
         let orders = places.iter().filter_map(|place| {
             let Attempt { event, known, .. } = &attempts[*place];
             Some((event.order_id(), known.crm_id.as_ref()?))
         });
-        let (taken, asked) = self.accounts.in_flight.take(&orders.collect::<Vec<_>>(), Instant::now());
+        let asked = taken.take(&orders.collect::<Vec<_>>(), Instant::now());
         for (place, asked) in places.into_iter().zip(asked).filter(|(_, asked)| *asked != Asked::Has) {
             if asked == Asked::Waits {
                 self.note_account_in_use(&attempts[place]);
@@ -165,7 +176,13 @@ impl OrderWriter {
             // A suspect stays one.
             attempt.alone |= attempt.attempts.crashes >= suspects::ALONE;
         }
-        taken
+    }
+
+    /// Only who still has to wait for an Account keeps its turn.
+    pub(super) fn forget_turns(&self, attempts: &[Attempt<'_>]) {
+        for attempt in attempts.iter().filter(|attempt| !attempt.waits_for_account()) {
+            self.accounts.in_flight.forget(attempt.event.order_id());
+        }
     }
 
     /// Gives each of these orders the best of the Accounts to which its subscription led, leaving out what somebody else

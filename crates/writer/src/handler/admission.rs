@@ -16,12 +16,12 @@ use salesforce::Error;
 
 use super::OrderWriter;
 use super::question::is_answer;
+use crate::accounts::AGAIN;
 use crate::outcome::of_error;
 
 impl OrderWriter {
     /// Works on what of a batch may go, and lets the rest wait without an attempt.
     pub(super) async fn admit(&self, jobs: &[Arc<Job<OrderEvent>>]) -> Vec<Verdict> {
-        let mut later: Vec<Option<Duration>> = jobs.iter().map(|job| self.waits_for_account(job)).collect();
         let replays = jobs.iter().filter(|job| job.is_replay()).count();
         let pass = match self.gate.enter(replays < jobs.len(), replays > 0).await {
             Ok(pass) => pass,
@@ -30,12 +30,17 @@ impl OrderWriter {
                 return jobs.iter().map(|_| Verdict::of(pause.clone())).collect();
             }
         };
-        for (_, later) in jobs.iter().zip(&mut later).filter(|(job, _)| job.is_replay()) {
-            *later = later.or(pass.replays_wait);
-        }
+        let replays_wait = pass.replays_wait;
+        let (batch, waiting) = self.begin_batch(jobs, |job| job.is_replay() && replays_wait.is_some());
+        let later = jobs.iter().map(|job| {
+            let in_use = job.order_id.as_deref().and_then(OrderId::parse).is_some_and(|order| waiting.contains(&order));
+            replays_wait.filter(|_| job.is_replay()).or(in_use.then_some(AGAIN))
+        });
+        let later: Vec<Option<Duration>> = later.collect();
         let admitted: Vec<&Arc<Job<OrderEvent>>> =
             jobs.iter().zip(&later).filter(|(_, later)| later.is_none()).map(|(job, _)| job).collect();
         let verdicts = if admitted.is_empty() { Vec::new() } else { self.work_on(&admitted).await };
+        drop(batch);
         self.gate.leave(pass, self.metrics.take_calls(), &verdicts).await;
         let mut verdicts = verdicts.into_iter();
         let verdict = |(job, later): (&Arc<Job<OrderEvent>>, Option<Duration>)| match later {

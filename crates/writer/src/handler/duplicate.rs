@@ -47,12 +47,11 @@ impl OrderWriter {
         }
     }
 
-    /// What was decided about orders that are settled is forgotten, what was not answered about them, and that they waited.
+    /// What was decided about orders that are settled is forgotten, and what was not answered about them.
     pub(super) fn forget_matches(&self, attempts: &[Attempt<'_>], settlements: &[Settlement]) {
         for (attempt, settlement) in attempts.iter().zip(settlements) {
             if matches!(settlement, Settlement::Ack | Settlement::DeadLetter(_)) {
                 self.decided.forget(attempt.event.order_id());
-                self.accounts.in_flight.forget(attempt.event.order_id());
                 self.unanswered.forget(attempt.event.order_id());
             }
         }

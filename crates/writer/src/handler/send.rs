@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::record::attempt_of;
 use super::{OrderWriter, in_graph};
+use crate::accounts::Taken;
 use crate::attempt::{Attempt, Remembered, Stage};
 use crate::batch;
 use crate::outcome::{lies_in_the_request, not_written, of_refusal};
@@ -144,7 +145,12 @@ impl OrderWriter {
     /// Orders whose remembered Account is gone from the org go once more, as those of a customer whom nobody knows: who says
     /// too little to be written anew is asked for. One API call tells for a batch with such refusals whether it was the
     /// Account.
-    pub(super) async fn send_without_lost_accounts(&self, processing: &OrderProcessing, attempts: &mut [Attempt<'_>]) {
+    pub(super) async fn send_without_lost_accounts(
+        &self,
+        processing: &OrderProcessing,
+        taken: &mut Taken,
+        attempts: &mut [Attempt<'_>],
+    ) {
         let about: Vec<usize> =
             (0..attempts.len()).filter(|index| matches!(attempts[*index].stage, Stage::Gone(_))).collect();
         if about.is_empty() {
@@ -189,9 +195,8 @@ impl OrderWriter {
                 attempt.end(outcome);
             }
         }
-        let accounts = self.take_accounts(attempts);
+        self.take_accounts(taken, attempts);
         self.send(processing, attempts).await;
-        drop(accounts);
     }
 
     /// Notes what a request came to, for the pace of the next ones. What never reached the org says nothing of it.

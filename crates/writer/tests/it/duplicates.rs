@@ -10,7 +10,7 @@ use testkit::orders;
 
 use crate::accounts::change;
 use crate::stage::{QUICK, Stage, id_of, orders_of};
-use crate::stories::recorded;
+use crate::stories::{self, recorded};
 
 const ON: &str = "includeDuplicateCheck = true\n";
 
@@ -172,7 +172,7 @@ async fn customers_of_whom_only_redis_knows_that_they_share_an_account_are_writt
     stage.org().release_held();
     let told = stage.told.until("order.written", [id_of(&of_ann), id_of(&of_bob)]).await;
     assert!(told.iter().all(|told| told.data()["crm_id"] == nora[0].as_str()), "{told:?}");
-    let steps = recorded(&stage, &id_of(&of_bob)).await;
+    let steps = stories::told(&stage, &id_of(&of_bob)).await;
     let attempts = |step: &Step| if let What::Claimed { attempt, .. } = step.what { Some(attempt) } else { None };
     assert_eq!(
         steps.iter().filter_map(attempts).collect::<Vec<_>>(),

@@ -24,7 +24,7 @@ pub(crate) async fn recorded(stage: &Stage, order: &str) -> Vec<Step> {
 }
 
 /// The story of an order, once it is announced.
-async fn told(stage: &Stage, order: &str) -> Vec<Step> {
+pub(crate) async fn told(stage: &Stage, order: &str) -> Vec<Step> {
     eventually_some("the announcement in the story", async || {
         let steps = recorded(stage, order).await;
         matches!(steps.last().map(|step| &step.what), Some(What::Announced { .. })).then_some(steps)
