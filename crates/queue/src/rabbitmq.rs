@@ -164,7 +164,6 @@ struct RabbitSession {
     settings: RabbitMqSettings,
     topology: Topology,
     deadline: Duration,
-    hold: Duration,
     consuming: Arc<Connection>,
     publisher: Arc<Publisher>,
     ending: Ending,
@@ -191,7 +190,6 @@ impl RabbitSession {
             settings: broker.settings.clone(),
             topology: broker.topology.clone(),
             deadline: broker.settings.confirm_deadline,
-            hold: broker.settings.hold,
             consuming: Arc::clone(&consuming.connection),
             publisher: Arc::new(publisher),
             ending: ending.clone(),
@@ -226,7 +224,7 @@ impl Session for RabbitSession {
             deadline: self.deadline,
             ending: self.ending.clone(),
         };
-        deliver::subscribe(line, queue, self.hold, &self.tasks).await
+        deliver::subscribe(line, queue, self.settings.hold, &self.tasks).await
     }
 
     async fn agree_on_prefetch(&self, kind: Queue, prefetch: u16) -> Result<(), Error> {

@@ -463,7 +463,7 @@ fn letter_announcement<I>(
     failure: &Failure,
     letter: &LetterId,
 ) -> Option<Announcement> {
-    let order_id = OrderId::parse(job.order_id.as_deref()?)?;
+    let order_id = order_of(job)?;
     let key = SequenceKey::parse(job.key.as_deref()?)?;
     let mut told = OutcomeEvent::of_failure(tenant.clone(), order_id, key, failure, letter.as_str());
     if job.is_replay() && failure.attempts.is_none() {
@@ -471,6 +471,11 @@ fn letter_announcement<I>(
         told.occasion = Some(format!("{letter}:{}", uuid::Uuid::new_v4().simple()));
     }
     Some(announcement(&told))
+}
+
+/// The order of a job, where its message told one.
+fn order_of<I>(job: &Job<I>) -> Option<OrderId> {
+    OrderId::parse(job.order_id.as_deref()?)
 }
 
 fn announcement(event: &OutcomeEvent) -> Announcement {

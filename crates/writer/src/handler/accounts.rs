@@ -20,7 +20,7 @@ use queue::handler::Job;
 use tokio::time::Instant;
 
 use self::asking::{Asking, NoAnswer};
-use super::{OrderWriter, suspects};
+use super::{OrderWriter, order_of, suspects};
 use crate::accounts::{self, AGAIN, Asked, Found, InBatch, Question, Taken, Waiting};
 use crate::attempt::{Attempt, Remembered, Stage, holding};
 
@@ -147,11 +147,10 @@ impl OrderWriter {
         jobs: &[Arc<Job<I>>],
         wait: impl Fn(&Job<I>) -> bool,
     ) -> (InBatch, HashSet<OrderId>) {
-        let order = |job: &Job<I>| job.order_id.as_deref().and_then(OrderId::parse);
-        for order in jobs.iter().filter(|job| wait(job)).filter_map(|job| order(job)) {
+        for order in jobs.iter().filter(|job| wait(job)).filter_map(|job| order_of(job)) {
             self.accounts.in_flight.forget(&order);
         }
-        let going = jobs.iter().filter(|job| !wait(job)).filter_map(|job| order(job)).collect();
+        let going = jobs.iter().filter(|job| !wait(job)).filter_map(|job| order_of(job)).collect();
         let (batch, waiting) = self.accounts.in_flight.begin(going, Instant::now());
         let away = self.outages.load(Ordering::Relaxed) > 0;
         (batch, if away { HashSet::new() } else { waiting })

@@ -14,8 +14,8 @@ use domain::settlement::{Settlement, settle};
 use queue::handler::{Job, Verdict};
 use salesforce::Error;
 
-use super::OrderWriter;
 use super::question::is_answer;
+use super::{OrderWriter, order_of};
 use crate::accounts::AGAIN;
 use crate::outcome::of_error;
 
@@ -33,7 +33,7 @@ impl OrderWriter {
         let replays_wait = pass.replays_wait;
         let (batch, waiting) = self.begin_batch(jobs, |job| job.is_replay() && replays_wait.is_some());
         let later = jobs.iter().map(|job| {
-            let in_use = job.order_id.as_deref().and_then(OrderId::parse).is_some_and(|order| waiting.contains(&order));
+            let in_use = order_of(job).is_some_and(|order| waiting.contains(&order));
             replays_wait.filter(|_| job.is_replay()).or(in_use.then_some(AGAIN))
         });
         let later: Vec<Option<Duration>> = later.collect();

@@ -13,7 +13,7 @@ use domain::outcome::Outcome;
 use domain::settlement::Settlement;
 use queue::handler::{Job, Verdict};
 
-use super::OrderWriter;
+use super::{OrderWriter, order_of};
 use crate::attempt::{Attempt, Stage};
 
 /// After so many deaths an order goes alone: nothing else of its kind is in this process's hands then.
@@ -59,8 +59,7 @@ impl OrderWriter {
 
     /// Whether this process knows it as a suspect.
     pub(super) fn is_suspect<I>(&self, job: &Job<I>) -> bool {
-        let id = job.order_id.as_deref().and_then(OrderId::parse);
-        id.is_some_and(|id| self.suspects.known().contains(&id))
+        order_of(job).is_some_and(|order| self.suspects.known().contains(&order))
     }
 
     /// Sets suspects apart: whoever has no turn goes back unused, and goes alone the next time.
